@@ -1,0 +1,27 @@
+# `make quickstart` and `make test` do all the set-up themselves. TORCH=torch takes the index's newest build (GPUs).
+TORCH ?= torch==2.13.0
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: install quickstart test lint clean
+
+# torch comes first and alone: with 2.13.0 in place, nothing later draws the build with several GB of CUDA packages
+$(VENV)/.installed: pyproject.toml constraints.txt Makefile
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[train,track,dev]"
+	touch $@
+
+install: $(VENV)/.installed
+
+quickstart: install
+	$(BIN)/xlift run experiments/quickstart.yaml
+	$(BIN)/xlift report experiments/quickstart.yaml
+
+test: install
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) store reports build *.egg-info

@@ -1,0 +1,1 @@
+"""What the scores say: DuckDB, pandas, statsmodels, matplotlib. Imports `registry`, never `runners`."""

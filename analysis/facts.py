@@ -1,0 +1,133 @@
+"""Facts as SQL: an in-memory DuckDB filled from the store and the cards of its studies; the only `import duckdb`.
+
+Base tables: `stage_rows` (study x stage), `cell_rows` (study x cell x language), `score_rows` (stage x language x
+metric). Views, one a file of `analysis/sql`: `stages`, `scores`, `gains`, `missing`. Scores and gains are fractions.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any, Protocol
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from registry.score import Card, Cell, Score
+from registry.spec import canonical
+
+VIEWS = ("stages", "scores", "gains", "missing")
+
+STAGES = pa.schema([
+    ("study", pa.string()), ("id", pa.string()), ("kind", pa.string()), ("model", pa.string()), ("family", pa.string()),
+    ("params_total", pa.int64()), ("params_non_embedding", pa.int64()), ("task", pa.string()), ("seed", pa.int64()),
+    ("parent", pa.string()), ("source", pa.string()), ("state", pa.string()), ("started", pa.timestamp("us")),
+    ("seconds", pa.float64()),
+])
+CELLS = pa.schema([
+    ("study", pa.string()), ("model", pa.string()), ("family", pa.string()), ("params_total", pa.int64()),
+    ("params_non_embedding", pa.int64()), ("intermediate", pa.string()), ("variant", pa.string()), ("target", pa.string()),
+    ("seed", pa.int64()), ("stage", pa.string()), ("language", pa.string()), ("same_task", pa.bool_()),
+    ("blocked", pa.string()), ("target_group", pa.string()), ("is_baseline", pa.bool_()), ("dropped", pa.bool_()),
+    ("pair", pa.string()),
+])
+SCORES = pa.schema([
+    ("stage", pa.string()), ("language", pa.string()), ("metric", pa.string()), ("score", pa.float64()),
+    ("is_primary", pa.bool_()), ("items", pa.int64()), ("chance", pa.float64()), ("se", pa.float64()), ("data", pa.string()),
+])
+
+
+class Reading(Protocol):
+    """What is asked of `registry.store.Store`."""
+
+    def state(self, stage_id: str) -> str: ...
+    def record(self, stage_id: str) -> Any: ...
+    def scores(self, stage_id: str) -> Sequence[Score]: ...
+
+
+def connect(store: Reading, cards: Sequence[Card]) -> duckdb.DuckDBPyConnection:
+    """The facts of some studies, in memory, without access to files; ValueError where gains cannot be paired."""
+    names = [card.study for card in cards]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"two cards for one study: {', '.join(twice)}")
+    wanted = dict.fromkeys(cell.stage for card in cards for cell in card.cells if cell.stage)
+    connection = duckdb.connect(":memory:")
+    _fill(connection, "stage_rows", STAGES, (row for card in cards for row in _stage_rows(store, card)))
+    _fill(connection, "cell_rows", CELLS, (row for card in cards for row in _cell_rows(card)))
+    _fill(connection, "score_rows", SCORES, (row for stage in wanted for row in _score_rows(store, stage)))
+    for view in VIEWS:
+        connection.execute(f"CREATE VIEW {view} AS {sql(view)}")
+    for lock in ("enable_external_access = false", "python_enable_replacements = false", "lock_configuration = true"):
+        connection.execute(f"SET {lock}")
+    return connection
+
+
+def sql(name: str) -> str:
+    """The text of a named query in `analysis/sql`."""
+    return resources.files("analysis").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def query(connection: duckdb.DuckDBPyConnection, statement: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
+    """The rows that one SELECT returns; ValueError, in DuckDB's words, for anything else."""
+    try:
+        parsed = connection.extract_statements(statement)
+        if len(parsed) != 1 or parsed[0].type != duckdb.StatementType.SELECT:
+            raise ValueError("one SELECT statement is wanted: facts are read here, not changed")
+        return connection.execute(parsed[0], list(parameters)).df()
+    except duckdb.Error as error:
+        raise ValueError(f"the query does not work: {error}") from error
+
+
+def target_group(cell: Cell, apart: Iterable[str] | None) -> str:
+    """The targets that may be averaged with each other; retrieval is always by itself."""
+    if cell.retrieval:
+        return "retrieval"
+    return "set apart" if cell.target in (apart or ()) else "fine-tuned"
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, rows: Iterable[tuple]) -> None:
+    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
+    table = pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
+    connection.register("incoming", table)
+    connection.execute(f"CREATE TABLE {name} AS SELECT * FROM incoming")
+    connection.unregister("incoming")
+
+
+def _stage_rows(store: Reading, card: Card) -> Iterator[tuple]:
+    for stage in card.stages:
+        record = store.record(stage.id)
+        started = datetime.fromisoformat(record.started).astimezone(UTC).replace(tzinfo=None) if record else None
+        yield (card.study, stage.id, stage.kind, stage.model, stage.family, stage.params_total, stage.params_non_embedding,
+               stage.task, stage.seed, stage.parent, stage.source, store.state(stage.id), started,
+               record.seconds if record else None)
+
+
+def _score_rows(store: Reading, stage: str) -> Iterator[tuple]:
+    seen: set[str] = set()
+    for score in store.scores(stage):
+        assert not (score.primary and score.language in seen), f"{stage}: two primary metrics in {score.language}"
+        seen |= {score.language} if score.primary else set()
+        yield (stage, score.language, score.metric, score.value, score.primary, score.items, score.chance, score.se,
+               score.data)
+
+
+def _cell_rows(card: Card) -> Iterator[tuple]:
+    """Each cell once a language, with the text that its two halves share and the part it plays in the pair."""
+    rule = card.analysis.gain
+    known = {*Cell.model_fields, "language"}
+    for what, names in (("gain.baseline", rule.baseline), ("gain.match", rule.match)):
+        if unknown := sorted(set(names) - known):
+            raise ValueError(f"{card.study}: analysis.{what} names {', '.join(unknown)}; cells have {', '.join(sorted(known))}")
+    dropped = (card.source_language,) if rule.drop_languages is None else rule.drop_languages
+    baselines: set[str] = set()
+    for cell in card.cells:
+        values = cell.model_dump(mode="json")
+        is_baseline = all(str(values[axis]) == level for axis, level in rule.baseline.items())
+        for language in cell.languages:
+            pair = canonical([(values | {"language": language})[key] for key in rule.match])
+            if is_baseline and pair in baselines:
+                raise ValueError(f"{card.study}: two baselines for {pair}; analysis.gain.match has to name more of a cell's axes")
+            baselines |= {pair} if is_baseline else set()
+            yield (card.study, cell.model, cell.family, cell.params_total, cell.params_non_embedding, cell.intermediate,
+                   cell.variant, cell.target, cell.seed, cell.stage, language, cell.same_task, cell.blocked,
+                   target_group(cell, card.analysis.apart), is_baseline, language in dropped, pair)

@@ -1,0 +1,79 @@
+"""Scores become paired gains: rows of the views `gains` and `missing`, as data frames; fractions throughout."""
+
+from collections.abc import Sequence
+
+import duckdb
+import pandas as pd
+
+from analysis import facts
+
+PLAIN = "plain"  # the variant that needs no mention
+NONE = "none"    # no intermediate training; listed first
+LEVELS = ["treatment", "target", "language", "seed"]  # averaged from the last to the first, each level equally
+
+GAINS = """
+SELECT gains.*, groups.target_group AS target_group
+FROM gains
+JOIN (SELECT DISTINCT study, target, target_group FROM cell_rows) AS groups
+    ON groups.study = gains.study AND groups.target = gains.target
+WHERE gains.study = ?
+ORDER BY params_total, model, intermediate, variant, target, language, seed
+"""
+PRIMARY = """
+SELECT scores.*, cells.family AS family, cells.params_total AS params_total
+FROM scores
+JOIN (SELECT DISTINCT study, model, family, params_total FROM cell_rows) AS cells
+    ON cells.study = scores.study AND cells.model = scores.model
+JOIN score_rows AS row
+    ON row.stage = scores.stage AND row.language = scores.language AND row.metric = scores.metric AND row.is_primary
+WHERE scores.study = ?
+ORDER BY params_total, model, intermediate, variant, target, language, seed
+"""
+MISSING = "SELECT * FROM missing WHERE study = ? ORDER BY reason, model, intermediate, variant, target, language, seed"
+
+
+def gains(connection: duckdb.DuckDBPyConnection, study: str) -> pd.DataFrame:
+    """The view's rows of one study, with `treatment` (intermediate and variant) and `target_group`."""
+    return _named(facts.query(connection, GAINS, [_known(connection, study)]))
+
+
+def scores(connection: duckdb.DuckDBPyConnection, study: str) -> pd.DataFrame:
+    """The rows of the primary metric, all languages, with `treatment`."""
+    return _named(facts.query(connection, PRIMARY, [_known(connection, study)]))
+
+
+def missing(connection: duckdb.DuckDBPyConnection, study: str) -> pd.DataFrame:
+    """Every cell and language that lacks its score or its gain, with the reason."""
+    return _named(facts.query(connection, MISSING, [_known(connection, study)]))
+
+
+def nested_mean(rows: pd.DataFrame, by: Sequence[str], value: str = "gain") -> pd.DataFrame:
+    """Mean for each combination of `by`: seeds first, then languages, targets, treatments, each level equally.
+
+    A target with forty languages so weighs as much as one with two, and a lost seed moves only its own cell.
+    """
+    keys = list(by) + [level for level in LEVELS if level not in by]
+    means = rows.groupby(keys, observed=True, as_index=False)[value].mean()
+    while keys != list(by):
+        keys.pop()
+        means = means.groupby(keys, observed=True, as_index=False)[value].mean() if keys else means
+    return means
+
+
+def summary(rows: pd.DataFrame, by: Sequence[str] = ("model",)) -> pd.DataFrame:
+    """Mean gain, its smallest and largest value, and counts, by target group and `by`. Describes; infers nothing."""
+    keys = ["target_group", *by]
+    counts = rows.groupby(keys, as_index=False).agg(gains=("gain", "size"), smallest=("gain", "min"), largest=("gain", "max"))
+    return nested_mean(rows, keys).merge(counts, on=keys)
+
+
+def _named(rows: pd.DataFrame) -> pd.DataFrame:
+    plain = rows["variant"] == PLAIN
+    return rows.assign(treatment=rows["intermediate"].where(plain, rows["intermediate"] + " + " + rows["variant"]))
+
+
+def _known(connection: duckdb.DuckDBPyConnection, study: str) -> str:
+    known = facts.query(connection, "SELECT DISTINCT study FROM cell_rows ORDER BY study")["study"].tolist()
+    if study not in known:
+        raise ValueError(f"unknown study '{study}'; known: {', '.join(known) or 'none'}")
+    return study

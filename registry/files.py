@@ -1,0 +1,54 @@
+"""Data files on disk: where one is, what it holds, and its digest, which is the same whether or not it is compressed."""
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+CHUNK = 1 << 20  # bytes
+
+
+class DataError(ValueError):
+    """Bad data: where, what, and what would do."""
+
+
+def named(root: Path, task: str, split: str, language: str, pattern: str) -> Path:
+    """The name that `pattern`, such as "{task}/{split}.{language}.jsonl", gives a file, whether or not there is one."""
+    try:
+        return root / pattern.format(task=task, split=split, language=language)
+    except (KeyError, IndexError, ValueError) as error:
+        raise DataError(f"file pattern '{pattern}' cannot be filled ({error}); "
+                        "use only {task}, {split} and {language} in it") from error
+
+
+def path(root: Path, task: str, split: str, language: str, pattern: str) -> Path | None:
+    """The file of one split and language, plain or with .gz; the plain one where both exist; None where neither does."""
+    plain = named(root, task, split, language, pattern)
+    for candidate in (plain, plain.with_name(plain.name + ".gz")):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def chunks(file: Path) -> Iterator[bytes]:
+    """The uncompressed bytes of `file`, piece by piece."""
+    try:
+        with (gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb")) as stream:
+            while piece := stream.read(CHUNK):
+                yield piece
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{file}: truncated or damaged gzip ({error}); copy or download the file again") from error
+
+
+def content(file: Path) -> bytes:
+    """All uncompressed bytes of `file`."""
+    return b"".join(chunks(file))
+
+
+def digest(file: Path) -> str:
+    """Sha-256 of the uncompressed bytes, 64 hexadecimal digits."""
+    state = hashlib.sha256()
+    for piece in chunks(file):
+        state.update(piece)
+    return state.hexdigest()

@@ -1,0 +1,142 @@
+"""Claims on runs: who may work in a run's folder.
+
+A claim is a numbered file, `claim.1`, `claim.2`, ...; the highest number owns the run. It is made by a hard link,
+which either makes the whole file or fails, so two processes never hold one number. A claim is free to be taken over
+when its owner released it, when its process on this host is gone, or when its heartbeat (the file's time of change)
+is older than `PATIENCE`. An owner that was taken over while it slept finds a higher number and may not commit.
+"""
+
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from pathlib import Path
+
+HEARTBEAT = 5.0   # seconds between heartbeats
+PATIENCE = 60.0   # seconds without a heartbeat after which an owner on another host is taken for dead
+
+
+class Lost(RuntimeError):
+    """The claim was taken over: its work must not be committed."""
+
+
+class Claim:
+    """The right to write into one run's folder; a context manager that releases it."""
+
+    def __init__(self, folder: Path, number: int):
+        self.folder, self.number = folder, number
+        self._path = folder / f"claim.{number}"
+        self._stop = threading.Event()
+        self._heart = threading.Thread(target=self._beat, daemon=True, name=f"heartbeat {folder.name}")
+
+    def __enter__(self) -> "Claim":
+        self._heart.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._heart.join()
+        if latest(self.folder) == self.number:
+            write_atomically(self._path, json.dumps({"released": True}).encode())
+        for path in self.folder.glob("claim.*"):  # only those below our own: they are history
+            if _number(path) < self.number:
+                path.unlink(missing_ok=True)
+
+    def check(self) -> None:
+        """Raise `Lost` if somebody took the run over."""
+        if latest(self.folder) != self.number:
+            raise Lost(f"{self.folder.name}: another process took this run over")
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT):
+            if latest(self.folder) == self.number:
+                os.utime(self._path)
+
+
+def claim(folder: Path) -> Claim | None:
+    """The claim on a run's folder, or None while a living process holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = latest(folder)
+    if number and alive(folder):
+        return None
+    return _take(folder, number + 1)
+
+
+def alive(folder: Path) -> bool:
+    """Whether a living process holds the newest claim on the folder."""
+    number = latest(folder)
+    if not number:
+        return False
+    path = folder / f"claim.{number}"
+    try:
+        owner, beat = json.loads(path.read_bytes()), path.stat().st_mtime
+    except FileNotFoundError:  # superseded between the two looks: somebody is at work
+        return True
+    if owner.get("released"):
+        return False
+    if owner["host"] == socket.gethostname():
+        return _started(owner["pid"]) == owner["started"]
+    return _clock(folder) - beat < PATIENCE
+
+
+def latest(folder: Path) -> int:
+    """The highest claim number in the folder, 0 if there is none."""
+    return max(map(_number, folder.glob("claim.*")), default=0)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old bytes or the new ones, after a crash too."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    with open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _take(folder: Path, number: int) -> Claim | None:
+    owner = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid()), "since": time.time()}
+    temporary = folder / f".claim.{secrets.token_hex(6)}"
+    temporary.write_text(json.dumps(owner))
+    try:
+        os.link(temporary, folder / f"claim.{number}")
+    except FileExistsError:
+        return None
+    finally:
+        temporary.unlink()
+    return Claim(folder, number)
+
+
+def _number(path: Path) -> int:
+    return int(path.suffix[1:]) if path.suffix[1:].isdigit() else 0
+
+
+def _started(pid: int) -> str | None:
+    """When a process of this host started, in the kernel's own words; None if it does not run (or is a zombie)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return _started_without_proc(pid) if not Path("/proc").exists() else None
+    return None if fields[0] == "Z" else fields[19]
+
+
+def _started_without_proc(pid: int) -> str | None:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "running"
+
+
+def _clock(folder: Path) -> float:
+    """The file system's own time, so that hosts with different clocks agree."""
+    probe = folder / f".clock.{secrets.token_hex(6)}"
+    probe.touch()
+    try:
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink()

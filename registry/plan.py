@@ -1,0 +1,221 @@
+"""Study -> Plan: the cells of the matrix, and the stages that answer them, each of them once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+from registry.checks import Model
+from registry.manifest import Study
+from registry.score import Card, Cell, StageCard
+from registry.sources import ABSENT, Sources
+from registry.stage import Data, Stage, Weights
+from registry.store import Store
+from registry.study import Limit, TaskSection, merged
+from registry.tasks import Task, same_training_data
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage in a plan: the model's name in this study, the test data of an evaluation, and why it cannot run."""
+
+    stage: Stage
+    model: str
+    parts: dict[str, str]  # language -> digest of its test data
+    blocked: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps with parents before children and no id twice; cells; the cells that the manifest leaves out, by reason."""
+
+    study: Study
+    steps: tuple[Step, ...]
+    cells: tuple[Cell, ...]
+    excluded: dict[str, int]
+
+    def state(self, step: Step, store: Store) -> str:
+        """run, finished, or blocked."""
+        if step.blocked:
+            return "blocked"
+        if step.stage.kind == "evaluate":
+            return "run" if store.missing(step.stage.id, step.parts) else "finished"
+        return "finished" if store.record(step.stage.id) else "run"
+
+    def todo(self, store: Store) -> tuple[Step, ...]:
+        """What must run, parents first: unfinished evaluations, and the unfinished stages that they rest on."""
+        states = {step.stage.id: self.state(step, store) for step in self.steps}
+        needed = {ancestor.id for step in self.steps if step.stage.kind == "evaluate" and states[step.stage.id] == "run"
+                  for ancestor in _unfinished(step.stage, states)}
+        return tuple(step for step in self.steps if step.stage.id in needed)
+
+    def card(self) -> Card:
+        """What analysis needs to know of the study."""
+        models, manifest = self.study.facts.models, self.study.manifest
+        stages = tuple(
+            StageCard(id=step.stage.id, kind=step.stage.kind, model=step.model, task=step.stage.data.task, seed=step.stage.effective_seed,
+                      parent=step.stage.parent.id if step.stage.parent else None, source=step.stage.data.source,
+                      **_sizes(models[step.model])) for step in self.steps)
+        return Card(study=manifest.id, question=manifest.question, source_language=self.study.facts.source_language,
+                    analysis=manifest.analysis, cells=self.cells, stages=stages)
+
+
+def expand(study: Study, sources: Sources) -> Plan:
+    """Every cell of the study's matrix with its chain of stages."""
+    builder, cells, steps, excluded = _Builder(study, sources), [], {}, {}
+    for cell in dict.fromkeys(_combinations(study)):
+        why, kind = _left_out(study, cell, sources)
+        if kind == "excluded":
+            excluded[why] = excluded.get(why, 0) + 1
+            continue
+        chain = builder.chain(*cell)
+        blocked = f"{kind}: {why}" if why else next((step.blocked for step in chain if step.blocked), None)
+        if not why:
+            for step in chain:
+                steps.setdefault(step.stage.id, Step(step.stage, step.model, step.parts, step.blocked or blocked and _above(step, chain)))
+        cells.append(builder.cell(cell, None if blocked else chain[-1].stage.id, blocked))
+    return Plan(study, tuple(steps.values()), tuple(cells), excluded)
+
+
+Combination = tuple[str, str, str, str, int]  # model, intermediate, variant, target, replicate
+
+
+def _combinations(study: Study) -> Iterator[Combination]:
+    matrix, models = study.manifest.matrix, study.facts.models
+    replicates = range(matrix.seed.count)
+    yield from product(models, matrix.intermediate, matrix.variant, matrix.target, replicates)
+    for condition, rule in study.facts.includes:
+        for cell in product(rule.model or models, rule.intermediate or matrix.intermediate, rule.variant or matrix.variant,
+                            rule.target or matrix.target, replicates):
+            if condition is None or condition(_values(study, cell), lambda _: True):
+                yield cell
+
+
+def _values(study: Study, cell: Combination) -> dict[str, object]:
+    model, intermediate, variant, target, replicate = cell
+    facts = study.facts.models[model]
+    return {"model": model, "intermediate": intermediate, "variant": variant, "target": target,
+            "seed": study.manifest.matrix.seed.start + replicate, "seed.index": replicate, **_sizes(facts)}
+
+
+def _sizes(model: Model) -> dict[str, object]:
+    return {"family": model.family, "params_total": model.parameters.total, "params_non_embedding": model.parameters.non_embedding}
+
+
+def _left_out(study: Study, cell: Combination, sources: Sources) -> tuple[str | None, str | None]:
+    for condition, rule in study.facts.excludes:
+        if condition(_values(study, cell), sources.available):
+            return rule.why, rule.kind
+    return None, None
+
+
+def _above(step: Step, chain: tuple[Step, ...]) -> str | None:
+    """Why a step cannot run: an ancestor cannot."""
+    before = chain[:chain.index(step)]
+    return next((f"waits for {other.stage.data.task}: {other.blocked}" for other in before if other.blocked), None)
+
+
+def _unfinished(stage: Stage, states: dict[str, str]) -> Iterator[Stage]:
+    """A stage and, below it, ancestors up to the first finished one."""
+    for ancestor in reversed(stage.lineage):
+        if states[ancestor.id] == "finished":
+            return
+        yield ancestor
+
+
+class _Builder:
+    """Stages of one study. Equal stages are made once."""
+
+    def __init__(self, study: Study, sources: Sources):
+        self.study, self.facts, self.sources = study, study.facts, sources
+        self.train = lru_cache(maxsize=None)(self._train)  # a parent is a Step's id: see `_parents`
+        self.root = lru_cache(maxsize=None)(self._root)
+        self.parts = lru_cache(maxsize=None)(self._parts)
+        self._parents: dict[str, Step] = {}
+
+    def chain(self, model: str, intermediate: str, variant: str, target: str, replicate: int) -> tuple[Step, ...]:
+        """The steps of one cell, the first one first."""
+        seed, chain = self.study.manifest.matrix.seed.start + replicate, []
+        weights, missing, root = self.root(model)
+        if root:
+            chain.append(root)
+        for name in (None if intermediate == "none" else intermediate, self.facts.tasks[target].trains_on):
+            if name:
+                chain.append(self.train(model, name, seed, self._remember(chain)))
+        chain.append(self._evaluate(model, target, chain[-1].stage if chain else None, weights))
+        if missing:
+            chain = [Step(step.stage, step.model, step.parts, step.blocked or missing) for step in chain]
+        return tuple(chain)
+
+    def cell(self, combination: Combination, stage: str | None, blocked: str | None) -> Cell:
+        model, intermediate, variant, target, replicate = combination
+        task = self.facts.tasks[target]
+        same = intermediate != "none" and same_training_data(self.facts.tasks[intermediate], task.trains_on)
+        return Cell(model=model, intermediate=intermediate, variant=variant, target=target,
+                    seed=self.study.manifest.matrix.seed.start + replicate, stage=stage, languages=self._languages(target),
+                    same_task=same, retrieval=task.trains_on is None, blocked=blocked, **_sizes(self.facts.models[model]))
+
+    def _remember(self, chain: list[Step]) -> str | None:
+        if not chain:
+            return None
+        self._parents[chain[-1].stage.id] = chain[-1]
+        return chain[-1].stage.id
+
+    def _root(self, name: str) -> tuple[Weights, str | None, Step | None]:
+        model, pretrain = self.facts.models[name], self.study.manifest.pretrain
+        weights, missing = self.sources.weights(model)
+        if not weights.make:
+            return weights, missing, None
+        corpus = self.sources.corpus()
+        stage = Stage(kind="pretrain", weights=weights, seed=model.section.seed, recipe=merged(self.facts.recipes[pretrain.corpus], pretrain.recipe),
+                      data=self._data(self.facts.tasks[pretrain.corpus], digest=corpus or ABSENT))
+        return weights, None, Step(stage, name, {}, None if corpus else f"no text of {pretrain.corpus}")
+
+    def _train(self, model: str, name: str, seed: int, parent: str | None) -> Step:
+        weights, _, _ = self.root(model)
+        task = self.facts.tasks[name]
+        data = self.sources.digest(name, "train", self.facts.source_language)
+        stage = Stage(kind="train", weights=weights, data=self._data(task, digest=data or ABSENT, limit=self._limit(name).train),
+                      recipe=self.facts.recipes[name], seed=seed, parent=self._parents[parent].stage if parent else None)
+        return Step(stage, model, {}, None if data else self._absent(task, "train"))
+
+    def _evaluate(self, model: str, target: str, parent: Stage | None, weights: Weights) -> Step:
+        task, parts = self.facts.tasks[target], self.parts(target)
+        scoring = merged(self.facts.scorings[target], self.facts.models[model].section.scoring)
+        stage = Stage(kind="evaluate", weights=weights, scoring=scoring, parent=parent,
+                      data=self._data(task, limit=self._limit(target).test, metric=task.metric))
+        return Step(stage, model, parts, None if parts else self._absent(task, "test"))
+
+    def _parts(self, target: str) -> dict[str, str]:
+        found = {language: self.sources.digest(target, "test", language) for language in self._languages(target)}
+        return {language: digest for language, digest in found.items() if digest}
+
+    def _languages(self, target: str) -> tuple[str, ...]:
+        task, wanted = self.facts.tasks[target], self.study.manifest.languages
+        if self.study.manifest.data.source == "lab":
+            wanted = wanted or self.sources.world.languages
+        return tuple(language for language in task.languages if wanted is None or language in wanted)
+
+    def _data(self, task: Task, **more: object) -> Data:
+        return Data(source=self.study.manifest.data.source, kind=task.kind, task=task.name, labels=task.labels, fields=task.fields, **more)
+
+    def _limit(self, name: str) -> Limit:
+        own = self.study.manifest.tasks.get(name, TaskSection()).limit
+        common = self.study.manifest.data.limit
+        return Limit(train=own.train or common.train, test=own.test or common.test)
+
+    def _absent(self, task: Task, split: str) -> str:
+        if task.licensed:
+            return f"licence: bring {task.licensed}"
+        if self.study.manifest.data.source == "local" and self.sources.data is None:
+            return "no data: give --data DIR"
+        return f"no {split} data of {task.name}"
+
+
+
+
+def describe(plan: Plan, store: Store) -> list[dict[str, object]]:
+    """Every stage of a plan with its state: run, finished or blocked, and why."""
+    return [{"id": step.stage.id, "kind": step.stage.kind, "model": step.model, "task": step.stage.data.task,
+             "seed": step.stage.effective_seed, "parent": step.stage.parent.id if step.stage.parent else None,
+             "state": plan.state(step, store), "reason": step.blocked or store.failure(step.stage.id)} for step in plan.steps]

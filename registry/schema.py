@@ -1,0 +1,11 @@
+"""JSON Schema of the manifest, for editors that complete and check YAML as it is typed."""
+
+from typing import Any
+
+from registry.study import Manifest
+
+
+def schema() -> dict[str, Any]:
+    """The norm of the manifest's form; names and conditions are checked by `registry.checks` beyond it."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "xlift study",
+            **Manifest.model_json_schema(by_alias=True)}

@@ -1,0 +1,86 @@
+"""The contracts between the rooms: a result row, which `runners` write and `analysis` reads, and a study's card."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from registry.spec import Spec
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Score(Spec):
+    """One metric of one evaluated stage in one language. A failure is never a score."""
+
+    language: str
+    metric: str
+    value: Fraction
+    primary: bool = Field(description="the metric that gains are computed on")
+    items: Annotated[int, Field(gt=0)] = Field(description="test items behind the value")
+    chance: Fraction = Field(description="what the best guess without the text would get")
+    se: Annotated[float, Field(ge=0)] = Field(description="standard error over items; not over seeds")
+    data: str = Field(description="sha-256 of the test data behind the value")
+
+
+class Cell(Spec):
+    """One combination of a study's matrix, and the evaluate stage that answers it.
+
+    Several cells may share a stage: an untrained retrieval baseline is the same at every seed.
+    """
+
+    model: str
+    family: str
+    params_total: int
+    params_non_embedding: int
+    intermediate: str
+    variant: str
+    target: str
+    seed: int
+    stage: str | None = Field(description="id of its evaluate stage; None where it is blocked")
+    languages: tuple[str, ...]
+    same_task: bool = Field(False, description="the intermediate and the target's training sets overlap")
+    retrieval: bool = Field(False, description="the target is not trained")
+    blocked: str | None = Field(None, description="why it cannot run")
+
+
+class StageCard(Spec):
+    """A stage as a study names it."""
+
+    id: str
+    kind: str
+    model: str
+    family: str
+    params_total: int
+    params_non_embedding: int
+    task: str
+    seed: int | None
+    parent: str | None
+    source: str
+
+
+class Gain(Spec):
+    """How gains are paired."""
+
+    baseline: dict[str, str] = Field({"intermediate": "none", "variant": "plain"}, description="axes of the baseline")
+    match: tuple[str, ...] = ("model", "target", "language", "seed")
+    drop_languages: tuple[str, ...] | None = Field(None, description="the source language where absent")
+
+
+class Analysis(Spec):
+    """What the gains are regressed on."""
+
+    x: str = Field("params_non_embedding", pattern="^params_(total|non_embedding)$")
+    gain: Gain = Gain()
+    apart: tuple[str, ...] | None = Field(None, description="targets never averaged with the rest; retrieval where absent")
+    min_models: Annotated[int, Field(ge=3)] = Field(4, description="a slope on fewer models is refused")
+
+
+class Card(Spec):
+    """A study as the store remembers it, so that facts can be read without the manifest."""
+
+    study: str
+    question: str
+    source_language: str
+    analysis: Analysis
+    cells: tuple[Cell, ...]
+    stages: tuple[StageCard, ...]

@@ -1,0 +1,82 @@
+"""What a study finds on this machine: the digests of its data and weights, which stage ids rest on."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from registry import files, lab
+from registry.checks import Model
+from registry.manifest import Study
+from registry.spec import digest
+from registry.stage import Weights
+
+ABSENT = "absent"  # stands for the digest of what is not here; such a stage is blocked, so its id names no run
+MODEL_FILES = ("config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors", "tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The data folder (`local`), or the lab's world, of a study."""
+
+    study: Study
+    data: Path | None = None
+
+    @property
+    def world(self) -> lab.World:
+        return self.study.manifest.data.world or lab.World()
+
+    def pattern(self, task: str) -> str:
+        """Where a task's files are below the data folder."""
+        section = self.study.manifest.tasks.get(task)
+        return section.files if section and section.files else self.study.manifest.data.files
+
+    def digest(self, task: str, split: str, language: str) -> str | None:
+        """Sha-256 of the examples of one split and language; None where there are none."""
+        if self.study.manifest.data.source == "lab":
+            if language not in self.world.languages:
+                return None
+            return lab.fingerprint(self.world, task, split, language)
+        path = files.path(self.data, task, split, language, self.pattern(task)) if self.data else None
+        return _file_digest(path, path.stat().st_mtime_ns) if path else None
+
+    def corpus(self) -> str | None:
+        """Sha-256 of the pretraining corpus in all of its languages."""
+        corpus = self.study.manifest.pretrain.corpus
+        parts = {language: self.digest(corpus, "train", language) for language in self.corpus_languages()}
+        return None if None in parts.values() else digest(parts)
+
+    def corpus_languages(self) -> tuple[str, ...]:
+        return self.study.manifest.pretrain.languages or self.world.languages
+
+    def weights(self, model: Model) -> tuple[Weights, str | None]:
+        """What a model starts from, and why it cannot."""
+        section = model.section
+        if section.make:
+            return Weights(make=section.make), None
+        if model.folder and (model.folder / "config.json").exists():
+            return Weights(folder=folder_digest(model.folder)), None
+        if section.revision:
+            return Weights(hub=section.hub, revision=section.revision), None
+        return Weights(folder=ABSENT), f"no model in {section.folder}"
+
+    def available(self, name: str) -> bool:
+        """Whether a licensed data set is here: a folder of its name below the data folder."""
+        return self.data is not None and (self.data / name).is_dir()
+
+
+def folder_digest(folder: Path) -> str:
+    """Sha-256 over a model folder's configuration, weights and tokenizer."""
+    names = sorted({path.name for pattern in MODEL_FILES for path in folder.glob(pattern)})
+    return digest({name: _raw_digest(folder / name, (folder / name).stat().st_mtime_ns) for name in names})
+
+
+@lru_cache(maxsize=None)
+def _file_digest(path: Path, _changed: int) -> str:
+    return files.digest(path)
+
+
+@lru_cache(maxsize=None)
+def _raw_digest(path: Path, _changed: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,122 @@
+"""The unit of work, named by its content: equal stages are the same run, and no run is computed twice.
+
+What changes the numbers is here and is hashed. How a stage is run (device, workers, micro-batches, paths) is in
+`runners.run.Env` and is not. A field at its default is left out of the hash, so that a new field changes no old id;
+the defaults themselves are therefore pinned by a test, and never edited.
+"""
+
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from registry.spec import Spec, canonical, digest
+
+Kind = Literal["pair", "tag", "span", "choice", "retrieve", "mlm"]
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Make(Spec):
+    """An encoder made from scratch: XLM-R's architecture (Conneau et al. 2020) in any size."""
+
+    layers: Positive
+    hidden: Positive
+    heads: Positive
+    inner: Positive | None = Field(None, description="feed-forward width; 4 x hidden where absent")
+    vocabulary: Positive = Field(2000, description="pieces of the tokenizer that is trained on the corpus")
+    positions: Positive = 128
+
+
+class Weights(Spec):
+    """Where a model's first weights come from: exactly one of the three."""
+
+    make: Make | None = None
+    folder: str | None = Field(None, description="sha-256 over the folder's configuration, weights and tokenizer")
+    hub: str | None = None
+    revision: str | None = None
+
+
+class Recipe(Spec):
+    """Everything about training that changes the numbers."""
+
+    optimizer: Literal["adamw"] = "adamw"
+    states: Literal["fp32"] = Field("fp32", description="precision of the optimizer's states")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast over fp32 weights")
+    lr: float = Field(1e-5, gt=0, description="peak learning rate")
+    warmup: Share = Field(0.1, description="share of the steps with linearly rising rate; then linear decay to 0")
+    weight_decay: float = Field(0.01, ge=0, description="not on biases and normalisations")
+    beta1: Share = 0.9
+    beta2: Share = 0.999
+    epsilon: float = Field(1e-8, gt=0)
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    batch: Positive = Field(32, description="examples in an optimizer batch")
+    epochs: float | None = Field(2.0, gt=0)
+    steps: Positive | None = Field(None, description="optimizer steps, instead of epochs")
+    max_length: Positive = Field(256, description="tokens in a sequence")
+    stride: Positive = Field(128, description="overlap of the windows of a long text, in tokens")
+    dropout: Share = Field(0.1, description="hidden states")
+    attention_dropout: Share = Field(0.0, description="0, so that packed and padded training agree")
+    head_dropout: Share = 0.1
+    mask: float = Field(0.15, gt=0, lt=1, description="share of tokens that masked language modelling predicts")
+
+
+class Scoring(Spec):
+    """Everything about evaluation that changes the numbers."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    max_length: Positive = 256
+    stride: Positive = 128
+    answer_length: Positive = Field(30, description="longest answer of a span question, in tokens")
+    layer: Literal["relative"] | Annotated[int, Field(ge=0)] = Field(
+        "relative", description="hidden state for retrieval; 0 is the embeddings; relative is floor(14/24 layers + 1/2)")
+    prefix: str = Field("", description="text put before every sentence in retrieval")
+
+
+class Data(Spec):
+    """What the examples of a stage are; the files of test languages are named in each part of the scores instead."""
+
+    source: Literal["lab", "local"]
+    kind: Kind
+    task: str
+    digest: str | None = Field(None, description="sha-256 of the training data, or of the lab's world")
+    limit: Positive | None = Field(None, description="items, evenly spaced over the file; all where absent")
+    labels: tuple[str, ...] = ()
+    fields: dict[str, str] = Field({}, description="the role of each column that the kind reads")
+    metric: str | None = None
+
+
+class Stage(Spec):
+    """One run: pretrain an encoder, train it on a task, or evaluate it on a target.
+
+    *Intermediate* and *target* are roles in a plan, not parts of a stage, so that one training on SQuAD serves all
+    targets that train on it. `evaluate` draws no random number, so its seed is None.
+    """
+
+    kind: Literal["pretrain", "train", "evaluate"]
+    weights: Weights
+    data: Data
+    recipe: Recipe | None = Field(None, description="of pretrain and train")
+    scoring: Scoring | None = Field(None, description="of evaluate")
+    seed: int | None = None
+    parent: "Stage | None" = None
+
+    @cached_property
+    def id(self) -> str:
+        """The first 16 hexadecimal digits of the sha-256 of the stage's canonical content, its parent by id."""
+        content = self.model_dump(mode="json", exclude_defaults=True, exclude={"parent"})
+        return digest(content | ({"parent": self.parent.id} if self.parent else {}))[:16]
+
+    @property
+    def lineage(self) -> tuple["Stage", ...]:
+        """The stages that this one rests on, the root first, itself last."""
+        return (*(self.parent.lineage if self.parent else ()), self)
+
+    @property
+    def effective_seed(self) -> int | None:
+        """Its own seed, or that of the nearest ancestor that has one."""
+        return next((stage.seed for stage in reversed(self.lineage) if stage.seed is not None), None)
+
+    def json(self) -> str:
+        """Canonical JSON of the whole lineage, which `Stage.model_validate_json` reads back."""
+        return canonical(self.model_dump(mode="json", exclude_defaults=True))

@@ -1,0 +1,189 @@
+"""The run store on disk: the truth about what was computed. Only ordinary file operations, no server.
+
+    runs/<id>/stage.json         what the run is
+              claim.<n>          who works on it
+              log.jsonl          its progress, a line a step
+              checkpoint/…       a model (train and pretrain)
+              scores/<l>.jsonl   one part a language (evaluate)
+              record.json        written last, by rename: what counts is what it names and whose checksums hold
+              failure.json       why the last try failed, until one succeeds
+    studies/<id>.json            a study's cells and stages (`registry.score.Card`), derived from its manifest
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from registry import ownership
+from registry.ownership import Claim, write_atomically
+from registry.score import Card, Score
+from registry.spec import Spec
+from registry.stage import Stage
+
+State = Literal["pending", "running", "finished", "failed"]
+
+
+class FileMark(Spec):
+    """The size in bytes and sha-256 of a file that counts."""
+
+    size: int
+    sha256: str
+
+
+class Record(Spec):
+    """What a run committed: file marks by path relative to the run's folder, and how it came about."""
+
+    id: str
+    started: str
+    seconds: float
+    host: str
+    versions: dict[str, str] = {}
+    files: dict[str, FileMark]
+    released: bool = False
+
+    def parts(self) -> dict[str, FileMark]:
+        """The score parts by language."""
+        return {Path(name).stem: mark for name, mark in self.files.items() if name.startswith("scores/")}
+
+
+class Damaged(RuntimeError):
+    """A file of a finished run is missing or is not what was committed."""
+
+
+class Store:
+    """Runs by stage id, under one folder. Opening it creates nothing."""
+
+    def __init__(self, root: Path):
+        self.root = Path(root)
+
+    def folder(self, stage_id: str) -> Path:
+        return self.root / "runs" / stage_id
+
+    def record(self, stage_id: str) -> Record | None:
+        """What the run committed, or None if it committed nothing (a damaged record counts as nothing)."""
+        try:
+            return Record.model_validate_json((self.folder(stage_id) / "record.json").read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def stage(self, stage_id: str) -> Stage:
+        """The stage of a run. Raises FileNotFoundError if there is none."""
+        return Stage.model_validate_json((self.folder(stage_id) / "stage.json").read_bytes())
+
+    def state(self, stage_id: str) -> State:
+        """`finished` as soon as something is committed; see `missing` for the parts of an evaluation."""
+        folder = self.folder(stage_id)
+        if self.record(stage_id):
+            return "finished"
+        if ownership.alive(folder):
+            return "running"
+        return "failed" if (folder / "failure.json").exists() else "pending"
+
+    def missing(self, stage_id: str, parts: dict[str, str]) -> tuple[str, ...]:
+        """The languages of `parts` (language -> digest of its test data) that have no whole score from that data."""
+        record = self.record(stage_id)
+        have = {language for language in (record.parts() if record else {}) if language in parts
+                and any(score.data == parts[language] for score in self._part(stage_id, language, record))}
+        return tuple(language for language in parts if language not in have)
+
+    def scores(self, stage_id: str) -> list[Score]:
+        """The rows of every part that the record names and whose checksum holds."""
+        record = self.record(stage_id)
+        return [score for language in sorted(record.parts() if record else {})
+                for score in self._part(stage_id, language, record)]
+
+    def checkpoint(self, stage_id: str) -> Path:
+        """The folder of a finished run's checkpoint, its checksums verified. Raises `Damaged`."""
+        record, folder = self.record(stage_id), self.folder(stage_id)
+        names = [name for name in (record.files if record else {}) if name.startswith("checkpoint/")]
+        if not names:
+            raise Damaged(f"{stage_id}: no checkpoint; run the study again to make it")
+        for name in names:
+            if not _holds(folder / name, record.files[name]):
+                (folder / "record.json").unlink(missing_ok=True)  # so that the next plan computes it again
+                raise Damaged(f"{stage_id}: {name} is not what was committed; run the study again to make it")
+        return folder / "checkpoint"
+
+    def claim(self, stage: Stage) -> Claim | None:
+        """The right to compute a stage, or None while a living process has it."""
+        claimed = ownership.claim(self.folder(stage.id))
+        if claimed:
+            write_atomically(self.folder(stage.id) / "stage.json", stage.json().encode())
+        return claimed
+
+    def commit(self, claim: Claim, files: Iterable[str], *, started: datetime, host: str, versions: dict[str, str]) -> None:
+        """Make `files` (paths relative to the run's folder, whole on disk) count, beside those that count already."""
+        folder, before = claim.folder, self.record(claim.folder.name)
+        marks = {name: _mark(folder / name) for name in files}
+        seconds = (datetime.now(UTC) - started).total_seconds() + (before.seconds if before else 0)
+        record = Record(id=folder.name, started=before.started if before else started.isoformat(timespec="milliseconds"),
+                        seconds=seconds, host=host, versions=versions, files=(before.files if before else {}) | marks)
+        claim.check()
+        write_atomically(folder / "record.json", record.model_dump_json(indent=1).encode())
+        (folder / "failure.json").unlink(missing_ok=True)
+
+    def fail(self, claim: Claim, reason: str, detail: str) -> None:
+        """Note why a run failed. A later run of the study tries it again."""
+        note = {"reason": reason, "detail": detail, "at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        write_atomically(claim.folder / "failure.json", json.dumps(note, indent=1).encode())
+
+    def failure(self, stage_id: str) -> str | None:
+        """The reason of the last failure, if the run has not succeeded since."""
+        path = self.folder(stage_id) / "failure.json"
+        return json.loads(path.read_bytes())["reason"] if path.exists() else None
+
+    def log(self, stage_id: str, offset: int = 0) -> tuple[list[dict[str, float]], int]:
+        """Whole lines of a run's log from a byte offset on, and the offset after them; an unfinished line waits."""
+        try:
+            with open(self.folder(stage_id) / "log.jsonl", "rb") as file:
+                file.seek(offset)
+                whole = file.read().rpartition(b"\n")[0]
+        except FileNotFoundError:
+            return [], offset
+        return [json.loads(line) for line in whole.splitlines()], offset + len(whole) + bool(whole)
+
+    def save_card(self, card: Card) -> None:
+        folder = self.root / "studies"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / f"{card.study}.json", card.model_dump_json(indent=1).encode())
+
+    def cards(self) -> list[Card]:
+        """The studies that ran on this store, by name."""
+        return [Card.model_validate_json(path.read_bytes()) for path in sorted((self.root / "studies").glob("*.json"))]
+
+    def _part(self, stage_id: str, language: str, record: Record) -> Iterator[Score]:
+        name = f"scores/{language}.jsonl"
+        path = self.folder(stage_id) / name
+        if _holds(path, record.files[name]):
+            yield from map(Score.model_validate_json, path.read_bytes().splitlines())
+
+
+def write_folder(final: Path, temporary: Path) -> None:
+    """Put a whole folder in place of an old one. The record, written later, says that it counts."""
+    old = final.with_name(f".{final.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        os.replace(final, old)
+    os.replace(temporary, final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _mark(path: Path) -> FileMark:
+    with open(path, "rb") as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+    return FileMark(size=path.stat().st_size, sha256=checksum)
+
+
+def _holds(path: Path, mark: FileMark) -> bool:
+    try:
+        return path.stat().st_size == mark.size and _mark(path).sha256 == mark.sha256
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,138 @@
+"""What a manifest declares: the sections, their types and their defaults. The JSON Schema for editors comes from here."""
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field
+
+from registry.lab import World
+from registry.score import Analysis
+from registry.spec import Spec
+from registry.stage import Kind, Make, Positive, Recipe, Scoring
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Text = Annotated[str, Field(min_length=1, max_length=2000)]
+Layer = TypeVar("Layer", Recipe, Scoring)
+Condition = Annotated[str, Field(min_length=1, max_length=500, description="e.g. variant == 'mlm' and family != 'xlmr'")]
+
+
+class Limit(Spec):
+    """Subsets, evenly spaced over the file."""
+
+    train: Positive | None = None
+    test: Positive | None = None
+
+
+class DataSection(Spec):
+    """Where the examples come from."""
+
+    source: Literal["lab", "local"]
+    world: World | None = Field(None, description="the dials of the lab")
+    files: Text = Field("{task}/{split}.{language}.jsonl", description="pattern below the data folder; .gz may follow on disk")
+    limit: Limit = Limit()
+
+
+class ModelSection(Spec):
+    """A pretrained encoder: made here, in a folder, or on the hub."""
+
+    id: Name
+    family: Name | None = Field(None, description="its pretraining's family; known for the hub's models")
+    make: Make | None = Field(None, description="made from scratch by a pretrain stage")
+    folder: Text | None = Field(None, description="a transformers folder, relative to the manifest")
+    hub: Text | None = Field(None, description="the hub's name for it; beside a folder: what that is a copy of")
+    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = Field(None, description="commit on the hub, 40 digits")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of its pretraining, where it is made here")
+    scoring: Scoring = Field(Scoring(), description="how this model is scored, where it differs from the study")
+
+
+class Pretrain(Spec):
+    """How encoders are made from scratch: masked language modelling on a corpus."""
+
+    corpus: Name = "lab-corpus"
+    languages: tuple[str, ...] | None = Field(None, description="of the corpus; the world's where absent")
+    recipe: Recipe = Recipe()
+
+
+class TaskSection(Spec):
+    """What differs from the known task of this name, or a task of your own."""
+
+    kind: Kind | None = Field(None, description="needed for a task of your own")
+    labels: tuple[Text, ...] | None = Field(None, description="in the order of the classes")
+    fields: dict[str, str] | None = Field(None, description="role -> column of the files")
+    files: Text | None = None
+    metric: Name | None = None
+    languages: tuple[Name, ...] | None = Field(None, description="of the tests")
+    trains_on: Name | None = Field(None, description="the task whose training set it uses")
+    includes: tuple[Name, ...] | None = Field(None, description="training sets that its own contains")
+    source: Text | None = None
+    limit: Limit = Limit()
+    recipe: Recipe = Recipe()
+    scoring: Scoring = Scoring()
+
+
+class Seeds(Spec):
+    """Replicates: replicate i of every model and task has seed `from` + i."""
+
+    count: Annotated[int, Field(gt=0, le=1000)]
+    start: Annotated[int, Field(ge=0, lt=2**40)] = Field(alias="from")
+
+
+class Exclude(Spec):
+    """Cells that are left out, and why."""
+
+    when: Condition
+    why: Text
+    kind: Literal["excluded", "blocked", "planned-missing"] = Field(
+        "excluded", alias="as", description="excluded cells are counted; the others are listed as missing")
+
+
+class Include(Spec):
+    """Cells beside the product of the axes; an absent axis takes all of the matrix's values."""
+
+    model: tuple[Name, ...] | None = None
+    intermediate: tuple[Name, ...] | None = None
+    variant: tuple[Name, ...] | None = None
+    target: tuple[Name, ...] | None = None
+    when: Condition | None = None
+    why: Text
+
+
+class Matrix(Spec):
+    """The axes of the experiment; models are an axis too."""
+
+    intermediate: Annotated[tuple[Name, ...], Field(min_length=1)]
+    variant: Annotated[tuple[Literal["plain"], ...], Field(min_length=1)] = ("plain",)
+    target: Annotated[tuple[Name, ...], Field(min_length=1)]
+    seed: Seeds
+    include: tuple[Include, ...] = ()
+    exclude: tuple[Exclude, ...] = ()
+
+
+class Manifest(Spec):
+    """A study, as its author writes it."""
+
+    form: Literal["xlift/1"] = Field(alias="schema")
+    id: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,63}$")]
+    question: Text
+    extends: tuple[Text, ...] = Field((), description="manifests that this one is laid over; later wins")
+    data: DataSection
+    languages: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(None, description="test languages; all of each target where absent")
+    models: Annotated[tuple[ModelSection, ...], Field(min_length=1)]
+    pretrain: Pretrain | None = None
+    recipe: Recipe = Recipe()
+    scoring: Scoring = Scoring()
+    tasks: dict[Name, TaskSection] = {}
+    matrix: Matrix
+    analysis: Analysis = Analysis()
+
+
+def merged(*layers: Layer) -> Layer:
+    """Later layers win, in the fields that they set. `steps` and `epochs` replace each other."""
+    values: dict[str, object] = {}
+    for layer in layers:
+        for name in layer.model_fields_set:
+            values[name] = getattr(layer, name)
+            if name == "steps" and layer.steps is not None:
+                values["epochs"] = None
+            elif name == "epochs" and layer.epochs is not None:
+                values["steps"] = None
+    return type(layers[0])(**values)

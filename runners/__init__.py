@@ -1,0 +1,1 @@
+"""How stages are computed: torch and transformers. Imports `registry`, never `analysis`."""

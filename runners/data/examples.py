@@ -1,0 +1,51 @@
+"""What a source gives: one example a row, typed by the kind of its task."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    first: str
+    second: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    tokens: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`starts` are character offsets of `answers` in `context`; both are empty where there is no answer."""
+
+    context: str
+    question: str
+    answers: tuple[str, ...]
+    starts: tuple[int, ...]
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    context: str
+    question: str
+    choices: tuple[str, ...]
+    label: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parallel:
+    """A sentence and its translation in the source language of the study."""
+
+    source: str
+    pivot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+
+
+Example = Pair | Tagged | Question | Choice | Parallel | Text

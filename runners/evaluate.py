@@ -1,0 +1,53 @@
+"""Zero-shot scores of a trained model in one language."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from registry.score import Score
+from registry.stage import Data, Scoring
+from runners.kinds import KINDS, retrieve
+from runners.kinds.base import Batch, Feature, Kind
+from runners.model import Net
+from runners.packing import collate, micro_batches
+
+
+def score(net: Net, examples: Sequence[Any], data: Data, scoring: Scoring, language: str, digest: str,
+          *, device: str, budget: int) -> list[Score]:
+    """The task's metrics on `examples`; the one that gains are computed on comes first."""
+    kind = KINDS[data.kind]
+    if data.kind == "retrieve":
+        examples = [replace(e, source=scoring.prefix + e.source, pivot=scoring.prefix + e.pivot) for e in examples]
+    features = kind.encode(examples, net.tokenizer, data, max_length=scoring.max_length, stride=scoring.stride)
+    outputs = predict(net, kind, features, scoring, device=device, budget=budget)
+    measures = kind.measure(kind.decode(outputs, features, examples, data, scoring), examples, data)
+    return [Score(language=language, metric=m.metric, value=m.value, primary=index == 0, items=m.items, chance=m.chance, se=m.se, data=digest)
+            for index, m in enumerate(measures)]
+
+
+@torch.inference_mode()
+def predict(net: Net, kind: Kind, features: Sequence[Feature], scoring: Scoring, *, device: str, budget: int) -> list[np.ndarray]:
+    """The outputs of every feature, in the order of the features; computed in order of length, so that little is padded."""
+    for module in net.modules():
+        module.to(device).eval()
+    outputs: list[np.ndarray | None] = [None] * len(features)
+    for chosen in micro_batches(features, budget):
+        batch = collate([features[index] for index in chosen], net.padding, device)
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=scoring.precision == "bf16"):
+            result = net.forward(batch) if net.head is not None else _embed(net, batch, scoring)
+        for index, output in zip(chosen, kind.split(result, batch), strict=True):
+            outputs[index] = output
+    return outputs
+
+
+def _embed(net: Net, batch: Batch, scoring: Scoring) -> torch.Tensor:
+    """Sentence embeddings (sequences, hidden) from the hidden state that the scoring names."""
+    states = net.encoder(input_ids=batch.ids, attention_mask=batch.mask.long(), output_hidden_states=True).hidden_states
+    layers = len(states) - 1
+    layer = retrieve.relative_layer(layers) if scoring.layer == "relative" else scoring.layer
+    if layer > layers:
+        raise ValueError(f"layer {layer} of a model with {layers}: write scoring: {{layer: {layers}}}, or relative")
+    return retrieve.pool(states[layer], batch.mask)

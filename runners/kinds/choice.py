@@ -1,0 +1,66 @@
+"""A context, perhaps a question, and several ways to go on, of which one is right.
+
+Each choice is one sequence, and a linear layer scores it; all examples of a task have the same number of choices.
+"""
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from registry.stage import Data, Scoring
+from runners import metrics
+from runners.data.examples import Choice
+from runners.kinds import heads, tokens
+from runners.kinds.base import Batch, Feature, Kind
+from runners.metrics import Measure
+
+
+class Scores(heads.Sentence):
+    """One score a sequence, as rows of choices."""
+
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        return super().forward(hidden, batch).view(len(batch.features), -1)     # (features, choices)
+
+
+@final
+class ChoiceKind(Kind):
+    """Outputs are (features, choices); a prediction is the index of a choice."""
+
+    def encode(self, examples: Sequence[Choice], tokenizer: Any, data: Data, *, max_length: int, stride: int) -> list[Feature]:
+        """One sequence a choice: context and question, then the choice; the longer side is cut first."""
+        count = _choices(examples, data)
+        texts = [(" ".join(filter(None, (e.context, e.question))), choice) for e in examples for choice in e.choices]
+        encoded = tokens.sequences(tokenizer, texts, max_length=max_length)
+        return [Feature(tuple(encoded[at * count:(at + 1) * count]), np.array(e.label), example=at, units=1)
+                for at, e in enumerate(examples)]
+
+    def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:
+        return Scores(encoder, 1, dropout)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return cross_entropy(outputs.float(), batch.stacked_labels(), reduction="sum")
+
+    def decode(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Choice],
+               data: Data, scoring: Scoring) -> list[int]:
+        """The choice with the largest score."""
+        return [int(scores.argmax()) for scores in outputs]
+
+    def measure(self, predictions: Sequence[int], examples: Sequence[Choice], data: Data) -> list[Measure]:
+        measures = [metrics.class_accuracy([e.label for e in examples], predictions, _choices(examples, data))]
+        return metrics.primary_first(measures, data.metric)
+
+
+def _choices(examples: Sequence[Choice], data: Data) -> int:
+    """How many choices every example has; ValueError where they differ or a label is none of them."""
+    count = len(examples[0].choices) if examples else 0
+    for at, example in enumerate(examples):
+        if len(example.choices) != count or count < 2:
+            raise ValueError(f"task '{data.task}', example {at}: {len(example.choices)} choices, where the first example has "
+                             f"{count}; all must have the same number, at least 2")
+        if not 0 <= example.label < count:
+            raise ValueError(f"task '{data.task}', example {at}: label {example.label} is none of its {count} choices, "
+                             "counted from 0")
+    return count

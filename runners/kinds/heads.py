@@ -1,0 +1,41 @@
+"""What is put on an encoder. Every head maps hidden states (sequences, length, hidden) and a batch to outputs."""
+
+import torch
+from torch import Tensor, nn
+
+from runners.kinds.base import Batch
+
+
+class Sentence(nn.Module):
+    """Dropout, dense, tanh, dropout, linear on the hidden state at position 0, as RoBERTa classifies (Liu et al. 2019)."""
+
+    def __init__(self, encoder: nn.Module, outputs: int, dropout: float):
+        super().__init__()
+        width = encoder.config.hidden_size
+        self.dense, self.out, self.dropout = nn.Linear(width, width), nn.Linear(width, outputs), nn.Dropout(dropout)
+        initialise(self, encoder)
+
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        first = self.dropout(hidden[:, 0])                                  # (sequences, hidden)
+        return self.out(self.dropout(torch.tanh(self.dense(first))))        # (sequences, outputs)
+
+
+class Token(nn.Module):
+    """Dropout and linear on every hidden state."""
+
+    def __init__(self, encoder: nn.Module, outputs: int, dropout: float):
+        super().__init__()
+        self.out, self.dropout = nn.Linear(encoder.config.hidden_size, outputs), nn.Dropout(dropout)
+        initialise(self, encoder)
+
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        return self.out(self.dropout(hidden))                               # (sequences, length, outputs)
+
+
+def initialise(head: nn.Module, encoder: nn.Module) -> None:
+    """Normal weights of the encoder's own spread (0.02 where its configuration has none), zero biases."""
+    spread = getattr(encoder.config, "initializer_range", 0.02)
+    for module in head.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=spread)
+            nn.init.zeros_(module.bias)

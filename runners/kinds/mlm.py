@@ -1,0 +1,100 @@
+"""Masked language modelling (Devlin et al. 2019): hidden tokens are predicted from their neighbours.
+
+A text is one sequence. What is hidden is drawn by `prepare`, for a whole optimizer batch and in the order of its features,
+so that it does not depend on how the batch is cut into micro-batches.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Never, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, gelu, linear
+
+from registry.stage import Data, Scoring
+from runners.data.examples import Text
+from runners.kinds import heads, tokens
+from runners.kinds.base import IGNORE, Batch, Feature, Kind, finite
+
+HIDDEN, REPLACED = 0.8, 0.1  # shares of the predicted tokens; the rest stays as it is
+
+
+class Vocabulary(nn.Module):
+    """Dense, gelu, layer norm, and a decoder whose weights are the encoder's input embeddings; on predicted tokens only."""
+
+    def __init__(self, encoder: nn.Module, dropout: float):
+        super().__init__()
+        config = encoder.config
+        embeddings = encoder.get_input_embeddings()
+        self.tied = (embeddings,)       # in a tuple, so that its weights belong to the encoder alone
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=getattr(config, "layer_norm_eps", 1e-5))
+        self.bias = nn.Parameter(torch.zeros(len(embeddings.weight)))
+        self.dropout = nn.Dropout(dropout)
+        heads.initialise(self, encoder)
+
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        chosen = hidden[batch.padded_labels() != IGNORE]                        # (predicted, hidden)
+        state = self.norm(gelu(self.dense(self.dropout(chosen))))
+        return linear(state, self.tied[0].weight, self.bias)                    # (predicted, vocabulary)
+
+
+@final
+class MlmKind(Kind):
+    """Outputs are (predicted tokens, vocabulary); there is no prediction and no metric."""
+
+    def encode(self, examples: Sequence[Text], tokenizer: Any, data: Data, *, max_length: int, stride: int) -> list[Feature]:
+        """One sequence a text, cut at `max_length`; nothing is predicted before `prepare`."""
+        encoded = tokens.sequences(tokenizer, [e.text for e in examples], max_length=max_length)
+        return [Feature((ids,), np.full(len(ids), IGNORE, dtype=np.int64), example=at, units=0) for at, ids in enumerate(encoded)]
+
+    def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:
+        return Vocabulary(encoder, dropout)
+
+    def prepare(self, features: Sequence[Feature], tokenizer: Any, mask: float, rng: np.random.Generator) -> list[Feature]:
+        """A share `mask` of each text's tokens, at least one, is predicted: 80 % hidden, 10 % replaced, 10 % as they are.
+
+        Special tokens are neither predicted nor drawn as replacements. `units` are the predicted tokens: 0 for a text
+        that is nothing but special tokens.
+        """
+        if tokenizer.mask_token_id is None:
+            raise ValueError("the tokenizer has no mask token, so the model cannot be trained by masked language modelling")
+        special = np.array(sorted(tokenizer.all_special_ids))
+        usual = np.setdiff1d(np.arange(len(tokenizer)), special)
+        return [_masked(f, tokenizer.mask_token_id, special, usual, mask, rng) for f in features]
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        labels = batch.padded_labels()
+        return cross_entropy(outputs.float(), labels[labels != IGNORE], reduction="sum")
+
+    def split(self, outputs: Tensor, batch: Batch) -> list[np.ndarray]:
+        """(predicted tokens, vocabulary) a feature."""
+        return list(np.split(finite(outputs), np.cumsum([f.units for f in batch.features])[:-1]))
+
+    def decode(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Text],
+               data: Data, scoring: Scoring) -> Never:
+        raise ValueError(f"task '{data.task}' is masked language modelling, which is not scored; evaluate another task")
+
+    def measure(self, predictions: Sequence[Any], examples: Sequence[Text], data: Data) -> Never:
+        raise ValueError(f"task '{data.task}' is masked language modelling, which has no metric; evaluate another task")
+
+
+def _masked(feature: Feature, hide: int, special: np.ndarray, usual: np.ndarray, share: float,
+            rng: np.random.Generator) -> Feature:
+    """`feature` with tokens drawn for prediction; `usual` are the ids that may replace a token."""
+    ids = feature.sequences[0].copy()
+    candidates = np.flatnonzero(~np.isin(ids, special))
+    if not len(candidates):
+        return feature
+    drawn = rng.random(len(candidates)) < share
+    if not drawn.any():
+        drawn[rng.integers(len(candidates))] = True
+    chosen = candidates[drawn]
+    labels = np.full(len(ids), IGNORE, dtype=np.int64)
+    labels[chosen] = ids[chosen]
+    fate = rng.random(len(chosen))
+    others = rng.choice(usual, size=len(chosen))
+    ids[chosen] = np.where(fate < HIDDEN, hide, np.where(fate < HIDDEN + REPLACED, others, ids[chosen]))
+    return replace(feature, sequences=(ids,), labels=labels, units=len(chosen))

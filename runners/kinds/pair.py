@@ -1,0 +1,42 @@
+"""One text or two, and one label: entailment, paraphrase."""
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from registry.stage import Data, Scoring
+from runners import metrics
+from runners.data.examples import Pair
+from runners.kinds import heads, labels, tokens
+from runners.kinds.base import Batch, Feature, Kind
+from runners.metrics import Measure
+
+
+@final
+class PairKind(Kind):
+    """Outputs are (sequences, classes); a prediction is a label."""
+
+    def encode(self, examples: Sequence[Pair], tokenizer: Any, data: Data, *, max_length: int, stride: int) -> list[Feature]:
+        """One sequence an example, the longer text cut first."""
+        known = labels.indices(data)
+        encoded = tokens.sequences(tokenizer, [(e.first, e.second) for e in examples], max_length=max_length)
+        return [Feature((ids,), np.array(labels.index(e.label, known, data, at)), example=at, units=1)
+                for at, (e, ids) in enumerate(zip(examples, encoded, strict=True))]
+
+    def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:
+        return heads.Sentence(encoder, len(labels.indices(data)), dropout)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return cross_entropy(outputs.float(), batch.stacked_labels(), reduction="sum")
+
+    def decode(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Pair],
+               data: Data, scoring: Scoring) -> list[str]:
+        """The label with the largest logit."""
+        return [data.labels[int(logits.argmax())] for logits in outputs]
+
+    def measure(self, predictions: Sequence[str], examples: Sequence[Pair], data: Data) -> list[Measure]:
+        measures = [metrics.class_accuracy([e.label for e in examples], predictions, len(labels.indices(data)))]
+        return metrics.primary_first(measures, data.metric)

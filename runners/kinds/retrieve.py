@@ -1,0 +1,75 @@
+"""Finding a sentence's translation among all by the cosine of mean-pooled hidden states; nothing is trained.
+
+The query is the sentence in the source language of the study (the pivot), the pool is the foreign side, as in
+notes/science.md section 5; two sentences that are equal in the pool count as different.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Never, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from registry.stage import Data, Scoring
+from runners import metrics
+from runners.data.examples import Parallel
+from runners.kinds import tokens
+from runners.kinds.base import Batch, Feature, Kind
+from runners.metrics import Measure
+
+SOURCE, PIVOT = "source", "pivot"  # the trace of the two features of an example
+
+
+@final
+class RetrieveKind(Kind):
+    """Outputs are embeddings (sequences, hidden), which `pool` makes; a prediction is the index of an example."""
+
+    def encode(self, examples: Sequence[Parallel], tokenizer: Any, data: Data, *, max_length: int, stride: int) -> list[Feature]:
+        """Two features an example, its source and then its pivot; the caller has put `Scoring.prefix` before both texts."""
+        texts = [text for e in examples for text in (e.source, e.pivot)]
+        encoded = tokens.sequences(tokenizer, texts, max_length=max_length)
+        return [Feature((ids,), tokens.NOTHING, example=at // 2, units=0, trace=PIVOT if at % 2 else SOURCE)
+                for at, ids in enumerate(encoded)]
+
+    def head(self, encoder: nn.Module, data: Data, dropout: float) -> Never:
+        raise ValueError(f"task '{data.task}' is retrieval, which has no head: its outputs are pooled hidden states")
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Never:
+        raise ValueError("retrieval is not trained; use it as a target only")
+
+    def decode(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Parallel],
+               data: Data, scoring: Scoring) -> list[int]:
+        """For each example's pivot, the example whose source is nearest."""
+        sides: dict[str, list[np.ndarray | None]] = {side: [None] * len(examples) for side in (SOURCE, PIVOT)}
+        for embedding, feature in zip(outputs, features, strict=True):
+            sides[feature.trace][feature.example] = embedding
+        return nearest(np.stack(sides[PIVOT]), np.stack(sides[SOURCE])).tolist()
+
+    def measure(self, predictions: Sequence[int], examples: Sequence[Parallel], data: Data) -> list[Measure]:
+        return metrics.primary_first([metrics.retrieval_accuracy(predictions)], data.metric)
+
+
+def relative_layer(layers: int) -> int:
+    """The hidden state that stands where 14 of 24 does, floor(14/24 layers + 1/2); 0 is the embeddings."""
+    return (7 * layers + 6) // 12
+
+
+def pool(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The mean over real tokens of one layer's hidden states (sequences, length, hidden), of length 1, fp32.
+
+    `mask` is (sequences, length), True where a token is real; special tokens count as real. The result is (sequences, hidden).
+    """
+    real = mask[..., None]
+    total = hidden.float().masked_fill(~real, 0.0).sum(dim=1)
+    return nn.functional.normalize(total / real.sum(dim=1), dim=-1)
+
+
+def nearest(query: np.ndarray, pool: np.ndarray, *, block: int = 1024) -> np.ndarray:
+    """For each of the queries (n, dim) the index of the pool's (m, dim) nearest row by cosine, exactly; the first of equals."""
+    targets = nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(pool, dtype=np.float32)), dim=-1)
+    queries = nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(query, dtype=np.float32)), dim=-1)
+    if not (queries.isfinite().all() and targets.isfinite().all()):
+        raise ValueError("an embedding is not finite, so it has no neighbour; score in fp32 or look at the checkpoint")
+    found = [(part @ targets.T).argmax(dim=1) for part in queries.split(block)]
+    return torch.cat(found).numpy()

@@ -1,0 +1,125 @@
+"""A question about a text, whose answer is a span of it, or nothing.
+
+A long context becomes several windows, each after the whole question. The question is cut to half of the room beside the
+special tokens, and the overlap of windows to half of a window, so that every window moves on.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from registry.stage import Data, Scoring
+from runners import metrics
+from runners.data.examples import Question
+from runners.kinds import heads, tokens
+from runners.kinds.base import Batch, Feature, Kind, finite
+from runners.metrics import Measure
+
+BEST = 20  # starts and ends that are tried in each window, as in BERT's reader (Devlin et al. 2019)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The context's tokens in a sequence: the first one's position, and the characters that each covers."""
+
+    begin: int
+    offsets: np.ndarray  # (tokens, 2) int32: first character, and the one after the last
+
+
+@final
+class SpanKind(Kind):
+    """Outputs are (sequences, length, 2): start and end; a prediction is a text. A feature's trace is a `Window`."""
+
+    def encode(self, examples: Sequence[Question], tokenizer: Any, data: Data, *, max_length: int, stride: int) -> list[Feature]:
+        """One feature a window. Labels: first and last token of the first answer; both 0 where the window has not all of it."""
+        room = tokens.room_for(tokenizer, pair=True, max_length=max_length)
+        before, between, after = tokens.frame(tokenizer, pair=True)
+        asked = tokens.pieces(tokenizer, [e.question for e in examples])
+        contexts = tokens.pieces(tokenizer, [e.context for e in examples])
+        features = []
+        for at, (example, question, context) in enumerate(zip(examples, asked, contexts, strict=True)):
+            opening = np.concatenate([before, tokens.array(question.ids)[:room // 2], between])
+            ids = tokens.array(context.ids)
+            offsets = np.array(context.offsets, dtype=np.int32).reshape(-1, 2)
+            width = max_length - len(opening) - len(after)
+            answer = _answer(example, offsets)
+            for low, high in _windows(len(ids), width, stride):
+                inside = answer is not None and low <= answer[0] and answer[1] < high
+                label = np.array(answer) - low + len(opening) if inside else np.zeros(2)
+                sequence = np.concatenate([opening, ids[low:high], after])
+                features.append(Feature((sequence,), label.astype(np.int64), example=at, units=1,
+                                        trace=Window(len(opening), offsets[low:high])))
+        return features
+
+    def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:
+        return heads.Token(encoder, 2, dropout)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """The mean of the losses of start and end, summed over windows; padding cannot be chosen."""
+        logits = outputs.float().masked_fill(~batch.mask[..., None], -torch.inf)
+        return cross_entropy(logits.transpose(1, 2).flatten(0, 1), batch.stacked_labels().flatten(), reduction="sum") / 2
+
+    def split(self, outputs: Tensor, batch: Batch) -> list[np.ndarray]:
+        """(length, 2) a feature."""
+        rows = finite(outputs)
+        return [row[:feature.tokens] for row, feature in zip(rows, batch.features, strict=True)]
+
+    def decode(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Question],
+               data: Data, scoring: Scoring) -> list[str]:
+        """The best valid span over an example's windows.
+
+        It is empty if some question of the set has no answer and the best score of a span is below the least score of
+        "no answer" over windows; or if no window has a valid span among its best starts and ends.
+        """
+        best = [(-np.inf, "")] * len(examples)
+        null = [np.inf] * len(examples)
+        for logits, feature in zip(outputs, features, strict=True):
+            at = feature.example
+            null[at] = min(null[at], float(logits[0].sum()))
+            found = _best_span(logits, feature.trace, scoring.answer_length)
+            if found is not None and found[0] > best[at][0]:
+                score, first, last = found
+                best[at] = (score, examples[at].context[first:last].strip())
+        may_be_empty = any(not e.answers for e in examples)
+        return ["" if may_be_empty and null[at] > score else text for at, (score, text) in enumerate(best)]
+
+    def measure(self, predictions: Sequence[str], examples: Sequence[Question], data: Data) -> list[Measure]:
+        return metrics.primary_first(metrics.answer_measures([e.answers for e in examples], predictions), data.metric)
+
+
+def _answer(example: Question, offsets: np.ndarray) -> tuple[int, int] | None:
+    """First and last token that share a character with the first answer; None without answer or without such tokens."""
+    if not example.answers:
+        return None
+    begin, end = example.starts[0], example.starts[0] + len(example.answers[0])
+    touched = np.flatnonzero((offsets[:, 1] > begin) & (offsets[:, 0] < end))
+    return (int(touched[0]), int(touched[-1])) if len(touched) else None
+
+
+def _windows(length: int, width: int, stride: int) -> Iterator[tuple[int, int]]:
+    """Ranges of at most `width` tokens that overlap by `stride` and cover `length` tokens; one at least, empty for no tokens."""
+    step = width - min(stride, width // 2)
+    low = 0
+    while low + width < length:
+        yield low, low + width
+        low += step
+    yield low, length
+
+
+def _best_span(logits: np.ndarray, window: Window, longest: int) -> tuple[float, int, int] | None:
+    """Score, first character and the one after the last of a window's best span of at most `longest` tokens."""
+    count = len(window.offsets)
+    scores = logits[window.begin:window.begin + count]                          # (tokens, 2)
+    starts, ends = (np.argsort(-scores[:, side], kind="stable")[:BEST] for side in (0, 1))
+    total = scores[starts, 0][:, None] + scores[ends, 1][None]                  # (starts, ends)
+    tokens_spanned = ends[None] - starts[:, None] + 1
+    total[(tokens_spanned < 1) | (tokens_spanned > longest)] = -np.inf
+    if not total.size or total.max() == -np.inf:
+        return None
+    start, end = np.unravel_index(total.argmax(), total.shape)
+    return float(total[start, end]), int(window.offsets[starts[start], 0]), int(window.offsets[ends[end], 1])

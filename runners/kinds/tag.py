@@ -1,0 +1,105 @@
+"""A label a word: parts of speech, names.
+
+A word's label stands on its first sub-word. A sentence that does not fit into one sequence becomes several, cut between
+words, so that every word is scored once; nothing is lost but the tail of a single word longer than a whole sequence.
+A word without any sub-word (a lone control character) is given one unknown token, so that it is scored as well.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, final
+
+import numpy as np
+from tokenizers import Encoding
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from registry.stage import Data, Scoring
+from runners import metrics
+from runners.data.examples import Tagged
+from runners.kinds import heads, labels, tokens
+from runners.kinds.base import IGNORE, Batch, Feature, Kind, finite
+from runners.metrics import Measure
+
+
+@final
+class TagKind(Kind):
+    """Outputs are (sequences, length, tags); a prediction is a tuple of tags. A feature's trace is where words begin."""
+
+    def encode(self, examples: Sequence[Tagged], tokenizer: Any, data: Data, *, max_length: int, stride: int) -> list[Feature]:
+        """One sequence an example, or several for a long sentence, without overlap."""
+        known = labels.indices(data)
+        room = tokens.room_for(tokenizer, pair=False, max_length=max_length)
+        before, after = tokens.frame(tokenizer, pair=False)
+        stand_in = _stand_in(tokenizer)
+        features = []
+        for at, encoding in enumerate(tokens.pieces(tokenizer, [list(e.tokens) for e in examples], words=True)):
+            example = examples[at]
+            if len(example.tokens) != len(example.tags):
+                raise ValueError(f"task '{data.task}', example {at}: {len(example.tokens)} tokens but {len(example.tags)} tags")
+            gold = [labels.index(tag, known, data, at) for tag in example.tags]
+            done = 0
+            for words in _fitting(_words(encoding, len(gold), stand_in), room):
+                begins = len(before) + np.cumsum([0, *map(len, words)])[:-1]
+                ids = np.concatenate([before, *words, after])
+                row = np.full(len(ids), IGNORE, dtype=np.int64)
+                row[begins] = gold[done:done + len(words)]
+                features.append(Feature((ids,), row, example=at, units=len(words), trace=begins))
+                done += len(words)
+        return features
+
+    def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:
+        return heads.Token(encoder, len(labels.indices(data)), dropout)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return cross_entropy(outputs.float().flatten(0, 1), batch.padded_labels().flatten(), ignore_index=IGNORE, reduction="sum")
+
+    def split(self, outputs: Tensor, batch: Batch) -> list[np.ndarray]:
+        """(length, tags) a feature."""
+        rows = finite(outputs)
+        return [row[:feature.tokens] for row, feature in zip(rows, batch.features, strict=True)]
+
+    def decode(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Tagged],
+               data: Data, scoring: Scoring) -> list[tuple[str, ...]]:
+        """The tag with the largest logit at each word's first sub-word."""
+        found: list[list[str]] = [[] for _ in examples]
+        for logits, feature in zip(outputs, features, strict=True):
+            found[feature.example] += [data.labels[best] for best in logits[feature.trace].argmax(axis=1)]
+        return [tuple(tags) for tags in found]
+
+    def measure(self, predictions: Sequence[Sequence[str]], examples: Sequence[Tagged], data: Data) -> list[Measure]:
+        """Entity F1 where the labels are IOB2, else XTREME's F1 over tags; and accuracy over words."""
+        gold = [e.tags for e in examples]
+        iob = all(label == "O" or label[:2] in {"B-", "I-"} for label in data.labels)
+        f1 = metrics.entity_f1 if iob else metrics.f1_xtreme
+        return metrics.primary_first([f1(gold, predictions), metrics.tag_accuracy(gold, predictions)], data.metric)
+
+
+def _stand_in(tokenizer: Any) -> np.ndarray:
+    """The token of a word that has none, (1,): unknown, or end of text in tokenizers of bytes."""
+    for token in (tokenizer.unk_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return tokens.array([token])
+    raise ValueError("the tokenizer has neither an unknown token nor one for the end of a text")
+
+
+def _words(encoding: Encoding, count: int, stand_in: np.ndarray) -> list[np.ndarray]:
+    """The sub-words of each of `count` words."""
+    found: list[list[int]] = [[] for _ in range(count)]
+    for token, word in zip(encoding.ids, encoding.word_ids, strict=True):
+        found[word].append(token)
+    return [tokens.array(ids) if ids else stand_in for ids in found]
+
+
+def _fitting(words: Sequence[np.ndarray], room: int) -> Iterator[list[np.ndarray]]:
+    """Words in groups of at most `room` sub-words, each as long as it can be."""
+    group: list[np.ndarray] = []
+    used = 0
+    for word in words:
+        cut = word[:room]
+        if used + len(cut) > room:
+            yield group
+            group, used = [], 0
+        group.append(cut)
+        used += len(cut)
+    if group:
+        yield group

@@ -1,0 +1,112 @@
+"""Encoders with a tokenizer and a head: made, loaded, saved."""
+
+import inspect
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+from registry.checks import configuration
+from registry.models import count
+from registry.stage import Make, Recipe
+from registry.store import write_folder
+from runners.kinds.base import Batch
+
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # ids 0 to 4, in XLM-R's order
+HEAD = "head.safetensors"
+DROPOUTS = {"dropout": ("hidden_dropout_prob", "dropout", "dropout_rate", "hidden_dropout", "embedding_dropout", "mlp_dropout"),
+            "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout")}
+
+
+@dataclass
+class Net:
+    """An encoder, its tokenizer and the head that its last task trained."""
+
+    encoder: nn.Module
+    tokenizer: PreTrainedTokenizerFast
+    head: nn.Module | None = None
+
+    @property
+    def padding(self) -> int:
+        return self.tokenizer.pad_token_id
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The head's outputs for a batch."""
+        hidden = self.encoder(input_ids=batch.ids, attention_mask=batch.mask.long()).last_hidden_state
+        return self.head(hidden, batch)
+
+    def modules(self) -> tuple[nn.Module, ...]:
+        return (self.encoder, self.head) if self.head is not None else (self.encoder,)
+
+
+def make(shape: Make, texts: Iterable[str], recipe: Recipe) -> Net:
+    """An encoder with random weights (from torch's generator) and a tokenizer trained on `texts`."""
+    config = AutoConfig.for_model(**configuration(shape))
+    return Net(_build(config, recipe), train_tokenizer(texts, shape.vocabulary, shape.positions))
+
+
+def load(source: Path | str, revision: str | None = None, recipe: Recipe | None = None) -> Net:
+    """An encoder from a transformers folder, or from the hub at a revision; weights in fp32, from safetensors only."""
+    config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+    encoder = _build(config, recipe, source, revision)
+    return Net(encoder, AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False))
+
+
+def _build(config: Any, recipe: Recipe | None, source: Path | str | None = None, revision: str | None = None) -> nn.Module:
+    for field, names in DROPOUTS.items():
+        for name in names:
+            if hasattr(config, name):
+                setattr(config, name, getattr(recipe, field) if recipe else 0.0)
+    kind = MODEL_MAPPING[type(config)]
+    options = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
+    if source is None:
+        encoder = kind(config, **options)
+    else:
+        encoder = kind.from_pretrained(source, config=config, revision=revision, dtype=torch.float32, use_safetensors=True,
+                                       trust_remote_code=False, **options)
+    real, counted = sum(p.numel() for p in encoder.parameters()), count(config.to_dict()).total
+    if real != counted:
+        raise ValueError(f"the model has {real:,} parameters, its configuration says {counted:,}: the x of the analysis would be wrong")
+    return encoder
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int, positions: int) -> PreTrainedTokenizerFast:
+    """Byte-pair pieces of words (Sennrich et al. 2016), with XLM-R's special tokens; at most `vocabulary` pieces."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=list(SPECIAL), show_progress=False, min_frequency=2)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=positions, bos_token="<s>", cls_token="<s>",
+                                   pad_token="<pad>", eos_token="</s>", sep_token="</s>", unk_token="<unk>", mask_token="<mask>")
+
+
+def save(net: Net, folder: Path) -> list[str]:
+    """Write a transformers folder, with the head beside the encoder; the names of its files."""
+    temporary = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    net.encoder.save_pretrained(temporary)
+    net.tokenizer.save_pretrained(temporary)
+    if net.head is not None:
+        save_file({name: tensor.contiguous() for name, tensor in net.head.state_dict().items()}, temporary / HEAD)
+    write_folder(folder, temporary)
+    return sorted(path.name for path in folder.iterdir())
+
+
+def load_head(net: Net, folder: Path, head: nn.Module) -> None:
+    """Give `net` the head that was saved in a checkpoint."""
+    head.load_state_dict(load_file(folder / HEAD))
+    net.head = head
+
+

@@ -1,0 +1,34 @@
+"""Cutting an optimizer batch into micro-batches of bounded size: how a stage is run, never what it computes."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from runners.kinds.base import Batch, Feature
+
+
+def micro_batches(features: Sequence[Feature], budget: int) -> Iterator[list[int]]:
+    """Indices of features of similar length, cut so that sequences x longest stays within `budget` tokens.
+
+    The shortest come first. A feature that alone exceeds the budget is a micro-batch of its own.
+    """
+    chosen: list[int] = []
+    sequences = longest = 0
+    for index in sorted(range(len(features)), key=lambda i: max(map(len, features[i].sequences))):
+        more, length = len(features[index].sequences), max(map(len, features[index].sequences))
+        if chosen and (sequences + more) * max(longest, length) > budget:
+            yield chosen
+            chosen, sequences, longest = [], 0, 0
+        chosen.append(index)
+        sequences, longest = sequences + more, max(longest, length)
+    if chosen:
+        yield chosen
+
+
+def collate(features: Sequence[Feature], padding: int, device: str) -> Batch:
+    """The sequences of some features as one padded batch."""
+    rows = [torch.from_numpy(ids) for feature in features for ids in feature.sequences]
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding)
+    lengths = torch.tensor([len(row) for row in rows])
+    mask = torch.arange(ids.shape[1])[None, :] < lengths[:, None]
+    return Batch(ids.to(device), mask.to(device), tuple(features))

@@ -1,0 +1,121 @@
+"""Start reading here: one stage, from claim to commit."""
+
+import hashlib
+import json
+import platform
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from registry.ownership import Claim, write_atomically
+from registry.plan import Step
+from registry.sources import Sources
+from registry.stage import Stage
+from registry.store import Store
+from runners import data, evaluate, model, train
+from runners.kinds import KINDS
+from runners.model import Net
+from runners.train import Log
+
+
+@dataclass(frozen=True)
+class Env:
+    """How stages are run; nothing here changes what they compute."""
+
+    store: Path
+    sources: Sources
+    device: str = "cpu"
+    threads: int = 1
+    budget: int = 8192  # tokens in a micro-batch, padding included
+
+
+def run(step: Step, env: Env) -> bool:
+    """Compute a step's stage and commit it; False if a living process has it. What is finished is not computed again."""
+    store, stage, started = Store(env.store), step.stage, datetime.now(UTC)
+    claim = store.claim(stage)
+    if claim is None:
+        return False
+    with claim:
+        if stage.kind == "evaluate":
+            _evaluate(step, env, store, claim)
+        elif not store.record(stage.id):
+            with _log(claim) as log:
+                net = _train(stage, env, store, log)
+            files = model.save(net, claim.folder / "checkpoint")
+            _commit(store, claim, [f"checkpoint/{name}" for name in files], started)
+    return True
+
+
+def _train(stage: Stage, env: Env, store: Store, log: Log) -> Net:
+    """A model trained as the stage says. Its draws depend on the stage's seed and on what it trains on, not on its role."""
+    seed = int(hashlib.sha256(f"{stage.seed} {stage.data.task}".encode()).hexdigest()[:12], 16)
+    torch.manual_seed(seed)
+    if stage.kind == "pretrain":
+        texts = [text for language in env.sources.corpus_languages() for text in data.read(env.sources, stage.data, "train", language)]
+        examples, net = texts, model.make(stage.weights.make, (e.text for e in texts), stage.recipe)
+    else:
+        examples = data.read(env.sources, stage.data, "train", env.sources.study.facts.source_language)
+        net = _start(stage, env, store)
+    net.head = KINDS[stage.data.kind].head(net.encoder, stage.data, stage.recipe.head_dropout)
+    train.fit(net, examples, stage.data, stage.recipe, seed, device=env.device, budget=env.budget, log=log)
+    return net
+
+
+def _start(stage: Stage, env: Env, store: Store) -> Net:
+    """The model that a stage starts from: its parent's checkpoint, a folder, or the hub."""
+    if stage.parent:
+        return model.load(store.checkpoint(stage.parent.id), recipe=stage.recipe)
+    if stage.weights.folder:
+        return model.load(_folder(stage, env), recipe=stage.recipe)
+    return model.load(stage.weights.hub, stage.weights.revision, recipe=stage.recipe)
+
+
+def _folder(stage: Stage, env: Env) -> Path:
+    models = env.sources.study.facts.models.values()
+    return next(m.folder for m in models if m.folder and env.sources.weights(m)[0] == stage.weights)
+
+
+def _evaluate(step: Step, env: Env, store: Store, claim: Claim) -> None:
+    """Score the languages that have no whole score yet, committing each on its own."""
+    stage, net = step.stage, None
+    for language in store.missing(stage.id, step.parts):
+        started = datetime.now(UTC)
+        net = net or _scored(stage, env, store)
+        examples = data.read(env.sources, stage.data, "test", language)
+        scores = evaluate.score(net, examples, stage.data, stage.scoring, language, step.parts[language], device=env.device, budget=env.budget)
+        name = f"scores/{language}.jsonl"
+        (claim.folder / "scores").mkdir(exist_ok=True)
+        write_atomically(claim.folder / name, "".join(score.model_dump_json() + "\n" for score in scores).encode())
+        _commit(store, claim, [name], started)
+
+
+def _scored(stage: Stage, env: Env, store: Store) -> Net:
+    """The model to score, with its head unless the task is not trained."""
+    net = _start(stage, env, store)
+    if stage.data.kind != "retrieve":
+        head = KINDS[stage.data.kind].head(net.encoder, stage.parent.data, 0.0)
+        model.load_head(net, store.checkpoint(stage.parent.id), head)
+    return net
+
+
+@contextmanager
+def _log(claim: Claim) -> Iterator[Log]:
+    """A line of JSON a call, with the time in milliseconds since 1970; a new try starts a new log."""
+    with open(claim.folder / "log.jsonl", "w", encoding="utf-8") as file:
+        def line(values: dict[str, float]) -> None:
+            file.write(json.dumps({"time": round(time.time() * 1000), **values}) + "\n")
+            file.flush()
+        yield line
+
+
+def _commit(store: Store, claim: Claim, files: list[str], started: datetime) -> None:
+    names = ("xlift", "torch", "transformers", "tokenizers", "numpy")
+    versions = {"python": platform.python_version(), **{name: version(name) for name in names}}
+    store.commit(claim, files, started=started, host=socket.gethostname(), versions=versions)

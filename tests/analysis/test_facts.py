@@ -1,0 +1,158 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from analysis import facts
+from registry.score import Analysis, Gain
+from registry.stage import Data, Scoring, Stage, Weights
+from registry.store import Store
+
+from .planted import plant, rising, score, sized
+
+
+def rows(connection, text):
+    return facts.query(connection, text)
+
+
+def test_every_view_has_the_columns_of_the_design_and_the_study_last(planting):
+    _, _, connection = planting(models=sized(1))
+    columns = {view: " ".join(rows(connection, f"SELECT * FROM {view}").columns) for view in facts.VIEWS}
+    assert columns["stages"] == ("id kind model family params_total params_non_embedding task seed parent state source started "
+                                 "seconds study")
+    assert columns["scores"] == ("stage model intermediate variant target language seed metric score items chance se study")
+    assert columns["gains"] == ("model family params_total params_non_embedding intermediate variant target language seed metric "
+                                "gain score baseline treated_stage baseline_stage same_task at_chance seen study")
+    assert columns["missing"].endswith(" study")
+
+
+def test_a_gain_is_treated_minus_baseline_and_the_source_language_stays_in_the_scores_only(planting):
+    card, _, connection = planting(models=sized(2))
+    gains = rows(connection, "SELECT * FROM gains WHERE intermediate = 'mnli' AND model = 'm0'")
+    assert gains["gain"].to_numpy() == pytest.approx(0.02)
+    assert len(gains) == 3 * 2 * 2  # targets, seeds, languages without English
+    assert set(gains["language"]) == {"de", "sw"}
+    assert len(rows(connection, "SELECT * FROM scores")) == len(card.cells) * 3
+    assert rows(connection, "SELECT * FROM missing").empty
+
+
+def test_same_task_cells_and_baselines_at_chance_are_marked(planting):
+    def at_chance(cell, language):
+        return 0.34 if cell.target == "xnli" else 0.6
+
+    _, _, connection = planting(at_chance, models=sized(1))
+    gains = rows(connection, "SELECT DISTINCT intermediate, target, same_task, at_chance FROM gains")
+    assert set(gains[gains["same_task"]][["intermediate", "target"]].itertuples(index=False, name=None)) == {("mnli", "xnli")}
+    assert set(gains["target"][gains["at_chance"]]) == {"xnli"}
+
+
+def test_unpaired_halves_are_listed_with_their_reason():
+    card, shelf = plant(rising, models=sized(1), seeds=(1,))
+    cell = {(cell.intermediate, cell.target): cell for cell in card.cells}
+    parent = {stage.id: stage.parent for stage in card.stages}
+    shelf.lose(cell["none", "xnli"].stage, "failed")
+    shelf.lose(cell["mnli", "panx"].stage, "pending")
+    shelf.lose(parent[cell["mnli", "panx"].stage], "failed")
+    shelf.lose(cell["squad1", "panx"].stage, "pending")
+    missing = rows(facts.connect(shelf, [card]), "SELECT * FROM missing")
+    reasons = {(row.intermediate, row.target, row.lacks): row.reason for row in missing.itertuples()}
+    assert reasons == {
+        ("none", "xnli", "score"): "failed",
+        ("mnli", "xnli", "gain"): "no baseline: failed",
+        ("squad1", "xnli", "gain"): "no baseline: failed",
+        ("mnli", "panx", "score"): f"failed: train panx ({parent[cell['mnli', 'panx'].stage]})",
+        ("squad1", "panx", "score"): "not run yet",
+    }
+    assert len(missing) == 3 * 3 + 2 * 2  # three halves in three languages, two gains in two
+
+
+def test_a_blocked_cell_is_missing_for_the_reason_that_the_card_gives():
+    card, shelf = plant(rising, models=sized(1), seeds=(1,))
+    blocked = [cell.model_copy(update={"stage": None, "blocked": "licence"}) if cell.intermediate == "squad1" else cell
+               for cell in card.cells]
+    missing = rows(facts.connect(shelf, [card.model_copy(update={"cells": tuple(blocked)})]), "SELECT * FROM missing")
+    assert set(missing["intermediate"]) == {"squad1"} and set(missing["reason"]) == {"licence"}
+
+
+def test_halves_scored_on_different_test_data_are_not_a_gain():
+    card, shelf = plant(rising, models=sized(1), seeds=(1,), targets=("xnli",))
+    other = next(cell.stage for cell in card.cells if cell.intermediate == "none")
+    shelf.rows[other] = [score(language, 0.5, data="other") for language in ("en", "de", "sw")]
+    connection = facts.connect(shelf, [card])
+    assert rows(connection, "SELECT * FROM gains").empty
+    assert set(rows(connection, "SELECT * FROM missing")["reason"]) == {"no baseline: its metric or its test data differ"}
+
+
+def test_a_stage_that_two_cells_share_is_read_once_and_serves_both():
+    card, shelf = plant(rising, models=sized(1), targets=("tatoeba",))
+    shared = next(cell.stage for cell in card.cells if cell.intermediate == "none")
+    cells = [cell.model_copy(update={"stage": shared}) if cell.intermediate == "none" else cell for cell in card.cells]
+    gains = rows(facts.connect(shelf, [card.model_copy(update={"cells": tuple(cells)})]), "SELECT * FROM gains")
+    assert set(gains["baseline_stage"]) == {shared} and len(gains) == 2 * 2 * 2
+
+
+def test_a_match_that_leaves_two_baselines_is_refused():
+    card, shelf = plant(rising, models=sized(1), analysis=Analysis(gain=Gain(match=("model", "target", "language"))))
+    with pytest.raises(ValueError, match=r"two baselines for .* analysis.gain.match has to name more"):
+        facts.connect(shelf, [card])
+
+
+def test_an_axis_that_cells_do_not_have_is_refused():
+    card, shelf = plant(rising, models=sized(1), analysis=Analysis(gain=Gain(baseline={"bridge": "none"})))
+    with pytest.raises(ValueError, match=r"analysis.gain.baseline names bridge; cells have"):
+        facts.connect(shelf, [card])
+
+
+def test_bad_sql_is_answered_in_words_with_what_was_meant(planting):
+    _, _, connection = planting(models=sized(1))
+    with pytest.raises(ValueError, match=r"(?s)does not work.*gain"):
+        facts.query(connection, "SELECT gian FROM gains")
+
+
+@pytest.mark.parametrize("text", ["DROP VIEW gains", "SELECT 1; SELECT 2", "CREATE TABLE x AS SELECT 1", "SET threads = 1", "",
+                                  "COPY gains TO 'gains.csv'", "EXPLAIN ANALYZE DELETE FROM score_rows", "PRAGMA database_list"])
+def test_only_one_reading_statement_is_run(planting, text):
+    _, _, connection = planting(models=sized(1))
+    with pytest.raises(ValueError, match=r"one SELECT statement is wanted|does not work"):
+        facts.query(connection, text)
+
+
+@pytest.mark.parametrize("text", ["SELECT * FROM read_csv('README.md')", "SELECT * FROM 'README.md'", "SELECT * FROM card",
+                                  "SELECT * FROM read_text('README.md')", "SELECT * FROM glob('*')"])
+def test_a_query_reads_neither_files_nor_the_variables_of_the_program(planting, text):
+    card, _, connection = planting(models=sized(1))
+    assert card.study
+    with pytest.raises(ValueError, match=r"disabled by configuration|does not exist"):
+        facts.query(connection, text)
+
+
+def test_a_study_without_a_cell_has_empty_views(planting):
+    card, shelf, _ = planting(models=sized(1))
+    connection = facts.connect(shelf, [card.model_copy(update={"cells": (), "stages": ()})])
+    assert all(rows(connection, f"SELECT * FROM {view}").empty for view in facts.VIEWS)
+
+
+def test_facts_are_read_from_the_store_on_disk(tmp_path):
+    card, shelf = plant(rising, models=sized(1), seeds=(1,), targets=("xnli",))
+    store, stages = Store(tmp_path), {stage.id: stage for stage in card.stages}
+    renamed = {}
+    for cell in card.cells:
+        data = Data(source="lab", kind="pair", task=stages[cell.stage].task, digest=cell.stage)
+        stage = Stage(kind="evaluate", weights=Weights(folder="0" * 64), data=data, scoring=Scoring())
+        renamed[cell.stage] = stage.id
+        with store.claim(stage) as claim:
+            if cell.intermediate == "squad1":
+                store.fail(claim, "nan", "the loss is not a number")
+                continue
+            names = [f"scores/{score.language}.jsonl" for score in shelf.rows[cell.stage]]
+            (claim.folder / "scores").mkdir()
+            for name, row in zip(names, shelf.rows[cell.stage], strict=True):
+                (claim.folder / name).write_text(row.model_dump_json() + "\n")
+            store.commit(claim, names, started=datetime.now(UTC), host="here", versions={})
+    store.save_card(card.model_copy(update={
+        "cells": tuple(cell.model_copy(update={"stage": renamed[cell.stage]}) for cell in card.cells),
+        "stages": tuple(stages[old].model_copy(update={"id": new}) for old, new in renamed.items())}))
+    connection = facts.connect(store, store.cards())
+    assert rows(connection, "SELECT gain FROM gains")["gain"].to_numpy() == pytest.approx([0.02, 0.02])
+    assert sorted(rows(connection, "SELECT state FROM stages")["state"]) == ["failed", "finished", "finished"]
+    assert set(rows(connection, "SELECT * FROM missing")["reason"]) == {"failed"}
+    assert rows(connection, "SELECT started FROM stages WHERE state = 'finished'")["started"].notna().all()

@@ -1,0 +1,131 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from analysis import facts, gains, plots, slope
+from analysis.report import report
+from registry.score import Card
+
+from .planted import plant, rising, sized
+
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+class Balance(HTMLParser):
+    """Fails on a closing tag that closes something else."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids = [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.ids += [value for key, value in attributes if key == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.ids += [value for key, value in attributes if key == "id"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def page(planting, **options):
+    card, _, connection = planting(**options)
+    return report(card, connection).html()
+
+
+def test_the_page_needs_no_network_and_no_script(planting):
+    text = page(planting)
+    assert not re.search(r"https?:|//\w|<script|<link|@import|url\((?!#)|\ssrc=", text)
+
+
+def test_the_page_is_well_formed_and_its_ids_are_unique(planting):
+    balance = Balance()
+    balance.feed(page(planting))
+    assert balance.open == []
+    assert len(balance.ids) == len(set(balance.ids))
+
+
+def test_references_within_the_drawings_lead_somewhere(planting):
+    text = page(planting)
+    targets = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+    assert targets and targets <= set(re.findall(r'\bid="([^"]+)"', text))
+
+
+def test_what_a_manifest_says_is_text_and_not_markup(planting):
+    card, _, connection = planting(models=sized(1))
+    text = report(card.model_copy(update={"question": "<b>Does a & b differ?</b>"}), connection).html()
+    assert "&lt;b&gt;Does a &amp; b differ?&lt;/b&gt;" in text and "<b>Does" not in text
+
+
+def test_a_report_of_the_lab_says_that_its_world_is_made_up(planting):
+    assert "a made-up world" in page(planting, models=sized(1))
+    assert "a made-up world" not in page(planting, models=sized(1), source="local")
+
+
+def test_the_page_says_what_was_planted(planting):
+    text = page(planting)
+    assert "6 models, 4 degrees of freedom" in text
+    assert "are of same-task cells" in text and "Nothing is missing" in text
+    assert "WHERE NOT treated.is_baseline" in text
+
+
+def test_a_refusal_is_said_plainly_and_no_line_is_drawn(planting):
+    text = page(planting, models=sized(3))
+    assert "No slope is given: 3 models have gains and 4 are needed" in text
+    assert "no line is drawn where no slope is given" in text
+
+
+def test_what_is_missing_is_shown_with_its_reason():
+    card, shelf = plant(rising, models=sized(2))
+    shelf.lose(next(cell.stage for cell in card.cells if cell.intermediate == "none"), "failed")
+    text = report(card, facts.connect(shelf, [card])).html()
+    assert "no baseline: failed" in text and "7 results are missing" in text
+
+
+@pytest.mark.parametrize("lost", ["all", "baselines", "treated"])
+def test_a_study_without_gains_still_has_a_report(tmp_path, lost):
+    card, shelf = plant(rising, models=sized(2))
+    for cell in card.cells:
+        if lost == "all" or (lost == "baselines") == (cell.intermediate == "none"):
+            shelf.lose(cell.stage, "pending")
+    path = report(card, facts.connect(shelf, [card])).write(tmp_path)
+    assert "There is no gain yet" in path.read_text()
+
+
+def test_the_folder_has_every_table_and_figure_and_no_drafts(planting, tmp_path):
+    card, _, connection = planting(models=sized(4))
+    made = report(card, connection)
+    made.write(tmp_path)
+    made.write(tmp_path)
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    wanted = {f"tables/{name}.{ending}" for name in made.tables for ending in ("md", "tex", "csv")}
+    wanted |= {f"figures/{name}.{ending}" for name in ("scaling", "heatmap", "languages") for ending in ("svg", "png")}
+    assert files == wanted | {"report.html"}
+    assert {"slope", "sensitivity", "gain-by-target", "gain-by-language", "missing", "gains", "scores-xnli"} <= set(made.tables)
+
+
+def test_a_card_survives_its_way_through_json(planting):
+    card, shelf = plant(rising, models=sized(1))
+    again = Card.model_validate_json(card.model_dump_json())
+    assert report(again, facts.connect(shelf, [again])).html() == report(card, facts.connect(shelf, [card])).html()
+
+
+def test_equal_figures_give_equal_text(planting):
+    found = slope.slopes(gains.gains(planting()[2], "planted"), "params_non_embedding")
+    assert plots.svg(plots.scaling(found)) == plots.svg(plots.scaling(found))
+
+
+@pytest.mark.parametrize("models", [1, 2, 9])
+def test_figures_are_drawn_for_any_number_of_models(planting, models):
+    rows = gains.gains(planting(models=sized(models))[2], "planted")
+    assert plots.png(plots.scaling(slope.slopes(rows, "params_total")))[1:4] == b"PNG"
+    assert plots.png(plots.forest(slope.mean_gain(rows, ["language"])))[1:4] == b"PNG"
+
+
+@pytest.mark.parametrize(("number", "text"), [(850e3, "850k"), (1e6, "1M"), (1.27e9, "1.3B"), (10.7e9, "11B"),
+                                               (999_900, "1.0M"), (12, "12")])
+def test_sizes_read_as_one_says_them(number, text):
+    assert plots.size(number) == text

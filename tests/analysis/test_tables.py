@@ -1,0 +1,93 @@
+import io
+
+import pandas as pd
+import pytest
+
+from analysis import gains, slope, tables
+
+from .planted import rising, sized
+
+
+def study_tables(connection):
+    rows = gains.gains(connection, "planted")
+    return [tables.slope_table(slope.slopes(rows, "params_non_embedding")), tables.gain_by_target(rows),
+            tables.gain_by_language(rows),
+            *tables.score_tables(gains.scores(connection, "planted")), tables.missing_table(gains.missing(connection, "planted"))]
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0123, "+1.2"), (-0.0123, "−1.2"),
+                                              (0.0001, "0.0"), (-0.0004, "0.0"), (float("nan"), "–")])
+def test_a_gain_is_shown_in_points_with_its_sign(value, text):
+    assert tables.signed(value) == text
+
+
+def test_an_interval_that_does_not_exist_is_not_shown():
+    assert tables.interval(float("nan"), float("nan")) == ""
+    assert tables.interval(-0.003, 0.027) == "[−0.3, +2.7]"
+
+
+def test_what_latex_would_take_for_a_command_is_written_out():
+    assert tables.latex(r"a_b & 5 % \x {−1.2} †") == r"a\_b \& 5 \% \textbackslash{}x \{$-$1.2\} $^\dagger$"
+
+
+def test_every_latex_table_is_balanced_ruled_and_plain_ascii(planting):
+    for table in study_tables(planting(models=sized(4))[2]):
+        text = table.to_latex()
+        body = text[text.index(r"\midrule") + 8:text.index(r"\bottomrule")].strip()
+        width = len(table.shown.columns)
+        assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+        assert text.count("$") % 2 == 0 and text.isascii()
+        assert text.count(r"\begin{") == text.count(r"\end{") == 2
+        assert all(line.replace(r"\&", "").count("&") == width - 1 for line in body.splitlines() if line.endswith(r"\\"))
+
+
+def test_markdown_has_a_row_for_every_row_and_escapes_bars():
+    frame = pd.DataFrame({"a": ["x|y", "z"], "b": ["+1.0", "2.0"]})
+    text = tables.Table("t", "Title", frame, frame).to_markdown()
+    assert [line.count(" |") for line in text.splitlines() if line.startswith("|")] == [2, 0, 2, 2]
+    assert r"x\|y" in text and "+1.0" in text
+
+
+def test_the_csv_of_gains_is_in_points_with_full_digits(planting):
+    table = tables.gain_by_target(gains.gains(planting(models=sized(1))[2], "planted"))
+    read = pd.read_csv(io.StringIO(table.to_csv())).set_index(["treatment", "target"])
+    assert read.loc[("mnli", "panx"), "mean"] == pytest.approx(2.0)
+    assert (read["unit"] == "points").all()
+
+
+def test_same_task_cells_and_chance_are_marked_in_the_table(planting):
+    low = planting(lambda cell, language: 0.3 if cell.target == "xnli" else rising(cell, language), models=sized(1))[2]
+    shown = tables.gain_by_target(gains.gains(low, "planted")).shown.set_index("Intermediate")
+    assert shown.loc["mnli", "xnli"] == "0.0†°"
+    assert shown.loc["squad1", "xnli"] == "0.0°"
+    assert shown.loc["mnli", "panx"] == "+2.0"
+
+
+def test_the_table_of_targets_has_one_mean_a_group_and_none_over_both(planting):
+    shown = tables.gain_by_target(gains.gains(planting(models=sized(1))[2], "planted")).shown
+    assert shown.columns.tolist() == ["Intermediate", "panx", "xnli", "mean, fine-tuned", "tatoeba", "mean, retrieval"]
+
+
+def test_a_refused_slope_keeps_its_row_and_says_why(planting):
+    table = tables.slope_table(slope.slopes(gains.gains(planting(models=sized(2))[2], "planted"), "params_non_embedding"))
+    assert set(table.shown["Slope"]) == {"refused"}
+    assert table.data["slope_points_per_decade"].isna().all()
+    assert table.data["verdict"].str.contains("2 models have gains and 4 are needed").all()
+
+
+def test_verdicts_are_sentences_in_points(planting):
+    def rough(cell, language):
+        return rising(cell, language) + 1e-4 * (cell.params_non_embedding % 7) * (cell.intermediate != "none")
+
+    rows = gains.gains(planting(rough)[2], "planted")
+    found = {item.series.treatment: tables.verdict(item) for item in slope.slopes(rows, "params_non_embedding")}
+    assert found["mnli"].startswith("The gain grows with size: +1.0")
+    assert found["squad1"].startswith("The gain shrinks with size: −0.99 points for ten times the parameters [−")
+    assert found["all"].startswith("Growth and decline are both compatible with these runs: ")
+
+
+def test_scores_stand_by_target_with_the_untreated_model_first(planting):
+    table = tables.score_tables(gains.scores(planting(models=sized(2))[2], "planted"))[0]
+    assert table.name == "scores-panx"
+    assert table.shown["Intermediate"].tolist()[:3] == ["none", "mnli", "squad1"]
+    assert table.shown.loc[0, "en"] == "50.0"

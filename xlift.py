@@ -1,0 +1,231 @@
+"""The command line: one thin function a verb. Heavy packages are imported by the verbs that need them."""
+
+import json
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+                  help="A declarative experiment registry with statistical meta-analysis.")
+
+Study = Annotated[Path, typer.Argument(help="a study's manifest (YAML)", show_default=False)]
+StoreAt = Annotated[Path, typer.Option("--store", envvar="XLIFT_STORE", help="folder of the run store")]
+DataAt = Annotated[Path | None, typer.Option("--data", envvar="XLIFT_DATA", help="folder of the data, for 'source: local'")]
+AsJson = Annotated[bool, typer.Option("--json", help="for machines")]
+
+
+@app.command()
+def check(files: Annotated[list[Path], typer.Argument(help="manifests", show_default=False)], as_json: AsJson = False) -> None:
+    """Check manifests: every finding with its place and what would do."""
+    from registry import manifest
+    from registry.findings import BadInput, relative
+
+    findings, stops = [], False
+    for file in files:
+        try:
+            found = manifest.load(file).warnings
+        except BadInput as error:
+            found, stops = error.findings, True
+            if not as_json:
+                print(error)
+        else:
+            if not as_json:
+                print("\n".join([finding.render() for finding in found] + [f"{relative(file)}: ok"]))
+        findings += [finding.as_json() for finding in found]
+    if as_json:
+        print(json.dumps(findings, indent=1))
+    raise typer.Exit(2 if stops else 0)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of manifests, for editors."""
+    from registry.schema import schema
+
+    print(json.dumps(schema(), indent=1))
+
+
+@app.command()
+def init(path: Annotated[Path, typer.Argument(help="the manifest to write")] = Path("study.yaml")) -> None:
+    """Write a small study in the lab to start from."""
+    from registry import templates
+
+    if path.exists():
+        _stop(f"{path} exists; give another path")
+    path.write_text(templates.STUDY.replace("NAME", path.stem), encoding="utf-8")
+    print(f"wrote {path}; now: xlift check {path}")
+
+
+@app.command()
+def show(study: Study, data: DataAt = None) -> None:
+    """Show a study as it is understood: inheritance joined, defaults filled in, parameters computed."""
+    from registry import manifest
+
+    loaded = manifest.load(study)
+    for model in loaded.facts.models.values():
+        print(f"# {model.id}: {model.parameters.total:,} parameters, {model.parameters.non_embedding:,} outside embeddings, family {model.family}")
+    print(json.dumps(loaded.manifest.model_dump(mode="json", by_alias=True, exclude_none=True), indent=1, ensure_ascii=False))
+
+
+@app.command()
+def tasks() -> None:
+    """List the known tasks, of XTREME and of the lab."""
+    from registry import lab
+    from registry.tasks import TASKS
+
+    rows = [(t.name, t.kind, t.metric, t.trains_on or "-", str(len(t.languages)) if t.languages else "-", t.source) for t in
+            [*TASKS.values(), *lab.TASKS.values()]]
+    _table(("task", "kind", "metric", "trains on", "languages", "source"), rows)
+
+
+@app.command()
+def models() -> None:
+    """List the known models, with parameters computed from their configurations."""
+    from registry.models import MODELS
+
+    rows = []
+    for row in MODELS.values():
+        parameters = row.parameters()
+        rows.append((row.hub, row.family, f"{parameters.total / 1e6:,.1f}M", f"{parameters.non_embedding / 1e6:,.1f}M", row.source))
+    _table(("model", "family", "parameters", "outside embeddings", "source"), rows)
+
+
+@app.command()
+def plan(study: Study, store: StoreAt = Path("store"), data: DataAt = None, as_json: AsJson = False) -> None:
+    """What a study would run: every stage once, with its state."""
+    from registry.plan import describe
+
+    planned, kept = _plan(study, data), _store(store)
+    rows = describe(planned, kept)
+    if as_json:
+        print(json.dumps({"study": planned.study.id, "cells": len(planned.cells), "excluded": planned.excluded, "stages": rows}, indent=1))
+        return
+    _table(("id", "kind", "model", "task", "seed", "parent", "state", "reason"), [tuple(str(v) if v is not None else "-" for v in row.values()) for row in rows])
+    counts = {state: sum(row["state"] == state for row in rows) for state in ("run", "finished", "blocked")}
+    print(f"\n{len(rows)} stages: " + ", ".join(f"{count} {state}" for state, count in counts.items())
+          + f"; {len(planned.cells)} cells" + "".join(f"; {count} excluded: {why}" for why, count in planned.excluded.items()))
+
+
+@app.command()
+def run(study: Study, store: StoreAt = Path("store"), data: DataAt = None,
+        workers: Annotated[int | None, typer.Option(min=1, help="worker processes; one a core where absent")] = None,
+        device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu") -> None:
+    """Run what is missing of a study. The same command again goes on, and runs nothing twice."""
+    from runners import session
+
+    planned = _plan(study, data)
+    outcome = session.run(planned, _store(store), data, workers=workers or os.cpu_count() or 1, device=device)
+    _summary(store, planned)
+    raise typer.Exit(1 if outcome.failed or outcome.skipped else 0)
+
+
+@app.command()
+def sync(study: Study, store: StoreAt = Path("store"), data: DataAt = None) -> None:
+    """Make MLflow complete from the store; safe to repeat."""
+    from runners import tracking
+
+    planned = _plan(study, data)
+    print(tracking.Mirror(planned, _store(store)).update())
+
+
+@app.command()
+def ui(store: StoreAt = Path("store"), port: Annotated[int, typer.Option(help="on loopback")] = 5055) -> None:
+    """Open the MLflow UI on loopback."""
+    from runners import tracking
+
+    tracking.serve(_store(store), port)
+
+
+@app.command()
+def sql(query: Annotated[str, typer.Argument(help="over the views stages, scores, gains, missing", show_default=False)],
+        store: StoreAt = Path("store"), form: Annotated[str, typer.Option("--format", help="table, csv or json")] = "table") -> None:
+    """Ask DuckDB about the runs."""
+    from analysis import facts, tables
+
+    kept = _store(store)
+    print(tables.rendered(facts.query(facts.connect(kept, kept.cards()), query), form))
+
+
+@app.command()
+def report(study: Study, out: Annotated[Path | None, typer.Option(help="folder of the report; reports/<study> where absent")] = None,
+           store: StoreAt = Path("store"), data: DataAt = None) -> None:
+    """Tables, figures and one self-contained HTML page; also put on the study's MLflow run."""
+    from analysis import facts
+    from analysis.report import report as analyse
+
+    planned, kept = _plan(study, data), _store(store)
+    card, folder = planned.card(), out or Path("reports") / planned.study.id
+    written = analyse(card, facts.connect(kept, [card])).write(folder)
+    if any(kept.record(step.stage.id) for step in planned.steps):
+        from runners import tracking
+
+        tracking.Mirror(planned, kept).attach(folder)
+    print(f"report: {written}")
+
+
+def _plan(study: Path, data: Path | None):
+    """The plan of a manifest, with its warnings on standard error."""
+    from registry import manifest
+    from registry.plan import expand
+    from registry.sources import Sources
+
+    loaded = manifest.load(study)
+    for finding in loaded.warnings:
+        print(finding.render(), file=sys.stderr)
+    if data is not None and not data.is_dir():
+        _stop(f"--data {data}: no such folder; give the folder that holds the tasks' files")
+    return expand(loaded, Sources(loaded, data.resolve() if data else None))
+
+
+def _store(root: Path):
+    from registry.store import Store
+
+    return Store(root)
+
+
+def _summary(store: Path, planned) -> None:
+    from analysis import facts, tables
+
+    card = planned.card()
+    print(tables.summary(facts.connect(_store(store), [card]), card))
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Aligned columns; the last one may be as long as it likes."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    for row in [head, *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _stop(message: str) -> None:
+    print(f"xlift: {message}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+@app.callback(invoke_without_command=True)
+def _main(show_version: Annotated[bool, typer.Option("--version", help="print the version", is_eager=True)] = False) -> None:
+    if show_version:
+        print(f"xlift {version('xlift')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run a verb: exit status 0 done, 1 failed runs, 2 bad input; never a traceback for the user's mistakes."""
+    from registry.findings import BadInput
+
+    try:
+        app()
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except ValueError as error:
+        if type(error) is not ValueError and not type(error).__module__.startswith(("registry", "runners", "analysis")):
+            raise
+        print(f"xlift: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(0)
