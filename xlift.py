@@ -9,8 +9,13 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-                  help="A declarative experiment registry with statistical meta-analysis.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="A declarative experiment registry with statistical meta-analysis.",
+)
 
 Study = Annotated[Path, typer.Argument(help="a study's manifest (YAML)", show_default=False)]
 StoreAt = Annotated[Path, typer.Option("--store", envvar="XLIFT_STORE", help="folder of the run store")]
@@ -67,7 +72,8 @@ def show(study: Study, data: DataAt = None) -> None:
 
     loaded = manifest.load(study)
     for model in loaded.facts.models.values():
-        print(f"# {model.id}: {model.parameters.total:,} parameters, {model.parameters.non_embedding:,} outside embeddings, family {model.family}")
+        total, inner = model.parameters.total, model.parameters.non_embedding
+        print(f"# {model.id}: {total:,} parameters, {inner:,} outside embeddings, family {model.family}")
     print(json.dumps(loaded.manifest.model_dump(mode="json", by_alias=True, exclude_none=True), indent=1, ensure_ascii=False))
 
 
@@ -77,8 +83,10 @@ def tasks() -> None:
     from registry import lab
     from registry.tasks import TASKS
 
-    rows = [(t.name, t.kind, t.metric, t.trains_on or "-", str(len(t.languages)) if t.languages else "-", t.source) for t in
-            [*TASKS.values(), *lab.TASKS.values()]]
+    rows = [
+        (t.name, t.kind, t.metric, t.trains_on or "-", str(len(t.languages)) if t.languages else "-", t.source)
+        for t in [*TASKS.values(), *lab.TASKS.values()]
+    ]
     _table(("task", "kind", "metric", "trains on", "languages", "source"), rows)
 
 
@@ -90,7 +98,9 @@ def models() -> None:
     rows = []
     for row in MODELS.values():
         parameters = row.parameters()
-        rows.append((row.hub, row.family, f"{parameters.total / 1e6:,.1f}M", f"{parameters.non_embedding / 1e6:,.1f}M", row.source))
+        rows.append(
+            (row.hub, row.family, f"{parameters.total / 1e6:,.1f}M", f"{parameters.non_embedding / 1e6:,.1f}M", row.source)
+        )
     _table(("model", "family", "parameters", "outside embeddings", "source"), rows)
 
 
@@ -102,24 +112,42 @@ def plan(study: Study, store: StoreAt = Path("store"), data: DataAt = None, as_j
     planned, kept = _plan(study, data), _store(store)
     rows = describe(planned, kept)
     if as_json:
-        print(json.dumps({"study": planned.study.id, "cells": len(planned.cells), "excluded": planned.excluded, "stages": rows}, indent=1))
+        print(
+            json.dumps(
+                {"study": planned.study.id, "cells": len(planned.cells), "excluded": planned.excluded, "stages": rows}, indent=1
+            )
+        )
         return
-    _table(("id", "kind", "model", "task", "seed", "parent", "state", "reason"), [tuple(str(v) if v is not None else "-" for v in row.values()) for row in rows])
+    _table(
+        ("id", "kind", "model", "task", "seed", "parent", "state", "reason"),
+        [tuple(str(v) if v is not None else "-" for v in row.values()) for row in rows],
+    )
     counts = {state: sum(row["state"] == state for row in rows) for state in ("run", "finished", "blocked")}
-    print(f"\n{len(rows)} stages: " + ", ".join(f"{count} {state}" for state, count in counts.items())
-          + f"; {len(planned.cells)} cells" + "".join(f"; {count} excluded: {why}" for why, count in planned.excluded.items()))
+    print(
+        f"\n{len(rows)} stages: "
+        + ", ".join(f"{count} {state}" for state, count in counts.items())
+        + f"; {len(planned.cells)} cells"
+        + "".join(f"; {count} excluded: {why}" for why, count in planned.excluded.items())
+    )
 
 
 @app.command()
-def run(study: Study, store: StoreAt = Path("store"), data: DataAt = None,
-        workers: Annotated[int | None, typer.Option(min=1, help="worker processes; one a core where absent")] = None,
-        device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu") -> None:
+def run(
+    study: Study,
+    store: StoreAt = Path("store"),
+    data: DataAt = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="worker processes; one a core where absent")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+) -> None:
     """Run what is missing of a study. The same command again goes on, and runs nothing twice."""
+    from analysis import facts
+    from analysis.report import report as analyse
     from runners import session
 
     planned = _plan(study, data)
     outcome = session.run(planned, _store(store), data, workers=workers or os.cpu_count() or 1, device=device)
-    _summary(store, planned)
+    card = planned.card()
+    print(analyse(card, facts.connect(_store(store), [card])).summary())
     raise typer.Exit(1 if outcome.failed or outcome.skipped else 0)
 
 
@@ -141,8 +169,11 @@ def ui(store: StoreAt = Path("store"), port: Annotated[int, typer.Option(help="o
 
 
 @app.command()
-def sql(query: Annotated[str, typer.Argument(help="over the views stages, scores, gains, missing", show_default=False)],
-        store: StoreAt = Path("store"), form: Annotated[str, typer.Option("--format", help="table, csv or json")] = "table") -> None:
+def sql(
+    query: Annotated[str, typer.Argument(help="over the views stages, scores, gains, missing", show_default=False)],
+    store: StoreAt = Path("store"),
+    form: Annotated[str, typer.Option("--format", help="table, csv or json")] = "table",
+) -> None:
     """Ask DuckDB about the runs."""
     from analysis import facts, tables
 
@@ -151,8 +182,12 @@ def sql(query: Annotated[str, typer.Argument(help="over the views stages, scores
 
 
 @app.command()
-def report(study: Study, out: Annotated[Path | None, typer.Option(help="folder of the report; reports/<study> where absent")] = None,
-           store: StoreAt = Path("store"), data: DataAt = None) -> None:
+def report(
+    study: Study,
+    out: Annotated[Path | None, typer.Option(help="folder of the report; reports/<study> where absent")] = None,
+    store: StoreAt = Path("store"),
+    data: DataAt = None,
+) -> None:
     """Tables, figures and one self-contained HTML page; also put on the study's MLflow run."""
     from analysis import facts
     from analysis.report import report as analyse
@@ -185,13 +220,6 @@ def _store(root: Path):
     from registry.store import Store
 
     return Store(root)
-
-
-def _summary(store: Path, planned) -> None:
-    from analysis import facts, tables
-
-    card = planned.card()
-    print(tables.summary(facts.connect(_store(store), [card]), card))
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

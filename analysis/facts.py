@@ -16,6 +16,7 @@ import pyarrow as pa
 from registry.score import Card, Cell, Score
 from registry.spec import canonical
 
+Facts = duckdb.DuckDBPyConnection
 VIEWS = ("stages", "scores", "gains", "missing")
 
 STAGES = pa.schema([

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-import duckdb
 import pandas as pd
 
 from analysis import facts
+from analysis.facts import Facts
 
 PLAIN = "plain"  # the variant that needs no mention
 NONE = "none"    # no intermediate training; listed first
@@ -32,17 +32,17 @@ ORDER BY params_total, model, intermediate, variant, target, language, seed
 MISSING = "SELECT * FROM missing WHERE study = ? ORDER BY reason, model, intermediate, variant, target, language, seed"
 
 
-def gains(connection: duckdb.DuckDBPyConnection, study: str) -> pd.DataFrame:
+def gains(connection: Facts, study: str) -> pd.DataFrame:
     """The view's rows of one study, with `treatment` (intermediate and variant) and `target_group`."""
     return _named(facts.query(connection, GAINS, [_known(connection, study)]))
 
 
-def scores(connection: duckdb.DuckDBPyConnection, study: str) -> pd.DataFrame:
+def scores(connection: Facts, study: str) -> pd.DataFrame:
     """The rows of the primary metric, all languages, with `treatment`."""
     return _named(facts.query(connection, PRIMARY, [_known(connection, study)]))
 
 
-def missing(connection: duckdb.DuckDBPyConnection, study: str) -> pd.DataFrame:
+def missing(connection: Facts, study: str) -> pd.DataFrame:
     """Every cell and language that lacks its score or its gain, with the reason."""
     return _named(facts.query(connection, MISSING, [_known(connection, study)]))
 
@@ -72,7 +72,7 @@ def _named(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(treatment=rows["intermediate"].where(plain, rows["intermediate"] + " + " + rows["variant"]))
 
 
-def _known(connection: duckdb.DuckDBPyConnection, study: str) -> str:
+def _known(connection: Facts, study: str) -> str:
     known = facts.query(connection, "SELECT DISTINCT study FROM cell_rows ORDER BY study")["study"].tolist()
     if study not in known:
         raise ValueError(f"unknown study '{study}'; known: {', '.join(known) or 'none'}")

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-import duckdb
 import jinja2
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import facts, plots, tables
 from analysis import gains as pairing
+from analysis.facts import Facts
 from analysis.slope import Refused, Slope, mean_gain, slopes
 from analysis.tables import Table, count
 from registry.score import Card
@@ -51,6 +51,13 @@ class Report:
             report=self, card=self.card, tables=self.tables, drawn=drawn, queries={view: facts.sql(view) for view in facts.VIEWS},
             scores=[table for name, table in self.tables.items() if name.startswith("scores-")])
 
+    def summary(self) -> str:
+        """The gains and the verdicts for the terminal."""
+        shown = [self.tables[name].to_markdown() for name in ("gain-by-target",) if name in self.tables]
+        missing = len(self.tables["missing"].data)
+        return "\n\n".join([*shown, *(f"{group}: {sentence}" for group, sentence, _ in self.verdicts),
+                            *([f"{tables.count(missing, 'score')} missing: see the report"] if missing else [])])
+
     def write(self, out: Path) -> Path:
         """`report.html`, `tables/*.{md,tex,csv}` and `figures/*.{svg,png}` in `out`; returns the path of the page."""
         for name, table in self.tables.items():
@@ -63,7 +70,7 @@ class Report:
         return out / "report.html"
 
 
-def report(card: Card, connection: duckdb.DuckDBPyConnection) -> Report:
+def report(card: Card, connection: Facts) -> Report:
     """All that the facts say about one study, at whatever state its runs are."""
     rows = pairing.gains(connection, card.study)
     found = slopes(rows, card.analysis.x, card.analysis.min_models)
@@ -100,7 +107,7 @@ def model_table(card: Card) -> Table:
     return Table("models", "Models", data, shown, 2)
 
 
-def coverage_table(connection: duckdb.DuckDBPyConnection, study: str) -> Table:
+def coverage_table(connection: Facts, study: str) -> Table:
     """Stages by kind and state."""
     data = facts.query(connection, "SELECT kind, state, count(*) AS stages, sum(seconds) / 3600 AS hours FROM stages "
                                    "WHERE study = ? GROUP BY kind, state ORDER BY kind, state", [study])

@@ -184,3 +184,14 @@ def _wide(table: pd.DataFrame, index, columns: str, order: Sequence[str], head) 
     """`text` in a grid, rows sorted, columns in `order`, a dash where there is nothing."""
     wide = table.pivot(index=index, columns=columns, values="text").reindex(columns=list(order)).fillna(DASH).reset_index()
     return wide.set_axis([*([head] if isinstance(head, str) else head), *order], axis=1)
+
+
+def rendered(frame: pd.DataFrame, form: str) -> str:
+    """A query's answer for the terminal (table), a spreadsheet (csv) or a program (json)."""
+    if form == "csv":
+        return frame.to_csv(index=False, lineterminator="\n").rstrip("\n")
+    if form == "json":
+        return frame.to_json(orient="records", date_format="iso", double_precision=15, indent=1, force_ascii=False)
+    if form == "table":
+        return tabulate(frame.astype(object).where(frame.notna(), None), headers="keys", showindex=False, missingval=DASH)
+    raise ValueError(f"no format '{form}'; there is table, csv and json")

@@ -18,8 +18,14 @@ from registry.stage import Make, Recipe, Scoring
 from registry.study import Exclude, Include, Manifest, ModelSection, TaskSection, merged
 from registry.tasks import ROLES, TASKS, Task
 
-METRICS = {"pair": ("accuracy",), "choice": ("accuracy",), "retrieve": ("accuracy",), "mlm": (),
-           "tag": ("entity_f1", "f1_xtreme", "accuracy"), "span": ("f1", "exact_match")}
+METRICS = {
+    "pair": ("accuracy",),
+    "choice": ("accuracy",),
+    "retrieve": ("accuracy",),
+    "mlm": (),
+    "tag": ("entity_f1", "f1_xtreme", "accuracy"),
+    "span": ("f1", "exact_match"),
+}
 AXES = ("model", "family", "intermediate", "variant", "target")
 
 
@@ -56,26 +62,52 @@ def resolve(manifest: Manifest, root: Node, folder: Path, findings: list[Finding
     tasks, models = check.tasks(), check.models()
     check.matrix(tasks)
     check.analysis(models)
-    known = {"model": models, "family": {model.family for model in models.values()}, "intermediate": manifest.matrix.intermediate,
-             "variant": manifest.matrix.variant, "target": manifest.matrix.target}
+    known = {
+        "model": models,
+        "family": {model.family for model in models.values()},
+        "intermediate": manifest.matrix.intermediate,
+        "variant": manifest.matrix.variant,
+        "target": manifest.matrix.target,
+    }
     axes = {name: frozenset(values) for name, values in known.items()}
-    excludes = tuple((condition, rule) for index, rule in enumerate(manifest.matrix.exclude)
-                     if (condition := check.condition(rule.when, ("matrix", "exclude", index, "when"), axes)))
-    includes = tuple((check.condition(rule.when, ("matrix", "include", index, "when"), axes) if rule.when else None, rule)
-                     for index, rule in enumerate(manifest.matrix.include))
+    excludes = tuple(
+        (condition, rule)
+        for index, rule in enumerate(manifest.matrix.exclude)
+        if (condition := check.condition(rule.when, ("matrix", "exclude", index, "when"), axes))
+    )
+    includes = tuple(
+        (check.condition(rule.when, ("matrix", "include", index, "when"), axes) if rule.when else None, rule)
+        for index, rule in enumerate(manifest.matrix.include)
+    )
     for index, rule in enumerate(manifest.matrix.include):
         check.include(rule, ("matrix", "include", index), tasks, models)
-    return Resolved(models, tasks, {name: merged(manifest.recipe, _section(manifest, name).recipe) for name in tasks},
-                    {name: merged(manifest.scoring, _section(manifest, name).scoring) for name in tasks},
-                    lab.PIVOT if manifest.data.source == "lab" else "en", excludes, includes)
+    return Resolved(
+        models,
+        tasks,
+        {name: merged(manifest.recipe, _section(manifest, name).recipe) for name in tasks},
+        {name: merged(manifest.scoring, _section(manifest, name).scoring) for name in tasks},
+        lab.PIVOT if manifest.data.source == "lab" else "en",
+        excludes,
+        includes,
+    )
 
 
 def configuration(make: Make) -> dict[str, Any]:
     """The transformers configuration of an encoder made from scratch (XLM-R's architecture)."""
-    return {"model_type": "xlm-roberta", "num_hidden_layers": make.layers, "hidden_size": make.hidden,
-            "num_attention_heads": make.heads, "intermediate_size": make.inner or 4 * make.hidden, "vocab_size": make.vocabulary,
-            "max_position_embeddings": make.positions + 2, "type_vocab_size": 1, "layer_norm_eps": 1e-5,
-            "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+    return {
+        "model_type": "xlm-roberta",
+        "num_hidden_layers": make.layers,
+        "hidden_size": make.hidden,
+        "num_attention_heads": make.heads,
+        "intermediate_size": make.inner or 4 * make.hidden,
+        "vocab_size": make.vocabulary,
+        "max_position_embeddings": make.positions + 2,
+        "type_vocab_size": 1,
+        "layer_norm_eps": 1e-5,
+        "bos_token_id": 0,
+        "pad_token_id": 1,
+        "eos_token_id": 2,
+    }
 
 
 def _section(manifest: Manifest, task: str) -> TaskSection:
@@ -106,31 +138,56 @@ class _Check:
         for name, section in self.manifest.tasks.items():
             known = tasks.get(name)
             if known is None and section.kind is None:
-                self.complain("E201", ("tasks", name), f"unknown task '{name}'", f"{similar(name, tasks)}, or give its kind to declare your own")
+                self.complain(
+                    "E201",
+                    ("tasks", name),
+                    f"unknown task '{name}'",
+                    f"{similar(name, tasks)}, or give its kind to declare your own",
+                )
                 continue
             task = self._override(name, known, section)
             if task:
                 tasks[name] = task
         for name, section in self.manifest.tasks.items():
             if section.trains_on and section.trains_on not in tasks:
-                self.complain("E201", ("tasks", name, "trains_on"), f"unknown task '{section.trains_on}'", similar(section.trains_on, tasks))
+                self.complain(
+                    "E201", ("tasks", name, "trains_on"), f"unknown task '{section.trains_on}'", similar(section.trains_on, tasks)
+                )
         return tasks
 
     def _override(self, name: str, known: Task | None, section: TaskSection) -> Task | None:
         kind = section.kind or known.kind
         if known and section.kind not in (None, known.kind):
-            self.complain("E202", ("tasks", name, "kind"), f"task '{name}' is known as {known.kind}", "give your own task a name of its own")
+            self.complain(
+                "E202", ("tasks", name, "kind"), f"task '{name}' is known as {known.kind}", "give your own task a name of its own"
+            )
             return None
         trains = section.trains_on or (known.trains_on if known else None if kind == "retrieve" else name)
-        base = known or Task(name, kind, (METRICS[kind] or ("",))[0], "declared in the manifest", trains,
-                             fields={role: role for role in ROLES[kind]})
-        changes = {key: getattr(section, key) for key in ("labels", "metric", "languages", "includes", "source")
-                   if getattr(section, key) is not None}
+        base = known or Task(
+            name,
+            kind,
+            (METRICS[kind] or ("",))[0],
+            "declared in the manifest",
+            trains,
+            fields={role: role for role in ROLES[kind]},
+        )
+        changes = {
+            key: getattr(section, key)
+            for key in ("labels", "metric", "languages", "includes", "source")
+            if getattr(section, key) is not None
+        }
         task = dataclasses.replace(base, trains_on=trains, fields={**base.fields, **(section.fields or {})}, **changes)
         for role in sorted(set(task.fields) - set(ROLES[kind])):
-            self.complain("E203", ("tasks", name, "fields", role), f"kind {kind} has no role '{role}'", similar(role, ROLES[kind]))
+            self.complain(
+                "E203", ("tasks", name, "fields", role), f"kind {kind} has no role '{role}'", similar(role, ROLES[kind])
+            )
         if METRICS[kind] and task.metric not in METRICS[kind]:
-            self.complain("E203", ("tasks", name, "metric"), f"kind {kind} has no metric '{task.metric}'", similar(task.metric, METRICS[kind]))
+            self.complain(
+                "E203",
+                ("tasks", name, "metric"),
+                f"kind {kind} has no metric '{task.metric}'",
+                similar(task.metric, METRICS[kind]),
+            )
         if kind in ("pair", "tag") and len(task.labels) < 2:
             self.complain("E204", ("tasks", name), f"task '{name}' needs its labels", "add 'labels: [..., ...]'")
         if len(set(task.labels)) < len(task.labels):
@@ -157,17 +214,27 @@ class _Check:
     def _model(self, section: ModelSection, path: tuple[str | int, ...]) -> Model | None:
         given = [name for name in ("make", "folder", "hub") if getattr(section, name) is not None]
         if given not in (["make"], ["folder"], ["hub"], ["folder", "hub"]):
-            self.complain("E213", path, f"model '{section.id}' has {' and '.join(given) or 'no weights'}", "give one of make, folder, hub")
+            self.complain(
+                "E213", path, f"model '{section.id}' has {' and '.join(given) or 'no weights'}", "give one of make, folder, hub"
+            )
             return None
         known = MODELS.get(section.hub or "")
         if section.hub and not known and not section.folder:
-            self.complain("E214", (*path, "hub"), f"unknown model '{section.hub}'", f"{similar(section.hub, MODELS)}, or give a folder")
+            self.complain(
+                "E214", (*path, "hub"), f"unknown model '{section.hub}'", f"{similar(section.hub, MODELS)}, or give a folder"
+            )
             return None
         if section.hub and not section.folder and not section.revision:
-            self.complain("E215", path, f"model '{section.id}' is not pinned", "add 'revision: <40 digits>', the commit on the hub")
+            self.complain(
+                "E215", path, f"model '{section.id}' is not pinned", "add 'revision: <40 digits>', the commit on the hub"
+            )
         if section.make and section.make.hidden % section.make.heads:
-            self.complain("E216", (*path, "make", "hidden"), f"hidden {section.make.hidden} is not a multiple of {section.make.heads} heads",
-                          f"write hidden: {-(-section.make.hidden // section.make.heads) * section.make.heads}")
+            self.complain(
+                "E216",
+                (*path, "make", "hidden"),
+                f"hidden {section.make.hidden} is not a multiple of {section.make.heads} heads",
+                f"write hidden: {-(-section.make.hidden // section.make.heads) * section.make.heads}",
+            )
         family = section.family or (known.family if known else "made" if section.make else None)
         if family is None:
             self.complain("E102", path, "key 'family' is missing", "add 'family: …'")
@@ -185,9 +252,16 @@ class _Check:
             if section.hub in MODELS:
                 return MODELS[section.hub].parameters()
         except (ValueError, OSError) as error:
-            self.complain("E217", (*path, "folder"), f"config.json of '{section.id}': {error}", "give a folder that transformers saved")
+            self.complain(
+                "E217", (*path, "folder"), f"config.json of '{section.id}': {error}", "give a folder that transformers saved"
+            )
             return None
-        self.complain("E218", (*path, "folder"), f"no {section.folder}/config.json", "put the model there, or name its hub id beside the folder")
+        self.complain(
+            "E218",
+            (*path, "folder"),
+            f"no {section.folder}/config.json",
+            "put the model there, or name its hub id beside the folder",
+        )
         return None
 
     # --- design --------------------------------------------------------------------------------------------------
@@ -218,7 +292,12 @@ class _Check:
         corpus = tasks.get(self.manifest.pretrain.corpus)
         if corpus is None or corpus.kind != "mlm":
             texts = [task.name for task in tasks.values() if task.kind == "mlm"]
-            self.complain("E201", ("pretrain", "corpus"), f"no corpus '{self.manifest.pretrain.corpus}'", similar(self.manifest.pretrain.corpus, texts))
+            self.complain(
+                "E201",
+                ("pretrain", "corpus"),
+                f"no corpus '{self.manifest.pretrain.corpus}'",
+                similar(self.manifest.pretrain.corpus, texts),
+            )
         elif self.manifest.data.source == "local" and not self.manifest.pretrain.languages:
             self.complain("E102", ("pretrain",), "key 'languages' is missing", "name the languages of the corpus")
 
@@ -264,19 +343,37 @@ class _Check:
         names = {**dict.fromkeys(("intermediate", "variant"))}
         for axis, value in analysis.gain.baseline.items():
             if axis not in names:
-                self.complain("E401", ("analysis", "gain", "baseline", axis), f"'{axis}' is no axis of a baseline", similar(axis, names))
+                self.complain(
+                    "E401", ("analysis", "gain", "baseline", axis), f"'{axis}' is no axis of a baseline", similar(axis, names)
+                )
             elif value not in getattr(self.manifest.matrix, axis):
-                self.complain("E402", ("analysis", "gain", "baseline", axis), f"no run has {axis} '{value}'",
-                              similar(value, getattr(self.manifest.matrix, axis)))
+                self.complain(
+                    "E402",
+                    ("analysis", "gain", "baseline", axis),
+                    f"no run has {axis} '{value}'",
+                    similar(value, getattr(self.manifest.matrix, axis)),
+                )
         for index, axis in enumerate(analysis.gain.match):
             if axis not in ("model", "target", "language", "seed"):
-                self.complain("E401", ("analysis", "gain", "match", index), f"gains do not match on '{axis}'",
-                              similar(axis, ("model", "target", "language", "seed")))
+                self.complain(
+                    "E401",
+                    ("analysis", "gain", "match", index),
+                    f"gains do not match on '{axis}'",
+                    similar(axis, ("model", "target", "language", "seed")),
+                )
         for index, target in enumerate(analysis.apart or ()):
             if target not in self.manifest.matrix.target:
-                self.complain("E402", ("analysis", "apart", index), f"'{target}' is no target of this study",
-                              similar(target, self.manifest.matrix.target))
+                self.complain(
+                    "E402",
+                    ("analysis", "apart", index),
+                    f"'{target}' is no target of this study",
+                    similar(target, self.manifest.matrix.target),
+                )
         sizes = {getattr(model.parameters, analysis.x.removeprefix("params_")) for model in models.values()}
         if 1 < len(sizes) < analysis.min_models:
-            self.complain("W403", ("models",), f"a slope needs {analysis.min_models} models, {len(models)} are declared",
-                          "add models; more seeds do not help")
+            self.complain(
+                "W403",
+                ("models",),
+                f"a slope needs {analysis.min_models} models, {len(models)} are declared",
+                "add models; more seeds do not help",
+            )

@@ -17,8 +17,15 @@ from registry.findings import similar
 
 LONGEST = 500  # characters
 COMPARISONS: dict[type, Callable[[Any, Any], bool]] = {
-    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le,
-    ast.Gt: operator.gt, ast.GtE: operator.ge, ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b}
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda a, b: a in b,
+    ast.NotIn: lambda a, b: a not in b,
+}
 NUMBERS = ("params_total", "params_non_embedding", "seed", "seed.index")
 
 
@@ -96,14 +103,19 @@ def _check(node: ast.expr, axes: Mapping[str, frozenset[str]]) -> str:
             if name not in axes and name not in NUMBERS:
                 raise BadCondition(f"unknown name '{name}'", similar(name, [*axes, *NUMBERS]), node.col_offset)
             return "number" if name in NUMBERS else "text"
-    raise BadCondition(f"'{ast.unparse(node)[:40]}' is not part of the condition language",
-                       "names, numbers, quoted text, lists, comparisons, in, and, or, not, available('x')", node.col_offset)
+    raise BadCondition(
+        f"'{ast.unparse(node)[:40]}' is not part of the condition language",
+        "names, numbers, quoted text, lists, comparisons, in, and, or, not, available('x')",
+        node.col_offset,
+    )
 
 
 def _each(nodes: list[ast.expr], wanted: str, axes: Mapping[str, frozenset[str]]) -> None:
     for node in nodes:
         if (kind := _check(node, axes)) != wanted:
-            raise BadCondition(f"'{ast.unparse(node)[:40]}' is a {kind}, not a {wanted}", "compare it with ==, <, in, …", node.col_offset)
+            raise BadCondition(
+                f"'{ast.unparse(node)[:40]}' is a {kind}, not a {wanted}", "compare it with ==, <, in, …", node.col_offset
+            )
 
 
 def _compare(node: ast.Compare, axes: Mapping[str, frozenset[str]]) -> None:
@@ -119,7 +131,9 @@ def _compare(node: ast.Compare, axes: Mapping[str, frozenset[str]]) -> None:
         else:
             fits = kinds == ("number", "number")
         if not fits:
-            raise BadCondition(f"a {kinds[0]} does not compare with a {kinds[1]} here", "quote texts, not numbers", right.col_offset)
+            raise BadCondition(
+                f"a {kinds[0]} does not compare with a {kinds[1]} here", "quote texts, not numbers", right.col_offset
+            )
         for name, other in ((left, right), (right, left)):
             _possible(name, other, axes)
         left = right
@@ -131,7 +145,9 @@ def _possible(name: ast.expr, other: ast.expr, axes: Mapping[str, frozenset[str]
         return
     for constant in other.elts if isinstance(other, ast.List | ast.Tuple) else [other]:
         if isinstance(constant, ast.Constant) and constant.value not in axes[name.id]:
-            raise BadCondition(f"{name.id} is never '{constant.value}'", similar(str(constant.value), axes[name.id]), constant.col_offset)
+            raise BadCondition(
+                f"{name.id} is never '{constant.value}'", similar(str(constant.value), axes[name.id]), constant.col_offset
+            )
 
 
 def _value(node: ast.expr, values: Mapping[str, Any], available: Callable[[str], bool]) -> Any:

@@ -19,8 +19,19 @@ DEEPEST = 32
 LONGEST = 4_000_000  # bytes
 INTEGER = re.compile(r"[-+]?[0-9]{1,18}|0o[0-7]{1,20}|0x[0-9a-fA-F]{1,15}")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,4})?")
-SPECIAL = {"": None, "~": None, "null": None, "Null": None, "NULL": None,
-           "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+SPECIAL = {
+    "": None,
+    "~": None,
+    "null": None,
+    "Null": None,
+    "NULL": None,
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}
 CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufeff\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -47,9 +58,8 @@ class Node:
         """The deepest node on a path; steps that do not exist are passed over."""
         node = self
         for step in path:
-            if isinstance(node.value, dict) and step in node.value:
-                node = node.value[step]
-            elif isinstance(node.value, list) and isinstance(step, int) and step < len(node.value):
+            known = {dict: node.value, list: range(len(node.value))}.get(type(node.value), ()) if node.value else ()
+            if step in known:
                 node = node.value[step]
         return node
 
@@ -75,7 +85,9 @@ def read(data: bytes, file: str, via: Place | None = None) -> tuple[Node, list[F
         mark = error.problem_mark or error.context_mark
         place = Place(file, mark.line + 1, mark.column + 1, via=via) if mark else Place(file, via=via)
         reason = error.problem or error.context or "cannot be read"
-        raise BadInput([Finding("E110", place, f"not YAML: {reason}", "check indentation, quotes and colons")], {file: text}) from None
+        raise BadInput(
+            [Finding("E110", place, f"not YAML: {reason}", "check indentation, quotes and colons")], {file: text}
+        ) from None
     except (YAMLError, ValueError, IndexError, AttributeError, AssertionError, TypeError, RecursionError) as error:
         # The parser's own slips on broken input: it names no place, so the beginning stands for it.
         raise BadInput([Finding("E110", Place(file, via=via), f"not YAML: {type(error).__name__}")], {file: text}) from None
@@ -94,12 +106,13 @@ def _decode(data: bytes, file: str, via: Place | None) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = data[:error.start].decode("utf-8-sig", errors="replace")
-        raise BadInput([Finding("E113", _place(before, file, via), f"byte 0x{data[error.start]:02x} is not UTF-8",
-                                "save the file as UTF-8")]) from None
+        before = data[: error.start].decode("utf-8-sig", errors="replace")
+        raise BadInput(
+            [Finding("E113", _place(before, file, via), f"byte 0x{data[error.start]:02x} is not UTF-8", "save the file as UTF-8")]
+        ) from None
     control = CONTROL.search(text)
     if control:
-        place = _place(text[:control.start()], file, via)
+        place = _place(text[: control.start()], file, via)
         raise BadInput([Finding("E114", place, f"character U+{ord(control[0]):04X} is not allowed", "remove it")], {file: text})
     return text
 
@@ -151,7 +164,7 @@ class _Builder:
             name = key.value
             if not isinstance(name, str):
                 name = event.value if isinstance(event, ScalarEvent) else ""
-                self._complain("E118", event, "a key is text", f"write \"{name}\"" if name else "use a word")
+                self._complain("E118", event, "a key is text", f'write "{name}"' if name else "use a word")
             elif name in values:
                 self._complain("E119", event, f"key '{name}' stands twice (first in line {keys[name].line})", "keep one")
             values.setdefault(name, value)

@@ -39,7 +39,7 @@ class Finding:
     def render(self, source: str | None = None) -> str:
         """`file:line:column: CODE message`, the line with a caret, where it was inherited from, what would do."""
         lines = [f"{self.place}: {self.code} {self.message}"]
-        text = source.splitlines()[self.place.line - 1:self.place.line] if source else []
+        text = source.splitlines()[self.place.line - 1 : self.place.line] if source else []
         if text and text[0].strip():
             shown = text[0].replace("\t", " ")[:160]
             label = str(self.place.line)
@@ -57,15 +57,24 @@ class Finding:
 
     def as_json(self) -> dict[str, object]:
         """The same fields for machines."""
-        return {"file": self.place.file, "line": self.place.line, "column": self.place.column, "code": self.code,
-                "message": self.message, "do": self.hint, "from": str(self.place.via) if self.place.via else None}
+        return {
+            "file": self.place.file,
+            "line": self.place.line,
+            "column": self.place.column,
+            "code": self.code,
+            "message": self.message,
+            "do": self.hint,
+            "from": str(self.place.via) if self.place.via else None,
+        }
 
 
 class BadInput(ValueError):
     """Raised once, with every finding of a pass."""
 
     def __init__(self, findings: Iterable[Finding], sources: dict[str, str] | None = None):
-        self.findings = tuple(sorted(set(findings), key=lambda f: (f.place.file, f.place.line, f.place.column, f.code, f.message)))
+        self.findings = tuple(
+            sorted(set(findings), key=lambda f: (f.place.file, f.place.line, f.place.column, f.code, f.message))
+        )
         self.sources = sources or {}
         super().__init__("\n".join(f.render(self.sources.get(f.place.file)) for f in self.findings))
 

@@ -53,9 +53,9 @@ class World(Spec):
     train_items: Positive = Field(6000, description="of each task that trains, in each language")
     test_items: Positive = Field(500, description="of each task, in each language; as many again for development")
     sentences: Positive = Field(5000, description="texts of the corpus in each language, a text with its translation being one")
-    parallel: float = Field(1.0, ge=0, le=1, description="share of these texts that are followed by their translation in the pivot")
+    parallel: float = Field(1.0, ge=0, le=1, description="share of these that their translation in the pivot follows")
     vocabulary: int = Field(80, ge=60, le=2000, description="lemmas of a language, without its particles and names")
-    distance: float = Field(0.2, ge=0, le=1, description="share of the family's roots that a language other than the pivot replaced")
+    distance: float = Field(0.2, ge=0, le=1, description="share of the family's roots that a language beside the pivot replaced")
 
     @field_validator("languages")
     @classmethod

@@ -15,8 +15,15 @@ from registry.document import Node
 from registry.findings import BadInput, Finding, Place, relative, similar
 from registry.study import Manifest
 
-WANTED = {"int": "a whole number", "float": "a number", "string": "text", "bool": "true or false", "tuple": "a list", "dict": "a mapping",
-          "model": "a mapping"}
+WANTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "string": "text",
+    "bool": "true or false",
+    "tuple": "a list",
+    "dict": "a mapping",
+    "model": "a mapping",
+}
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,9 @@ def _translate(error: ErrorDetails, root: Node) -> Iterator[Finding]:
         known = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
         yield Finding("E103", node.place, f"'{_shown(node)}' is not one of the values of {last}", similar(str(node.value), known))
     elif kind == "string_pattern_mismatch":
-        yield Finding("E104", node.place, f"'{_shown(node)}' does not have the form {context['pattern']}", "letters, digits, '-', '_', '.'")
+        yield Finding(
+            "E104", node.place, f"'{_shown(node)}' does not have the form {context['pattern']}", "letters, digits, '-', '_', '.'"
+        )
     elif kind.endswith("_type"):
         wanted = WANTED.get(kind.removesuffix("_type"), kind)
         hint = "remove the quotes" if wanted.endswith("number") and isinstance(node.value, str) else f"write {wanted}"
@@ -127,8 +136,8 @@ def _child(node: dict[str, Any], step: Any, definitions: dict[str, Any]) -> dict
     node = _resolve(node, definitions)
     if isinstance(step, int):
         return node.get("items", {})
-    additional = node.get("additionalProperties")
-    return node.get("properties", {}).get(step) or (additional if isinstance(additional, dict) else {})
+    named = {**node.get("patternProperties", {}), "": node.get("additionalProperties")}  # a mapping from any name
+    return node.get("properties", {}).get(step) or next((value for value in named.values() if isinstance(value, dict)), {})
 
 
 def _resolve(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

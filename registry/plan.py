@@ -45,19 +45,38 @@ class Plan:
     def todo(self, store: Store) -> tuple[Step, ...]:
         """What must run, parents first: unfinished evaluations, and the unfinished stages that they rest on."""
         states = {step.stage.id: self.state(step, store) for step in self.steps}
-        needed = {ancestor.id for step in self.steps if step.stage.kind == "evaluate" and states[step.stage.id] == "run"
-                  for ancestor in _unfinished(step.stage, states)}
+        needed = {
+            ancestor.id
+            for step in self.steps
+            if step.stage.kind == "evaluate" and states[step.stage.id] == "run"
+            for ancestor in _unfinished(step.stage, states)
+        }
         return tuple(step for step in self.steps if step.stage.id in needed)
 
     def card(self) -> Card:
         """What analysis needs to know of the study."""
         models, manifest = self.study.facts.models, self.study.manifest
         stages = tuple(
-            StageCard(id=step.stage.id, kind=step.stage.kind, model=step.model, task=step.stage.data.task, seed=step.stage.effective_seed,
-                      parent=step.stage.parent.id if step.stage.parent else None, source=step.stage.data.source,
-                      **_sizes(models[step.model])) for step in self.steps)
-        return Card(study=manifest.id, question=manifest.question, source_language=self.study.facts.source_language,
-                    analysis=manifest.analysis, cells=self.cells, stages=stages)
+            StageCard(
+                id=step.stage.id,
+                kind=step.stage.kind,
+                model=step.model,
+                task=step.stage.data.task,
+                seed=step.stage.effective_seed,
+                parent=step.stage.parent.id if step.stage.parent else None,
+                source=step.stage.data.source,
+                **_sizes(models[step.model]),
+            )
+            for step in self.steps
+        )
+        return Card(
+            study=manifest.id,
+            question=manifest.question,
+            source_language=self.study.facts.source_language,
+            analysis=manifest.analysis,
+            cells=self.cells,
+            stages=stages,
+        )
 
 
 def expand(study: Study, sources: Sources) -> Plan:
@@ -72,7 +91,9 @@ def expand(study: Study, sources: Sources) -> Plan:
         blocked = f"{kind}: {why}" if why else next((step.blocked for step in chain if step.blocked), None)
         if not why:
             for step in chain:
-                steps.setdefault(step.stage.id, Step(step.stage, step.model, step.parts, step.blocked or blocked and _above(step, chain)))
+                steps.setdefault(
+                    step.stage.id, Step(step.stage, step.model, step.parts, step.blocked or (blocked and _above(step, chain)))
+                )
         cells.append(builder.cell(cell, None if blocked else chain[-1].stage.id, blocked))
     return Plan(study, tuple(steps.values()), tuple(cells), excluded)
 
@@ -85,8 +106,13 @@ def _combinations(study: Study) -> Iterator[Combination]:
     replicates = range(matrix.seed.count)
     yield from product(models, matrix.intermediate, matrix.variant, matrix.target, replicates)
     for condition, rule in study.facts.includes:
-        for cell in product(rule.model or models, rule.intermediate or matrix.intermediate, rule.variant or matrix.variant,
-                            rule.target or matrix.target, replicates):
+        for cell in product(
+            rule.model or models,
+            rule.intermediate or matrix.intermediate,
+            rule.variant or matrix.variant,
+            rule.target or matrix.target,
+            replicates,
+        ):
             if condition is None or condition(_values(study, cell), lambda _: True):
                 yield cell
 
@@ -94,12 +120,23 @@ def _combinations(study: Study) -> Iterator[Combination]:
 def _values(study: Study, cell: Combination) -> dict[str, object]:
     model, intermediate, variant, target, replicate = cell
     facts = study.facts.models[model]
-    return {"model": model, "intermediate": intermediate, "variant": variant, "target": target,
-            "seed": study.manifest.matrix.seed.start + replicate, "seed.index": replicate, **_sizes(facts)}
+    return {
+        "model": model,
+        "intermediate": intermediate,
+        "variant": variant,
+        "target": target,
+        "seed": study.manifest.matrix.seed.start + replicate,
+        "seed.index": replicate,
+        **_sizes(facts),
+    }
 
 
 def _sizes(model: Model) -> dict[str, object]:
-    return {"family": model.family, "params_total": model.parameters.total, "params_non_embedding": model.parameters.non_embedding}
+    return {
+        "family": model.family,
+        "params_total": model.parameters.total,
+        "params_non_embedding": model.parameters.non_embedding,
+    }
 
 
 def _left_out(study: Study, cell: Combination, sources: Sources) -> tuple[str | None, str | None]:
@@ -111,7 +148,7 @@ def _left_out(study: Study, cell: Combination, sources: Sources) -> tuple[str | 
 
 def _above(step: Step, chain: tuple[Step, ...]) -> str | None:
     """Why a step cannot run: an ancestor cannot."""
-    before = chain[:chain.index(step)]
+    before = chain[: chain.index(step)]
     return next((f"waits for {other.stage.data.task}: {other.blocked}" for other in before if other.blocked), None)
 
 
@@ -151,9 +188,19 @@ class _Builder:
         model, intermediate, variant, target, replicate = combination
         task = self.facts.tasks[target]
         same = intermediate != "none" and same_training_data(self.facts.tasks[intermediate], task.trains_on)
-        return Cell(model=model, intermediate=intermediate, variant=variant, target=target,
-                    seed=self.study.manifest.matrix.seed.start + replicate, stage=stage, languages=self._languages(target),
-                    same_task=same, retrieval=task.trains_on is None, blocked=blocked, **_sizes(self.facts.models[model]))
+        return Cell(
+            model=model,
+            intermediate=intermediate,
+            variant=variant,
+            target=target,
+            seed=self.study.manifest.matrix.seed.start + replicate,
+            stage=stage,
+            languages=self._languages(target),
+            same_task=same,
+            retrieval=task.trains_on is None,
+            blocked=blocked,
+            **_sizes(self.facts.models[model]),
+        )
 
     def _remember(self, chain: list[Step]) -> str | None:
         if not chain:
@@ -167,23 +214,39 @@ class _Builder:
         if not weights.make:
             return weights, missing, None
         corpus = self.sources.corpus()
-        stage = Stage(kind="pretrain", weights=weights, seed=model.section.seed, recipe=merged(self.facts.recipes[pretrain.corpus], pretrain.recipe),
-                      data=self._data(self.facts.tasks[pretrain.corpus], digest=corpus or ABSENT))
+        stage = Stage(
+            kind="pretrain",
+            weights=weights,
+            seed=model.section.seed,
+            recipe=merged(self.facts.recipes[pretrain.corpus], pretrain.recipe),
+            data=self._data(self.facts.tasks[pretrain.corpus], digest=corpus or ABSENT),
+        )
         return weights, None, Step(stage, name, {}, None if corpus else f"no text of {pretrain.corpus}")
 
     def _train(self, model: str, name: str, seed: int, parent: str | None) -> Step:
         weights, _, _ = self.root(model)
         task = self.facts.tasks[name]
         data = self.sources.digest(name, "train", self.facts.source_language)
-        stage = Stage(kind="train", weights=weights, data=self._data(task, digest=data or ABSENT, limit=self._limit(name).train),
-                      recipe=self.facts.recipes[name], seed=seed, parent=self._parents[parent].stage if parent else None)
+        stage = Stage(
+            kind="train",
+            weights=weights,
+            data=self._data(task, digest=data or ABSENT, limit=self._limit(name).train),
+            recipe=self.facts.recipes[name],
+            seed=seed,
+            parent=self._parents[parent].stage if parent else None,
+        )
         return Step(stage, model, {}, None if data else self._absent(task, "train"))
 
     def _evaluate(self, model: str, target: str, parent: Stage | None, weights: Weights) -> Step:
         task, parts = self.facts.tasks[target], self.parts(target)
         scoring = merged(self.facts.scorings[target], self.facts.models[model].section.scoring)
-        stage = Stage(kind="evaluate", weights=weights, scoring=scoring, parent=parent,
-                      data=self._data(task, limit=self._limit(target).test, metric=task.metric))
+        stage = Stage(
+            kind="evaluate",
+            weights=weights,
+            scoring=scoring,
+            parent=parent,
+            data=self._data(task, limit=self._limit(target).test, metric=task.metric),
+        )
         return Step(stage, model, parts, None if parts else self._absent(task, "test"))
 
     def _parts(self, target: str) -> dict[str, str]:
@@ -197,7 +260,9 @@ class _Builder:
         return tuple(language for language in task.languages if wanted is None or language in wanted)
 
     def _data(self, task: Task, **more: object) -> Data:
-        return Data(source=self.study.manifest.data.source, kind=task.kind, task=task.name, labels=task.labels, fields=task.fields, **more)
+        return Data(
+            source=self.study.manifest.data.source, kind=task.kind, task=task.name, labels=task.labels, fields=task.fields, **more
+        )
 
     def _limit(self, name: str) -> Limit:
         own = self.study.manifest.tasks.get(name, TaskSection()).limit
@@ -212,10 +277,18 @@ class _Builder:
         return f"no {split} data of {task.name}"
 
 
-
-
 def describe(plan: Plan, store: Store) -> list[dict[str, object]]:
     """Every stage of a plan with its state: run, finished or blocked, and why."""
-    return [{"id": step.stage.id, "kind": step.stage.kind, "model": step.model, "task": step.stage.data.task,
-             "seed": step.stage.effective_seed, "parent": step.stage.parent.id if step.stage.parent else None,
-             "state": plan.state(step, store), "reason": step.blocked or store.failure(step.stage.id)} for step in plan.steps]
+    return [
+        {
+            "id": step.stage.id,
+            "kind": step.stage.kind,
+            "model": step.model,
+            "task": step.stage.data.task,
+            "seed": step.stage.effective_seed,
+            "parent": step.stage.parent.id if step.stage.parent else None,
+            "state": plan.state(step, store),
+            "reason": step.blocked or store.failure(step.stage.id),
+        }
+        for step in plan.steps
+    ]

@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from registry import files, lab
@@ -12,7 +12,14 @@ from registry.spec import digest
 from registry.stage import Weights
 
 ABSENT = "absent"  # stands for the digest of what is not here; such a stage is blocked, so its id names no run
-MODEL_FILES = ("config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors", "tokenizer.json", "tokenizer_config.json")
+MODEL_FILES = (
+    "config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
 
 
 @dataclass(frozen=True)
@@ -71,12 +78,12 @@ def folder_digest(folder: Path) -> str:
     return digest({name: _raw_digest(folder / name, (folder / name).stat().st_mtime_ns) for name in names})
 
 
-@lru_cache(maxsize=None)
+@cache
 def _file_digest(path: Path, _changed: int) -> str:
     return files.digest(path)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _raw_digest(path: Path, _changed: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,7 +6,7 @@ the defaults themselves are therefore pinned by a test, and never edited.
 """
 
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -106,6 +106,12 @@ class Stage(Spec):
         """The first 16 hexadecimal digits of the sha-256 of the stage's canonical content, its parent by id."""
         content = self.model_dump(mode="json", exclude_defaults=True, exclude={"parent"})
         return digest(content | ({"parent": self.parent.id} if self.parent else {}))[:16]
+
+    def model_copy(self, **options: Any) -> "Stage":
+        """A changed copy; its id is its own."""
+        copy = super().model_copy(**options)
+        copy.__dict__.pop("id", None)
+        return copy
 
     @property
     def lineage(self) -> tuple["Stage", ...]:

@@ -1,13 +1,13 @@
 """The run store on disk: the truth about what was computed. Only ordinary file operations, no server.
 
-    runs/<id>/stage.json         what the run is
-              claim.<n>          who works on it
-              log.jsonl          its progress, a line a step
-              checkpoint/…       a model (train and pretrain)
-              scores/<l>.jsonl   one part a language (evaluate)
-              record.json        written last, by rename: what counts is what it names and whose checksums hold
-              failure.json       why the last try failed, until one succeeds
-    studies/<id>.json            a study's cells and stages (`registry.score.Card`), derived from its manifest
+runs/<id>/stage.json         what the run is
+          claim.<n>          who works on it
+          log.jsonl          its progress, a line a step
+          checkpoint/…       a model (train and pretrain)
+          scores/<l>.jsonl   one part a language (evaluate)
+          record.json        written last, by rename: what counts is what it names and whose checksums hold
+          failure.json       why the last try failed, until one succeeds
+studies/<id>.json            a study's cells and stages (`registry.score.Card`), derived from its manifest
 """
 
 import hashlib
@@ -89,15 +89,19 @@ class Store:
     def missing(self, stage_id: str, parts: dict[str, str]) -> tuple[str, ...]:
         """The languages of `parts` (language -> digest of its test data) that have no whole score from that data."""
         record = self.record(stage_id)
-        have = {language for language in (record.parts() if record else {}) if language in parts
-                and any(score.data == parts[language] for score in self._part(stage_id, language, record))}
+        have = {
+            language
+            for language in (record.parts() if record else {})
+            if language in parts and any(score.data == parts[language] for score in self._part(stage_id, language, record))
+        }
         return tuple(language for language in parts if language not in have)
 
     def scores(self, stage_id: str) -> list[Score]:
         """The rows of every part that the record names and whose checksum holds."""
         record = self.record(stage_id)
-        return [score for language in sorted(record.parts() if record else {})
-                for score in self._part(stage_id, language, record)]
+        return [
+            score for language in sorted(record.parts() if record else {}) for score in self._part(stage_id, language, record)
+        ]
 
     def checkpoint(self, stage_id: str) -> Path:
         """The folder of a finished run's checkpoint, its checksums verified. Raises `Damaged`."""
@@ -123,8 +127,14 @@ class Store:
         folder, before = claim.folder, self.record(claim.folder.name)
         marks = {name: _mark(folder / name) for name in files}
         seconds = (datetime.now(UTC) - started).total_seconds() + (before.seconds if before else 0)
-        record = Record(id=folder.name, started=before.started if before else started.isoformat(timespec="milliseconds"),
-                        seconds=seconds, host=host, versions=versions, files=(before.files if before else {}) | marks)
+        record = Record(
+            id=folder.name,
+            started=before.started if before else started.isoformat(timespec="milliseconds"),
+            seconds=seconds,
+            host=host,
+            versions=versions,
+            files=(before.files if before else {}) | marks,
+        )
         claim.check()
         write_atomically(folder / "record.json", record.model_dump_json(indent=1).encode())
         (folder / "failure.json").unlink(missing_ok=True)

@@ -82,7 +82,8 @@ class Exclude(Spec):
     when: Condition
     why: Text
     kind: Literal["excluded", "blocked", "planned-missing"] = Field(
-        "excluded", alias="as", description="excluded cells are counted; the others are listed as missing")
+        "excluded", alias="as", description="excluded cells are counted; the others are listed as missing"
+    )
 
 
 class Include(Spec):
@@ -115,7 +116,9 @@ class Manifest(Spec):
     question: Text
     extends: tuple[Text, ...] = Field((), description="manifests that this one is laid over; later wins")
     data: DataSection
-    languages: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(None, description="test languages; all of each target where absent")
+    languages: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+        None, description="test languages; all of each target where absent"
+    )
     models: Annotated[tuple[ModelSection, ...], Field(min_length=1)]
     pretrain: Pretrain | None = None
     recipe: Recipe = Recipe()

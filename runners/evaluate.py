@@ -15,8 +15,9 @@ from runners.model import Net
 from runners.packing import collate, micro_batches
 
 
-def score(net: Net, examples: Sequence[Any], data: Data, scoring: Scoring, language: str, digest: str,
-          *, device: str, budget: int) -> list[Score]:
+def score(
+    net: Net, examples: Sequence[Any], data: Data, scoring: Scoring, language: str, digest: str, *, device: str, budget: int
+) -> list[Score]:
     """The task's metrics on `examples`; the one that gains are computed on comes first."""
     kind = KINDS[data.kind]
     if data.kind == "retrieve":
@@ -24,8 +25,19 @@ def score(net: Net, examples: Sequence[Any], data: Data, scoring: Scoring, langu
     features = kind.encode(examples, net.tokenizer, data, max_length=scoring.max_length, stride=scoring.stride)
     outputs = predict(net, kind, features, scoring, device=device, budget=budget)
     measures = kind.measure(kind.decode(outputs, features, examples, data, scoring), examples, data)
-    return [Score(language=language, metric=m.metric, value=m.value, primary=index == 0, items=m.items, chance=m.chance, se=m.se, data=digest)
-            for index, m in enumerate(measures)]
+    return [
+        Score(
+            language=language,
+            metric=m.metric,
+            value=m.value,
+            primary=index == 0,
+            items=m.items,
+            chance=m.chance,
+            se=m.se,
+            data=digest,
+        )
+        for index, m in enumerate(measures)
+    ]
 
 
 @torch.inference_mode()

@@ -22,8 +22,10 @@ from runners.kinds.base import Batch
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # ids 0 to 4, in XLM-R's order
 HEAD = "head.safetensors"
-DROPOUTS = {"dropout": ("hidden_dropout_prob", "dropout", "dropout_rate", "hidden_dropout", "embedding_dropout", "mlp_dropout"),
-            "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout")}
+DROPOUTS = {
+    "dropout": ("hidden_dropout_prob", "dropout", "dropout_rate", "hidden_dropout", "embedding_dropout", "mlp_dropout"),
+    "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout"),
+}
 
 
 @dataclass
@@ -70,11 +72,20 @@ def _build(config: Any, recipe: Recipe | None, source: Path | str | None = None,
     if source is None:
         encoder = kind(config, **options)
     else:
-        encoder = kind.from_pretrained(source, config=config, revision=revision, dtype=torch.float32, use_safetensors=True,
-                                       trust_remote_code=False, **options)
+        encoder = kind.from_pretrained(
+            source,
+            config=config,
+            revision=revision,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **options,
+        )
     real, counted = sum(p.numel() for p in encoder.parameters()), count(config.to_dict()).total
     if real != counted:
-        raise ValueError(f"the model has {real:,} parameters, its configuration says {counted:,}: the x of the analysis would be wrong")
+        raise ValueError(
+            f"the model has {real:,} parameters, its configuration says {counted:,}: the x of the analysis would be wrong"
+        )
     return encoder
 
 
@@ -87,9 +98,19 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, positions: int) -> Pr
     trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=list(SPECIAL), show_progress=False, min_frequency=2)
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=positions, bos_token="<s>", cls_token="<s>",
-                                   pad_token="<pad>", eos_token="</s>", sep_token="</s>", unk_token="<unk>", mask_token="<mask>")
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=positions,
+        bos_token="<s>",
+        cls_token="<s>",
+        pad_token="<pad>",
+        eos_token="</s>",
+        sep_token="</s>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+    )
 
 
 def save(net: Net, folder: Path) -> list[str]:
@@ -108,5 +129,3 @@ def load_head(net: Net, folder: Path, head: nn.Module) -> None:
     """Give `net` the head that was saved in a checkpoint."""
     head.load_state_dict(load_file(folder / HEAD))
     net.head = head
-
-

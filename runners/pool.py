@@ -18,8 +18,8 @@ from registry.store import Store
 if TYPE_CHECKING:
     from runners.run import Env
 
-TRIES = 2       # of a stage whose worker dies
-PAUSE = 0.5     # seconds between looks at stages that another process has
+TRIES = 2  # of a stage whose worker dies
+PAUSE = 0.5  # seconds between looks at stages that another process has
 
 
 @dataclass
@@ -94,7 +94,7 @@ def _collect(waiting: list[Step], crew: list[_Worker], outcome: Outcome, tries: 
         tries[step.stage.id] += verdict == "died"
         if verdict == "done":
             outcome.done.append(step.stage.id)
-        elif verdict == "held" or verdict == "died" and tries[step.stage.id] < TRIES:
+        elif verdict == "held" or (verdict == "died" and tries[step.stage.id] < TRIES):
             waiting.insert(0, step)
         else:
             outcome.failed[step.stage.id] = reason

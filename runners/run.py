@@ -58,7 +58,9 @@ def _train(stage: Stage, env: Env, store: Store, log: Log) -> Net:
     seed = int(hashlib.sha256(f"{stage.seed} {stage.data.task}".encode()).hexdigest()[:12], 16)
     torch.manual_seed(seed)
     if stage.kind == "pretrain":
-        texts = [text for language in env.sources.corpus_languages() for text in data.read(env.sources, stage.data, "train", language)]
+        texts = [
+            text for language in env.sources.corpus_languages() for text in data.read(env.sources, stage.data, "train", language)
+        ]
         examples, net = texts, model.make(stage.weights.make, (e.text for e in texts), stage.recipe)
     else:
         examples = data.read(env.sources, stage.data, "train", env.sources.study.facts.source_language)
@@ -89,7 +91,9 @@ def _evaluate(step: Step, env: Env, store: Store, claim: Claim) -> None:
         started = datetime.now(UTC)
         net = net or _scored(stage, env, store)
         examples = data.read(env.sources, stage.data, "test", language)
-        scores = evaluate.score(net, examples, stage.data, stage.scoring, language, step.parts[language], device=env.device, budget=env.budget)
+        scores = evaluate.score(
+            net, examples, stage.data, stage.scoring, language, step.parts[language], device=env.device, budget=env.budget
+        )
         name = f"scores/{language}.jsonl"
         (claim.folder / "scores").mkdir(exist_ok=True)
         write_atomically(claim.folder / name, "".join(score.model_dump_json() + "\n" for score in scores).encode())
@@ -109,9 +113,11 @@ def _scored(stage: Stage, env: Env, store: Store) -> Net:
 def _log(claim: Claim) -> Iterator[Log]:
     """A line of JSON a call, with the time in milliseconds since 1970; a new try starts a new log."""
     with open(claim.folder / "log.jsonl", "w", encoding="utf-8") as file:
+
         def line(values: dict[str, float]) -> None:
             file.write(json.dumps({"time": round(time.time() * 1000), **values}) + "\n")
             file.flush()
+
         yield line
 
 

@@ -22,14 +22,22 @@ def run(plan: Plan, store: Store, data: Path | None, *, workers: int, device: st
     store.save_card(plan.card())
     todo = plan.todo(store)
     blocked = {step.blocked for step in plan.steps if step.blocked}
-    console.print(f"{plan.study.id}: {len(plan.steps)} stages, {len(todo)} to run"
-                  + "".join(f"\n  blocked: {reason}" for reason in sorted(blocked)), highlight=False)
+    console.print(
+        f"{plan.study.id}: {len(plan.steps)} stages, {len(todo)} to run"
+        + "".join(f"\n  blocked: {reason}" for reason in sorted(blocked)),
+        highlight=False,
+    )
     if not todo:
         return Outcome()
     outcome = _execute(plan, store, data, workers, device, console)
     for stage, reason in {**outcome.failed, **outcome.skipped}.items():
-        console.print(f"failed {stage}: {reason}; its trace is in {store.folder(stage) / 'failure.json'}" if stage in outcome.failed
-                      else f"not run {stage}: {reason}", style="red", highlight=False)
+        console.print(
+            f"failed {stage}: {reason}; its trace is in {store.folder(stage) / 'failure.json'}"
+            if stage in outcome.failed
+            else f"not run {stage}: {reason}",
+            style="red",
+            highlight=False,
+        )
     return outcome
 
 
@@ -37,13 +45,24 @@ def _execute(plan: Plan, store: Store, data: Path | None, workers: int, device: 
     from runners.run import Env
 
     env = Env(store.root, Sources(plan.study, data.resolve() if data else None), device, max(1, (os.cpu_count() or 1) // workers))
-    with _Live(plan, store, console), Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                                               console=console, transient=not console.is_terminal) as progress:
+    with (
+        _Live(plan, store, console),
+        Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=not console.is_terminal,
+        ) as progress,
+    ):
         bar = progress.add_task("stages", total=len(plan.todo(store)))
 
         def tell(outcome: Outcome, busy: list[Step]) -> None:
             names = ", ".join(f"{s.stage.kind} {s.model} {s.stage.data.task}" for s in busy)
-            progress.update(bar, completed=len(outcome.done) + len(outcome.failed) + len(outcome.skipped), description=names or "stages")
+            progress.update(
+                bar, completed=len(outcome.done) + len(outcome.failed) + len(outcome.skipped), description=names or "stages"
+            )
 
         return pool.execute(plan, env, workers, tell)
 
@@ -72,4 +91,6 @@ class _Live:
                 mirror.update()
             self.console.print(mirror.update(), highlight=False)
         except tracking.TrackingError as error:
-            self.console.print(f"MLflow: {error}; the runs are safe, `xlift sync` completes it later", style="yellow", highlight=False)
+            self.console.print(
+                f"MLflow: {error}; the runs are safe, `xlift sync` completes it later", style="yellow", highlight=False
+            )

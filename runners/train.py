@@ -85,8 +85,10 @@ def _backward(net: Net, kind: Kind, features: Sequence[Feature], recipe: Recipe,
 def _optimizer(net: Net, recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW; biases and normalisations, which are vectors, do not decay."""
     parameters = [p for module in net.modules() for p in module.parameters() if p.requires_grad]
-    groups = [{"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-              {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon, fused=True)
 
 
@@ -109,6 +111,14 @@ class _Recent:
         self.tokens += tokens
         if step % self.every == 0 or step == self.steps:
             seconds = time.monotonic() - self.since
-            self.log({"step": step, "of": self.steps, "loss": sum(self.losses) / len(self.losses), "gradient_norm": norm, "lr": rate,
-                      "tokens_per_second": self.tokens / max(seconds, 1e-9)})
+            self.log(
+                {
+                    "step": step,
+                    "of": self.steps,
+                    "loss": sum(self.losses) / len(self.losses),
+                    "gradient_norm": norm,
+                    "lr": rate,
+                    "tokens_per_second": self.tokens / max(seconds, 1e-9),
+                }
+            )
             self.losses, self.tokens, self.since = [], 0, time.monotonic()

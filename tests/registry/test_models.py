@@ -19,7 +19,7 @@ TINY = {
     "mt5": {"vocab_size": 31, "d_model": 12, "num_layers": 3, "num_decoder_layers": 2, "num_heads": 2, "d_kv": 5, "d_ff": 20,
             "relative_attention_num_buckets": 7},
 }
-TINY |= {kind: TINY["bert"] for kind in ("roberta", "xlm-roberta", "xlm-roberta-xl")}
+TINY |= dict.fromkeys(("roberta", "xlm-roberta", "xlm-roberta-xl"), TINY["bert"])
 TINY |= {"rembert": TINY["bert"] | {"input_embedding_size": 7}}
 TINY |= {"qwen3": TINY["qwen2"] | {"head_dim": 6}, "eurobert": TINY["qwen2"]}
 RELATIVE = TINY["deberta-v2"] | {"relative_attention": True, "pos_att_type": "p2c|c2p"}
@@ -134,7 +134,7 @@ def test_older_spellings_of_sizes_are_read():
 
 
 def test_an_unknown_type_is_refused_with_the_nearest_known_one():
-    with pytest.raises(ValueError, match="unknown model_type 'xlm-robertta'; did you mean 'xlm-roberta'.* known: bert, bloom"):
+    with pytest.raises(ValueError, match=r"unknown model_type 'xlm-robertta'; did you mean 'xlm-roberta'.* known: bert, bloom"):
         count({"model_type": "xlm-robertta"})
     with pytest.raises(ValueError, match="unknown model_type 'zzz'; known: bert"):
         count({"model_type": "zzz"})
@@ -159,7 +159,7 @@ def test_a_decoder_of_unstated_depth_is_as_deep_as_the_encoder():
 
 @pytest.mark.parametrize("value", ["12", 12.0, True, 0, -3])
 def test_a_size_that_is_no_positive_whole_number_is_refused(value):
-    with pytest.raises(ValueError, match="'hidden_size' is .*; a whole number of at least 1 would do"):
+    with pytest.raises(ValueError, match=r"'hidden_size' is .*; a whole number of at least 1 would do"):
         count({"model_type": "bert", **TINY["bert"], "hidden_size": value})
 
 

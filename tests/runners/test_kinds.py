@@ -1,5 +1,6 @@
 """Every kind: decode inverts encode, losses are sums in fp32, and nothing is lost or scored twice."""
 
+import itertools
 import typing
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from registry.stage import Data, Scoring
 from registry.tasks import TASKS
 from runners.data import local
 from runners.data.examples import Choice, Pair, Parallel, Question, Tagged, Text
-from runners.kinds import KINDS, retrieve, tokens
+from runners.kinds import KINDS, tokens
 from runners.kinds.base import IGNORE
 
 MINI = Path(__file__).parents[2] / "../shared/data/xtreme-mini"
@@ -26,7 +27,7 @@ TAGGED = [Tagged(("The", "woman", "reads"), ("O", "B-X", "O")), Tagged(("Fuchs",
           Tagged(("", "\u200b", "Briefe", "敏捷的狐狸"), ("O", "B-X", "B-X", "O"))]
 CONTEXT = "The quick brown fox jumps over the lazy dog near the river. Der König der Inseln, ½ ㎏ 敏捷的狐狸."
 QUESTIONS = [Question(CONTEXT, "Who jumps?", (answer,), (CONTEXT.index(answer),), "1")
-             for answer in ("The quick", "lazy dog", "river", "Inseln", "㎏", "狐狸.", "ing der In") if answer in CONTEXT]
+             for answer in ("The quick", "lazy dog", "river", "Inseln", "㎏", "狐狸.", "König der In")]
 CHOICES = [Choice("The dog is lazy.", "Who?", ("The fox", "The dog", "The king of the islands"), 1),
            Choice("", "What?", ("A book", "A letter", "towns"), 2)]
 PARALLEL = [Parallel("Der Fuchs springt.", "The fox jumps."), Parallel("Ein Brief.", "A letter."), Parallel("狐狸", "fox")]
@@ -200,7 +201,8 @@ def test_every_word_is_scored_once_however_short_the_sequences(tokenizer, max_le
     assert all((f.labels != IGNORE).sum() == f.units for f in features)
     predictions = decode("tag", planted("tag", features, 3), features, TAGGED)
     assert predictions == [e.tags for e in TAGGED]
-    assert {m.metric: m.value for m in KINDS["tag"].measure(predictions, TAGGED, data("tag"))} == {"entity_f1": 1.0, "accuracy": 1.0}
+    measures = KINDS["tag"].measure(predictions, TAGGED, data("tag"))
+    assert [(m.metric, m.value) for m in measures] == [("entity_f1", 1.0), ("accuracy", 1.0)]
 
 
 def test_a_sentence_is_cut_between_words_only(tokenizer):
@@ -208,7 +210,7 @@ def test_a_sentence_is_cut_between_words_only(tokenizer):
     whole = encode("tag", [Tagged(words, ("O",) * 5)], tokenizer)[0]
     parts = encode("tag", [Tagged(words, ("O",) * 5)], tokenizer, max_length=max(np.diff([*whole.trace, whole.tokens - 1])) + 4)
     assert len(parts) > 1
-    assert sum((text_of(f, tokenizer)[0][1:-1] for f in parts), []) == text_of(whole, tokenizer)[0][1:-1]
+    assert [piece for f in parts for piece in text_of(f, tokenizer)[0][1:-1]] == text_of(whole, tokenizer)[0][1:-1]
     assert all(text_of(f, tokenizer)[0][1].startswith("▁") for f in parts)
 
 
@@ -223,11 +225,8 @@ def test_tags_without_prefixes_are_scored_as_xtreme_does(tokenizer):
     examples = [Tagged(("a", "b"), ("NOUN", "VERB"))] * 2
     measures = KINDS["tag"].measure([("NOUN", "NOUN"), ("NOUN", "VERB")], examples, described)
     assert [(m.metric, m.value) for m in measures] == [("f1_xtreme", pytest.approx(4 / 7)), ("accuracy", 0.75)]
-    assert KINDS["tag"].measure([("NOUN", "NOUN")] * 2, examples, replace_metric(described, "accuracy"))[0].metric == "accuracy"
-
-
-def replace_metric(described, metric):
-    return described.model_copy(update={"metric": metric})
+    by_words = KINDS["tag"].measure([("NOUN", "NOUN")] * 2, examples, described.model_copy(update={"metric": "accuracy"}))
+    assert by_words[0].metric == "accuracy"
 
 
 # Span
@@ -247,7 +246,7 @@ def test_windows_cover_the_context_and_overlap_by_the_stride(tokenizer):
     whole = encode("span", QUESTIONS[:1], tokenizer, max_length=256)[0].trace.offsets
     windows = [f.trace.offsets for f in encode("span", QUESTIONS[:1], tokenizer, max_length=40, stride=7)]
     assert len(windows) > 2
-    for before, after in zip(windows, windows[1:], strict=False):
+    for before, after in itertools.pairwise(windows):
         np.testing.assert_array_equal(before[-7:], after[:7])
     np.testing.assert_array_equal(np.concatenate([windows[0], *(w[7:] for w in windows[1:])]), whole)
 
@@ -313,129 +312,34 @@ def test_all_examples_have_the_same_number_of_choices(tokenizer):
         encode("choice", [replace(CHOICES[0], label=3)], tokenizer)
 
 
-# Retrieve
-
-def test_retrieval_encodes_source_then_pivot_and_asks_for_the_pivot(tokenizer):
-    features = encode("retrieve", PARALLEL, tokenizer)
-    assert [(f.example, f.trace) for f in features] == [(i, side) for i in range(3) for side in ("source", "pivot")]
-    pivots = np.array([[1.0, 0.0], [0.0, 1.0], [0.9, 0.5]])
-    sources = np.array([[2.0, 0.0], [0.0, 3.0], [0.0, -1.0]])
-    outputs = [row for pair in zip(sources, pivots, strict=True) for row in pair]
-    predictions = decode("retrieve", outputs, features, PARALLEL)
-    assert predictions == [0, 1, 0]
-    (measure,) = KINDS["retrieve"].measure(predictions, PARALLEL, data("retrieve"))
-    assert (measure.value, measure.chance) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
-
-
-def test_the_nearest_neighbour_is_that_of_the_whole_matrix():
-    rng = np.random.default_rng(0)
-    query, pool = rng.normal(size=(50, 8)), rng.normal(size=(70, 8))
-    cosine = (query / np.linalg.norm(query, axis=1, keepdims=True)) @ (pool / np.linalg.norm(pool, axis=1, keepdims=True)).T
-    np.testing.assert_array_equal(retrieve.nearest(query, pool, block=7), cosine.argmax(axis=1))
-
-
-def test_pooling_is_the_mean_over_real_tokens_of_length_one():
-    hidden = torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0))
-    mask = torch.tensor([[True, True, True, True], [True, True, False, False]])
-    hidden[1, 2:] = float("nan")                                     # padding does not matter
-    pooled = retrieve.pool(hidden, mask)
-    wanted = torch.stack([hidden[0].mean(0), hidden[1, :2].mean(0)])
-    torch.testing.assert_close(pooled, wanted / wanted.norm(dim=1, keepdim=True))
-
-
-@pytest.mark.parametrize(("layers", "layer"), [(12, 7), (24, 14), (36, 21), (48, 28), (2, 1)])
-def test_the_relative_layer_is_fourteen_of_twenty_four(layers, layer):
-    assert retrieve.relative_layer(layers) == layer == int(np.floor(14 / 24 * layers + 0.5))
-
-
-def test_retrieval_is_not_trained(encoder, padded):
-    with pytest.raises(ValueError, match="retrieval, which has no head"):
-        KINDS["retrieve"].head(encoder, data("retrieve"), 0.1)
-    with pytest.raises(ValueError, match="retrieval is not trained"):
-        KINDS["retrieve"].loss(torch.zeros(1), padded([]) if False else None)
-
-
-def test_embeddings_that_are_not_finite_have_no_neighbour():
-    with pytest.raises(ValueError, match="not finite, so it has no neighbour"):
-        retrieve.nearest(np.array([[np.nan]]), np.ones((1, 1)))
-
-
-# Masked language modelling
-
-def prepared(features, tokenizer, seed=0, share=0.15):
-    return KINDS["mlm"].prepare(features, tokenizer, share, np.random.default_rng(seed))
-
-
-def test_masking_hides_fifteen_percent_and_keeps_special_tokens(tokenizer):
-    features = encode("mlm", TEXTS[:1] * 2000, tokenizer)
-    before = np.stack([f.sequences[0] for f in features])
-    masked = prepared(features, tokenizer)
-    after, labels = np.stack([f.sequences[0] for f in masked]), np.stack([f.labels for f in masked])
-    chosen = labels != IGNORE
-    assert not chosen[np.isin(before, tokenizer.all_special_ids)].any()
-    np.testing.assert_array_equal(labels[chosen], before[chosen])
-    np.testing.assert_array_equal(after[~chosen], before[~chosen])
-    assert chosen[:, 1:-1].mean() == pytest.approx(0.15, abs=0.01)
-    assert (after == tokenizer.mask_token_id)[chosen].mean() == pytest.approx(0.8, abs=0.02)
-    assert (after == before)[chosen].mean() == pytest.approx(0.1, abs=0.02)
-    replaced = after[chosen & (after != before)]
-    assert set(replaced[np.isin(replaced, tokenizer.all_special_ids)]) == {tokenizer.mask_token_id}
-    assert [f.units for f in masked] == chosen.sum(axis=1).tolist()
-    assert all((f.labels == IGNORE).all() and f.units == 0 for f in features)
-
-
-def test_at_least_one_token_is_predicted(tokenizer):
-    features = encode("mlm", TEXTS, tokenizer)
-    assert [f.units for f in prepared(features, tokenizer, share=1e-9)] == [1, 1, 1]
-
-
-def test_masking_is_drawn_from_the_given_generator_alone(tokenizer):
-    features = encode("mlm", TEXTS * 5, tokenizer)
-    same, again, other = (prepared(features, tokenizer, seed) for seed in (1, 1, 2))
-    assert all(np.array_equal(a.sequences[0], b.sequences[0]) for a, b in zip(same, again, strict=True))
-    assert not all(np.array_equal(a.labels, b.labels) for a, b in zip(same, other, strict=True))
-
-
-def test_a_text_of_special_tokens_only_predicts_nothing(tokenizer):
-    features = encode("mlm", [Text("")], tokenizer)
-    assert prepared(features, tokenizer)[0].units == 0
-
-
-def test_the_decoder_is_tied_to_the_encoders_embeddings(tokenizer, encoder, padded):
-    head = KINDS["mlm"].head(encoder, data("mlm"), 0.0)
-    vocabulary = len(tokenizer)
-    assert sum(p.numel() for p in head.parameters()) == 32 * 32 + 32 + 2 * 32 + vocabulary
-    batch = padded(prepared(encode("mlm", TEXTS, tokenizer), tokenizer))
-    outputs = forward(encoder, head, batch)
-    assert outputs.shape == (sum(f.units for f in batch.features), vocabulary)
-    with torch.no_grad():
-        encoder.get_input_embeddings().weight[7] = 0
-    assert not torch.equal(outputs, forward(encoder, head, batch))
-    assert not forward(encoder, head, batch)[:, 7].any()
-
-
-def test_masked_language_modelling_is_not_scored():
-    with pytest.raises(ValueError, match="not scored"):
-        decode("mlm", [], [], [])
-    with pytest.raises(ValueError, match="no metric"):
-        KINDS["mlm"].measure([], TEXTS, data("mlm"))
-
-
 # Real data
 
-@real
-@pytest.mark.parametrize(("name", "folder", "language"), [
-    ("panx", "panx", "th"), ("panx", "panx", "zh"), ("panx", "panx", "ar"), ("udpos", "udpos", "ta"), ("xnli", "xnli", "sw"), ("pawsx", "pawsx", "ja"),
-    ("xquad", "qa", "zh"), ("xquad", "qa", "th"), ("xquad", "qa", "ar"), ("xquad", "qa", "en"), ("xcopa", "xcopa", "qu")])
-def test_the_gold_labels_of_real_data_score_one(tokenizer, name, folder, language):
+def mini(name, folder, language, split):
+    """A task's facts, 120 examples of the real data and what describes them."""
     task = TASKS[name]
-    described = Data(source="local", kind=task.kind, task=folder, labels=task.labels, fields=task.fields, metric=task.metric, limit=120)
-    if not (MINI / folder / f"test.{language}.jsonl.gz").exists():
-        pytest.skip(f"no {language} in {folder}")
-    examples = local.read(MINI, described, "test", language, "{task}/{split}.{language}.jsonl")
-    features = encode(task.kind, examples, tokenizer, max_length=96, stride=32, described=described)
+    described = Data(source="local", kind=task.kind, task=folder, labels=task.labels, fields=task.fields, metric=task.metric,
+                     limit=120)
+    return task, described, local.read(MINI, described, split, language, "{task}/{split}.{language}.jsonl")
+
+
+@real
+@pytest.mark.parametrize(("name", "folder", "language", "split"), [
+    ("panx", "panx", "ja", "test"), ("panx", "panx", "zh", "test"), ("panx", "panx", "ar", "test"),
+    ("udpos", "udpos", "th", "test"), ("xnli", "xnli", "sw", "test"), ("pawsx", "pawsx", "ja", "test"),
+    ("xquad", "qa", "zh", "test"), ("xquad", "qa", "th", "test"), ("xquad", "qa", "ar", "test"), ("xquad", "qa", "en", "test"),
+    ("xcopa", "xcopa", "qu", "val")])
+def test_the_gold_labels_of_real_data_score_one(tokenizer, name, folder, language, split):
+    task, described, examples = mini(name, folder, language, split)
+    features = encode(task.kind, examples, tokenizer, max_length=384, stride=128, described=described)
     outputs = planted(task.kind, features, len(task.labels) or 2)
-    predictions = decode(task.kind, outputs, features, examples, described, Scoring(answer_length=96))
+    predictions = decode(task.kind, outputs, features, examples, described, Scoring(answer_length=384))
     first = KINDS[task.kind].measure(predictions, examples, described)[0]
     assert first.metric == task.metric
-    assert first.value > 0.8 if task.kind == "span" else first.value == 1.0  # a token may hold more than the answer
+    assert first.value > 0.8 if task.kind == "span" else first.value == 1.0  # an unknown run is one token
+
+
+@real
+def test_the_hidden_labels_of_xcopas_test_set_are_refused(tokenizer):
+    _, described, examples = mini("xcopa", "xcopa", "qu", "test")
+    with pytest.raises(ValueError, match=r"the same gold label everywhere \(0\), so its labels are placeholders"):
+        KINDS["choice"].measure([0] * len(examples), examples, described)

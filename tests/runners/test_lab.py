@@ -48,8 +48,10 @@ def chance_of(features: Callable[[Pair], Counter], train: list[Pair], test: list
     for example in train:
         counts[example.label].update(features(example))
     known = set().union(*counts.values())
-    logs = {label: {word: np.log((of_label[word] + 1) / (of_label.total() + len(known))) for word in known}
-            for label, of_label in counts.items()}
+    logs = {
+        label: {word: np.log((of_label[word] + 1) / (of_label.total() + len(known))) for word in known}
+        for label, of_label in counts.items()
+    }
     right = 0
     for example in test:
         words = [(word, n) for word, n in sorted(features(example).items()) if word in known]
@@ -95,21 +97,33 @@ def test_test_items_are_parallel_in_all_languages(task):
         item = pair(WORLD, task, "test", index)
         for language, example in zip(WORLD.languages, examples, strict=True):
             words = lexicon(WORLD.seed, WORLD.vocabulary, WORLD.distance, language)
-            assert example == Pair(sentence(item.first, words, item.first_style), sentence(item.second, words, item.second_style),
-                                   item.label)
+            assert example == Pair(
+                sentence(item.first, words, item.first_style), sentence(item.second, words, item.second_style), item.label
+            )
 
 
 def test_train_dev_and_test_meanings_never_meet():
-    seen = {split: {(frozenset((m.agent, m.patient)), m.verb) for i in range(600) for task in PAIR_TASKS
-                    for m in pair(WORLD, task, split, i)[:2]} for split in ("train", "dev", "test")}
+    seen = {
+        split: {
+            (frozenset((m.agent, m.patient)), m.verb)
+            for i in range(600)
+            for task in PAIR_TASKS
+            for m in pair(WORLD, task, split, i)[:2]
+        }
+        for split in ("train", "dev", "test")
+    }
     assert not (seen["train"] & seen["test"] or seen["train"] & seen["dev"] or seen["dev"] & seen["test"])
-    assert all(split_of(WORLD.seed, meaning) == "test" for meaning, in distinct(WORLD.seed, WORLD.vocabulary, "test", 100))
+    assert all(split_of(WORLD.seed, meaning) == "test" for (meaning,) in distinct(WORLD.seed, WORLD.vocabulary, "test", 100))
 
 
 def test_the_corpus_has_no_sentence_of_the_tests():
     corpus = {part for example in read(WORLD, data("lab-corpus"), "train", PIVOT) for part in example.text.split(" . ")}
-    tests = {text for task in PAIR_TASKS for example in read(WORLD, data(task), "test", PIVOT)
-             for text in (example.first, example.second)}
+    tests = {
+        text
+        for task in PAIR_TASKS
+        for example in read(WORLD, data(task), "test", PIVOT)
+        for text in (example.first, example.second)
+    }
     assert not corpus & tests
 
 
@@ -135,6 +149,7 @@ def test_family_shares_roots_and_distance_takes_them_away():
     def shared(distance: float, language: str) -> float:
         pivot, other = (lexicon(1, 160, distance, code).forms for code in (PIVOT, language))
         return sum(pivot[key] == other[key] for key in pivot) / len(pivot)
+
     assert shared(0.0, "al2") > shared(0.5, "al2") > shared(1.0, "al2")
     assert shared(0.0, "bo1") == 12 / len(lexicon(1, 160, 0.0, "bo1").forms)  # the names; the particles besides, in a family
     assert shared(1.0, "al2") <= (12 + 4) / len(lexicon(1, 160, 1.0, "al2").forms)
@@ -165,8 +180,10 @@ def test_a_hypothesis_alone_tells_nothing():
 def test_the_words_of_a_paraphrase_tell_nothing_without_their_order(language):
     def symmetric(example: Pair) -> Counter:
         first, second = Counter(example.first.split()), Counter(example.second.split())
-        return Counter({("shared", word): n for word, n in (first & second).items()}) \
-            + Counter({("differs", word): n for word, n in ((first - second) + (second - first)).items()})
+        return Counter({("shared", word): n for word, n in (first & second).items()}) + Counter(
+            {("differs", word): n for word, n in ((first - second) + (second - first)).items()}
+        )
+
     train, test = (read(WORLD, data("lab-paraphrase"), split, language) for split in ("train", "test"))
     assert chance_of(symmetric, train, test) < 0.5 + 0.06
 
@@ -178,20 +195,34 @@ def test_a_limit_keeps_evenly_spaced_items():
 
 
 def test_another_language_changes_no_bytes_and_no_fingerprint():
-    small, large = (World(train_items=50, test_items=50, sentences=50, languages=codes)
-                    for codes in ((PIVOT, "bo1"), ("al1", "al2", "bo1", "bo2")))
+    small, large = (
+        World(train_items=50, test_items=50, sentences=50, languages=codes)
+        for codes in ((PIVOT, "bo1"), ("al1", "al2", "bo1", "bo2"))
+    )
     for part in parts(small):
         assert bytes_of(small, *part) == bytes_of(large, *part)
         assert fingerprint(small, *part) == fingerprint(large, *part)
 
 
-@pytest.mark.parametrize("dial", ({"seed": 2}, {"train_items": 51}, {"test_items": 51}, {"sentences": 51}, {"parallel": 0.9},
-                                  {"vocabulary": 170}, {"distance": 0.6}))
+@pytest.mark.parametrize(
+    "dial",
+    (
+        {"seed": 2},
+        {"train_items": 51},
+        {"test_items": 51},
+        {"sentences": 51},
+        {"parallel": 0.9},
+        {"vocabulary": 170},
+        {"distance": 0.6},
+    ),
+)
 def test_fingerprints_change_exactly_when_bytes_do(dial):
     world = World(train_items=50, test_items=50, sentences=50)
     other = world.model_copy(update=dial)
     for part in parts(world):
-        assert (fingerprint(world, *part) == fingerprint(other, *part)) == (bytes_of(world, *part) == bytes_of(other, *part)), part
+        assert (fingerprint(world, *part) == fingerprint(other, *part)) == (bytes_of(world, *part) == bytes_of(other, *part)), (
+            part
+        )
 
 
 def test_fingerprints_of_different_parts_differ():

@@ -1,0 +1,141 @@
+import random
+import re
+
+import pytest
+
+from registry import conditions
+from registry.conditions import BadCondition
+from registry.findings import BadInput
+from registry.manifest import load
+from registry.plan import expand
+from registry.sources import Sources
+
+PLACE = re.compile(r"\.yaml:\d+:\d+: [EW]\d{3} ")
+
+
+def complaints(study, text):
+    with pytest.raises(BadInput) as caught:
+        study(text)
+    return str(caught.value)
+
+
+def test_a_number_in_exponent_form_and_the_word_no_are_read_as_yaml_1_2_says(study, manifest):
+    loaded = study(manifest.replace("question: Does it grow?", "question: no"))
+    assert loaded.manifest.question == "no"
+    assert loaded.facts.recipes["lab-entail"].lr == 1e-3
+
+
+@pytest.mark.parametrize(("old", "new", "line", "column", "code", "message", "hint"), [
+    ("question:", "questoin:", 3, 1, "E101", "unknown key 'questoin'", "write 'question'"),
+    ("recipe: {lr: 1e-3,", 'recipe: {lr: "1e-3",', 12, 14, "E118", "text where a number is wanted", "remove the quotes"),
+    ("none, lab-paraphrase", "none, lab-parafrase", 16, 24, "E201", "unknown task 'lab-parafrase'", "write 'lab-paraphrase'"),
+    ("steps: 5, max_length: 48}\ntasks", "stepz: 5, max_length: 48}\ntasks", 12, 20, "E101", "unknown key 'stepz'", "write 'steps'"),
+    ("lab-entail: {recipe: {batch: 16}}", "lab-entail: {recipe: {bacth: 16}}", 14, 25, "E101", "unknown key 'bacth'", "write 'batch'"),
+    ("model == 'four'", "model == 'fuor'", 20, 24, "E303", "model is never 'fuor'", "write 'four'"),
+    ("model == 'four'", "model = 'four'", 20, 21, "E303", "not a condition", "write '=='"),
+    ("hidden: 48", "hidden: 49", 9, 42, "E216", "hidden 49 is not a multiple of 2 heads", "write hidden: 50"),
+    ("id: three", "id: two", 8, 10, "E210", "model 'two' stands twice", "give each an id"),
+    ("source: lab,", "source: lap,", 4, 16, "E103", "'lap' is not one of the values of source", "write 'lab'"),
+    ("test_items: 60", "test_items: -60", 4, 41, "E105", "test_items", ""),
+    ("count: 2", "count: 2.5", 18, 17, "E118", "a number where a whole number is wanted", "write a whole number"),
+    ("count: 2", "count: true", 18, 17, "E118", "true or false where a whole number is wanted", ""),
+    ("  seed: {count: 2, from: 7}\n", "", 16, 3, "E102", "key 'seed' is missing", "add 'seed: …'"),
+])
+def test_a_slip_is_found_at_its_place_with_what_would_do(study, manifest, old, new, line, column, code, message, hint):
+    text = complaints(study, manifest.replace(old, new))
+    assert re.search(rf"study\.yaml:{line}:{column}: {code} .*{re.escape(message)}", text), text
+    assert hint in text
+
+
+def test_all_findings_come_in_one_pass_in_the_order_of_the_file(study, manifest):
+    text = complaints(study, manifest.replace("none, lab-paraphrase", "none, x-task").replace("lab-pairs]", "y-task]").replace(
+        "id: three", "id: two"))
+    assert re.findall(r":(\d+):\d+: (E\d+)", text) == [("8", "E210"), ("16", "E201"), ("17", "E201")]
+
+
+def test_an_inherited_value_names_the_file_it_stands_in_and_who_brought_it(tmp_path, manifest):
+    (tmp_path / "base.yaml").write_text("recipe: {lr: fast}\n")
+    (tmp_path / "study.yaml").write_text("extends: [base.yaml]\n" + manifest.replace("recipe: {lr: 1e-3, steps: 5, max_length: 48}\n", ""))
+    with pytest.raises(BadInput) as caught:
+        load(tmp_path / "study.yaml")
+    assert re.search(r"base\.yaml:1:14: E118 text where a number is wanted\n.*\n.*\n  from .*study\.yaml:1:11 \(extends\)", str(caught.value))
+
+
+def test_a_later_manifest_wins_and_mappings_are_joined(tmp_path, manifest):
+    (tmp_path / "base.yaml").write_text(manifest)
+    (tmp_path / "study.yaml").write_text("extends: [base.yaml]\nid: other\nrecipe: {lr: 2e-3}\n")
+    recipe = load(tmp_path / "study.yaml").facts.recipes["lab-pairs"]
+    assert (recipe.lr, recipe.steps, recipe.epochs) == (2e-3, 5, None)
+
+
+def test_a_manifest_that_extends_itself_is_refused(tmp_path, manifest):
+    (tmp_path / "a.yaml").write_text("extends: [b.yaml]\n" + manifest)
+    (tmp_path / "b.yaml").write_text("extends: [a.yaml]\n")
+    with pytest.raises(BadInput, match="E131 .*extends itself"):
+        load(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"a: [", b"\xff\xfe", b"a: \x00", b"- a", b"{" * 500, b"? " * 500, b"a: &x 1\nb: *x",
+                                  b"a: !!python/object:os.system x", b"%YAML 1.1\n---\na: 1", b"a: 1\n---\nb: 2", b'a: "\\ud800"',
+                                  b"a: " + b"9" * 5000, b"<<: {a: 1}", b"a: 1e999", b"\xef\xbb\xbfa: 1"])
+def test_bytes_that_are_no_manifest_get_a_place_and_no_traceback(tmp_path, data):
+    path = tmp_path / "study.yaml"
+    path.write_bytes(data)
+    with pytest.raises(BadInput) as caught:
+        load(path)
+    assert PLACE.search(str(caught.value))
+
+
+def test_mutated_manifests_load_or_get_a_place(tmp_path, manifest):
+    draw, path, refused = random.Random(20261123), tmp_path / "study.yaml", 0
+    for _ in range(300):
+        path.write_bytes(_mutated(manifest.encode(), draw))
+        try:
+            loaded = load(path)
+            expand(loaded, Sources(loaded))
+        except BadInput as error:
+            refused += 1
+            assert error.findings and PLACE.search(str(error)), error
+    assert refused > 150
+
+
+def _mutated(data: bytes, draw: random.Random) -> bytes:
+    lines = data.splitlines(keepends=True)
+    at = draw.randrange(len(lines))
+    match draw.randrange(6):
+        case 0:
+            del lines[at]
+        case 1:  # misspelt
+            word = list(lines[at])
+            word[draw.randrange(len(word))] = draw.randrange(97, 123)
+            lines[at] = bytes(word)
+        case 2:  # retyped
+            lines[at] = re.sub(rb": *[^ {\[,}\]]+", lambda _: draw.choice([b": []", b": true", b": x", b": 1.5", b": {}", b": ~"]), lines[at],
+                               count=1)
+        case 3:  # binary
+            lines[at] = bytes(draw.randrange(256) for _ in range(12)) + b"\n"
+        case 4:
+            cut = draw.randrange(len(data))
+            return data[:cut]
+        case 5:
+            start = draw.randrange(len(data))
+            return data[:start] + draw.choice([b"[", b"}", b"'", b"&a ", b"\t", b"- ", b": ", b"#", b"|", b"!x "]) + data[start:]
+    return b"".join(lines)
+
+
+AXES = {"variant": frozenset({"plain", "mlm"}), "family": frozenset({"xlmr", "mt5"})}
+VALUES = {"variant": "mlm", "family": "mt5", "params_total": 2e9, "params_non_embedding": 1e9, "seed": 8, "seed.index": 1}
+
+
+@pytest.mark.parametrize(("text", "truth"), [
+    ("variant == 'mlm' and family != 'xlmr'", True), ("params_total > 1e10", False), ("seed.index >= 1 or not available('x')", True),
+    ("family in ['mt5', 'xlmr']", True), ("not (variant == 'mlm')", False), ("1e9 < params_total <= 2e9", True)])
+def test_conditions_say_what_they_seem_to_say(text, truth):
+    assert conditions.parse(text, AXES)(VALUES, lambda name: True) is truth
+
+
+@pytest.mark.parametrize("text", ["__import__('os')", "variant.__class__", "[x for x in y]", "lambda: 1", "variant == 1", "variant", "1 +", "family is 'mt5'",
+                                  "variant == 'mln'", "f'{variant}'", "open('x')", "(" * 200, "seed < 'a'", "variant in 'mlm'", "x" * 600, "", "\0"])
+def test_what_is_not_in_the_condition_language_is_refused(text):
+    with pytest.raises(BadCondition):
+        conditions.parse(text, AXES)

@@ -1,0 +1,96 @@
+from collections import Counter
+
+import pytest
+
+from registry.plan import describe, expand
+from registry.sources import Sources
+from registry.stage import Data, Make, Recipe, Scoring, Stage, Weights
+from registry.store import Store
+
+
+def plan_of(study):
+    return expand(study, Sources(study))
+
+
+PRETRAIN = Stage(kind="pretrain", weights=Weights(make=Make(layers=2, hidden=64, heads=2)), recipe=Recipe(lr=1e-3, steps=10, epochs=None),
+                 data=Data(source="lab", kind="mlm", task="lab-corpus", digest="0" * 64), seed=0)
+TRAIN = Stage(kind="train", weights=PRETRAIN.weights, recipe=Recipe(), seed=7, parent=PRETRAIN,
+              data=Data(source="lab", kind="pair", task="lab-entail", digest="1" * 64, labels=("a", "b"), fields={"first": "first"}))
+EVALUATE = Stage(kind="evaluate", weights=PRETRAIN.weights, scoring=Scoring(), parent=TRAIN, data=Data(source="lab", kind="pair", task="lab-entail"))
+
+
+def test_ids_are_pinned():
+    """A change here retires every result ever stored: say so in the changelog, or find another way."""
+    assert (PRETRAIN.id, TRAIN.id, EVALUATE.id) == ("affba7adbfd71ae8", "c634ca9a139d28cc", "16eeb474cc253bf5")
+
+
+def test_defaults_that_ids_leave_out_are_pinned():
+    assert Recipe().model_dump() == {
+        "optimizer": "adamw", "states": "fp32", "precision": "fp32", "lr": 1e-5, "warmup": 0.1, "weight_decay": 0.01, "beta1": 0.9,
+        "beta2": 0.999, "epsilon": 1e-8, "clip": 1.0, "batch": 32, "epochs": 2.0, "steps": None, "max_length": 256, "stride": 128,
+        "dropout": 0.1, "attention_dropout": 0.0, "head_dropout": 0.1, "mask": 0.15}
+    assert Scoring().model_dump() == {"precision": "fp32", "max_length": 256, "stride": 128, "answer_length": 30, "layer": "relative", "prefix": ""}
+
+
+@pytest.mark.parametrize("change", [{"precision": "bf16"}, {"dropout": 0.2}, {"attention_dropout": 0.1}, {"head_dropout": 0.0}, {"batch": 16}, {"lr": 2e-5}])
+def test_what_changes_the_numbers_changes_the_id_and_its_descendants(change):
+    other = TRAIN.model_copy(update={"recipe": TRAIN.recipe.model_copy(update=change)})
+    assert other.id != TRAIN.id
+    assert EVALUATE.model_copy(update={"parent": other}).id != EVALUATE.id
+
+
+def test_a_stage_comes_back_from_its_json():
+    assert Stage.model_validate_json(EVALUATE.json()) == EVALUATE
+    assert Stage.model_validate_json(EVALUATE.json()).id == EVALUATE.id
+
+
+def test_every_stage_stands_once_and_after_its_parent(study):
+    steps = plan_of(study()).steps
+    ids = [step.stage.id for step in steps]
+    assert len(set(ids)) == len(ids)
+    assert all(step.stage.parent is None or ids.index(step.stage.parent.id) < at for at, step in enumerate(steps))
+
+
+def test_the_counts_of_the_plan_are_those_of_the_design(study):
+    plan = plan_of(study())
+    kinds = Counter((step.model, step.stage.kind) for step in plan.steps)
+    # per model: 1 pretraining; 2 seeds x (1 intermediate + target after none + target after it); evaluations likewise, but one untrained retrieval
+    assert kinds["one", "pretrain"] == 1 and kinds["one", "train"] == 6 and kinds["one", "evaluate"] == 4 + 3
+    assert kinds["four", "train"] == 3 and kinds["four", "evaluate"] == 4
+    assert plan.excluded == {"budget": 4}
+    assert len(plan.cells) == 3 * 8 + 4
+
+
+def test_seeds_depend_on_the_replicate_alone(study, manifest):
+    before = {step.stage.id for step in plan_of(study()).steps}
+    more = manifest.replace("pretrain:", "  - {id: five, make: {layers: 3, hidden: 48, heads: 2}}\npretrain:")
+    assert before < {step.stage.id for step in plan_of(study(more)).steps}
+
+
+def test_roles_are_not_part_of_a_stage(study, manifest):
+    """Training on lab-entail is one run, as a target's training and as an intermediate task."""
+    plan = plan_of(study(manifest.replace("lab-paraphrase]", "lab-paraphrase, lab-entail]")))
+    entail = [step.stage for step in plan.steps if step.model == "one" and step.stage.kind == "train" and step.stage.data.task == "lab-entail"]
+    after_nothing = [stage for stage in entail if stage.parent.kind == "pretrain"]
+    assert len(after_nothing) == 2  # one a seed, in both roles
+    assert all(any(other.parent.id == stage.id for other in entail) for stage in after_nothing)
+
+
+def test_names_of_models_are_not_part_of_a_stage(study, manifest):
+    assert [s.stage.id for s in plan_of(study()).steps] == [s.stage.id for s in plan_of(study(manifest.replace("two", "zwei"))).steps]
+
+
+def test_a_blocked_cell_says_why_and_runs_nothing(study, manifest):
+    plan = plan_of(study(manifest.replace("why: budget}", "why: licence, as: blocked}")))
+    blocked = [cell for cell in plan.cells if cell.blocked]
+    assert {cell.blocked for cell in blocked} == {"blocked: licence"} and all(cell.stage is None for cell in blocked)
+    assert len(plan.cells) == 32
+
+
+def test_without_data_every_stage_that_needs_them_is_blocked(study, manifest, tmp_path):
+    text = manifest.replace("data: {source: lab, world: {test_items: 60, train_items: 200, sentences: 300}}", "data: {source: local}")
+    text = text.replace("pretrain:\n", "pretrain:\n  corpus: text\n  languages: [en]\n").replace("lab-paraphrase", "sick").replace("lab-pairs", "tatoeba")
+    text = text.replace("  lab-entail: {recipe: {batch: 16}}", "  text: {kind: mlm}").replace("lab-entail", "pawsx")
+    plan = plan_of(study(text))
+    assert {row["state"] for row in describe(plan, Store(tmp_path / "store"))} == {"blocked"}
+    assert {cell.blocked for cell in plan.cells} == {"no text of text"}

@@ -1,0 +1,154 @@
+import json
+import multiprocessing
+import os
+import signal
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from registry import ownership
+from registry.score import Score
+from registry.stage import Data, Make, Scoring, Stage, Weights
+from registry.store import Damaged, Store
+
+STAGE = Stage(kind="evaluate", weights=Weights(make=Make(layers=1, hidden=8, heads=1)), scoring=Scoring(), data=Data(source="lab", kind="pair", task="t"))
+
+
+def part(language: str, value: float = 0.5, data: str = "d") -> bytes:
+    row = Score(language=language, metric="accuracy", value=value, primary=True, items=10, chance=0.5, se=0.1, data=data)
+    return row.model_dump_json().encode() + b"\n"
+
+
+def commit(store: Store, language: str, **more) -> Path:
+    with store.claim(STAGE) as claim:
+        path = claim.folder / "scores" / f"{language}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(part(language, **more))
+        store.commit(claim, [f"scores/{language}.jsonl"], started=datetime.now(UTC), host="h", versions={})
+    return path
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def test_looking_at_a_store_creates_nothing(store):
+    assert store.state(STAGE.id) == "pending" and store.cards() == [] and not store.root.exists()
+
+
+def test_a_claim_excludes_others_until_it_is_released(store):
+    with store.claim(STAGE):
+        assert store.claim(STAGE) is None and store.state(STAGE.id) == "running"
+    assert store.state(STAGE.id) == "pending"
+    with store.claim(STAGE) as again:
+        assert again.number == 2
+
+
+def test_parts_are_added_one_by_one_and_a_new_language_leaves_the_others(store):
+    commit(store, "de")
+    commit(store, "fr", value=0.75)
+    assert [(s.language, s.value) for s in store.scores(STAGE.id)] == [("de", 0.5), ("fr", 0.75)]
+    assert store.missing(STAGE.id, {"de": "d", "fr": "d", "ru": "d"}) == ("ru",)
+
+
+def test_scores_from_other_test_data_do_not_count(store):
+    commit(store, "de", data="old")
+    assert store.missing(STAGE.id, {"de": "new"}) == ("de",)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-5], lambda b: b.replace(b"0.5", b"0.9", 1), lambda b: b + b"\n", lambda b: b""])
+def test_a_part_that_is_not_what_was_committed_is_not_read(store, damage):
+    path = commit(store, "de")
+    path.write_bytes(damage(path.read_bytes()))
+    assert store.scores(STAGE.id) == [] and store.missing(STAGE.id, {"de": "d"}) == ("de",)
+
+
+def test_a_torn_record_counts_as_nothing(store):
+    commit(store, "de")
+    record = store.folder(STAGE.id) / "record.json"
+    record.write_bytes(record.read_bytes()[:-20])
+    assert store.record(STAGE.id) is None and store.state(STAGE.id) == "pending"
+
+
+def test_a_damaged_checkpoint_is_refused_and_computed_again(store):
+    with store.claim(STAGE) as claim:
+        (claim.folder / "checkpoint").mkdir()
+        (claim.folder / "checkpoint" / "model.safetensors").write_bytes(b"weights")
+        store.commit(claim, ["checkpoint/model.safetensors"], started=datetime.now(UTC), host="h", versions={})
+    assert store.checkpoint(STAGE.id).name == "checkpoint"
+    (store.folder(STAGE.id) / "checkpoint" / "model.safetensors").write_bytes(b"weighty")
+    with pytest.raises(Damaged, match="is not what was committed"):
+        store.checkpoint(STAGE.id)
+    assert store.state(STAGE.id) == "pending"
+
+
+def test_an_owner_that_was_taken_over_may_not_commit(store):
+    with store.claim(STAGE) as claim:
+        ownership._take(claim.folder, claim.number + 1)
+        with pytest.raises(ownership.Lost):
+            store.commit(claim, [], started=datetime.now(UTC), host="h", versions={})
+    assert store.record(STAGE.id) is None
+
+
+def test_a_claim_of_another_host_is_dead_without_a_heartbeat(store):
+    with store.claim(STAGE) as claim:
+        path = claim.folder / f"claim.{claim.number}"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "host": "elsewhere", "pid": 1}))
+        assert ownership.alive(claim.folder)
+        os.utime(path, (0, time.time() - ownership.PATIENCE - 5))
+        assert not ownership.alive(claim.folder)
+
+
+def test_a_log_is_read_from_an_offset_in_whole_lines(store):
+    with store.claim(STAGE) as claim:
+        log = claim.folder / "log.jsonl"
+        log.write_text('{"step": 1}\n{"step": 2}\n{"st')
+        lines, offset = store.log(STAGE.id)
+        assert [line["step"] for line in lines] == [1, 2]
+        log.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n')
+        assert store.log(STAGE.id, offset)[0] == [{"step": 3}]
+
+
+def _hold(root: Path, ready) -> None:
+    with Store(root).claim(STAGE):
+        ready.set()
+        time.sleep(60)
+
+
+def test_the_claim_of_a_killed_process_is_taken_over_at_once(store):
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=_hold, args=(store.root, ready))
+    process.start()
+    assert ready.wait(30) and store.claim(STAGE) is None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    with store.claim(STAGE) as claim:
+        assert claim.number == 2
+
+
+def _race(root: Path, start, wins) -> None:
+    start.wait()
+    claim = Store(root).claim(STAGE)
+    if claim:
+        with claim:
+            wins.put(os.getpid())
+            time.sleep(1)
+
+
+def test_of_many_processes_one_gets_the_claim(store):
+    context = multiprocessing.get_context("spawn")
+    start, wins = context.Event(), context.Queue()
+    racers = [context.Process(target=_race, args=(store.root, start, wins)) for _ in range(4)]
+    for racer in racers:
+        racer.start()
+    time.sleep(2)
+    start.set()
+    winner = wins.get(timeout=30)
+    time.sleep(0.5)
+    assert winner and wins.empty()
+    for racer in racers:
+        racer.join()

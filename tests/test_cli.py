@@ -1,0 +1,167 @@
+"""The verbs as a user runs them, on a small study in the lab."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SMALL = """\
+schema: xlift/1
+id: small
+question: Does it run?
+data: {source: lab, world: {test_items: 60, train_items: 200, sentences: 300}}
+models:
+  - {id: one, make: {layers: 1, hidden: 16, heads: 2, vocabulary: 400}}
+  - {id: two, make: {layers: 1, hidden: 32, heads: 2, vocabulary: 400}}
+pretrain: {recipe: {lr: 3e-3, steps: 30, max_length: 48}}
+recipe: {lr: 1e-3, steps: 20, max_length: 48}
+matrix:
+  intermediate: [none, lab-paraphrase]
+  target: [lab-entail, lab-pairs]
+  seed: {count: 1, from: 1}
+"""
+
+
+def xlift(*arguments: object, folder: Path, check: int | None = 0) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    done = subprocess.run([sys.executable, "-c", "import xlift; xlift.main()", *map(str, arguments)], cwd=folder, capture_output=True, text=True,
+                          timeout=400, env=environment)
+    assert "Traceback" not in done.stderr + done.stdout, done.stderr
+    assert check is None or done.returncode == check, done.stderr + done.stdout
+    return done
+
+
+SCORES = "SELECT model, intermediate, target, language, seed, metric, score, items, chance, se FROM scores ORDER BY ALL"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A folder with a study that ran to its end."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "small.yaml").write_text(SMALL)
+    xlift("run", "small.yaml", "--workers", 2, folder=folder)
+    return folder
+
+
+def test_a_study_runs_to_scores_and_gains(finished):
+    scores = json.loads(xlift("sql", "SELECT * FROM scores", "--format", "json", folder=finished).stdout)
+    # per model and intermediate: entailment in 4 languages, retrieval in 3
+    assert len(scores) == 2 * 2 * (4 + 3) and all(0 <= row["score"] <= 1 and row["items"] == 60 for row in scores)
+    gains = json.loads(xlift("sql", "SELECT * FROM gains", "--format", "json", folder=finished).stdout)
+    assert len(gains) == 2 * (3 + 3)
+    byname = {(r["model"], r["intermediate"], r["target"], r["language"]): r["score"] for r in scores}
+    for gain in gains:
+        treated, baseline = (byname[gain["model"], name, gain["target"], gain["language"]] for name in (gain["intermediate"], "none"))
+        assert gain["gain"] == pytest.approx(treated - baseline, abs=1e-12)
+
+
+def test_the_stages_that_ran_are_the_distinct_stages_of_the_plan(finished):
+    stages = json.loads(xlift("plan", "small.yaml", "--json", folder=finished).stdout)["stages"]
+    assert {stage["state"] for stage in stages} == {"finished"}
+    ids = [stage["id"] for stage in stages]
+    assert len(set(ids)) == len(ids) == len(list((finished / "store" / "runs").iterdir()))
+    assert set(stages[0]) >= {"id", "kind", "model", "task", "seed", "parent", "state"}
+
+
+def test_the_same_command_again_trains_nothing(finished):
+    before = {path: path.stat().st_mtime_ns for path in (finished / "store" / "runs").rglob("record.json")}
+    start = time.monotonic()
+    assert "0 to run" in xlift("run", "small.yaml", folder=finished).stderr
+    assert time.monotonic() - start < 60
+    assert before == {path: path.stat().st_mtime_ns for path in (finished / "store" / "runs").rglob("record.json")}
+
+
+def test_a_report_has_tables_figures_and_one_page(finished):
+    said = xlift("report", "small.yaml", folder=finished).stdout
+    page = finished / re.search(r"report: (.+report\.html)", said)[1]
+    assert "slope" in page.read_text(encoding="utf-8").lower()
+    endings = {path.suffix for path in page.parent.rglob("*") if path.is_file()}
+    assert endings >= {".html", ".md", ".tex", ".csv", ".svg"}
+
+
+def test_a_language_more_computes_that_part_alone(finished, tmp_path):
+    small = SMALL.replace("data:", "languages: [al1, al2]\ndata:")
+    (tmp_path / "small.yaml").write_text(small)
+    xlift("run", "small.yaml", "--workers", 1, folder=tmp_path)
+    checkpoints = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
+    (tmp_path / "small.yaml").write_text(SMALL)
+    xlift("run", "small.yaml", "--workers", 1, folder=tmp_path)
+    assert checkpoints == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
+    assert xlift("sql", SCORES, "--format", "csv", folder=tmp_path).stdout == xlift("sql", SCORES, "--format", "csv", folder=finished).stdout
+
+
+def test_a_worker_killed_in_the_middle_changes_nothing(finished, tmp_path):
+    (tmp_path / "small.yaml").write_text(SMALL)
+    command = [sys.executable, "-c", "import xlift; xlift.main()", "run", "small.yaml", "--workers", "2"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    victims = _workers_at_work(process.pid, tmp_path / "store")
+    os.kill(victims[0], signal.SIGKILL)          # one worker: the scheduler starts another
+    time.sleep(3)
+    for pid in [process.pid, *_children(process.pid)]:  # then everything
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+    xlift("run", "small.yaml", "--workers", 2, folder=tmp_path)
+    assert xlift("sql", SCORES, "--format", "csv", folder=tmp_path).stdout == xlift("sql", SCORES, "--format", "csv", folder=finished).stdout
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+
+
+def _workers_at_work(pid: int, store: Path) -> list[int]:
+    """The owners of claims, as soon as there is one that has begun to log."""
+    for _ in range(600):
+        for claim in store.glob("runs/*/claim.*"):
+            owner = json.loads(claim.read_bytes())
+            if "pid" in owner and (claim.parent / "log.jsonl").exists():
+                return [owner["pid"]]
+        time.sleep(0.1)
+    raise AssertionError(f"no worker of {pid} began")
+
+
+def test_sigterm_releases_the_claims(tmp_path):
+    (tmp_path / "small.yaml").write_text(SMALL.replace("steps: 30", "steps: 20000"))
+    command = [sys.executable, "-c", "import xlift; xlift.main()", "run", "small.yaml", "--workers", "1"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    _workers_at_work(process.pid, tmp_path / "store")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    claims = [json.loads(path.read_bytes()) for path in tmp_path.rglob("claim.*")]
+    assert claims and all(claim.get("released") for claim in claims)
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["check", "absent.yaml"], "E130 absent.yaml: no such file"), (["run", "bad.yaml"], "bad.yaml:3:1: E101 unknown key 'questoin'"),
+    (["plan", "bad.yaml", "--json"], "E101"), (["sql", "SELECT nonsense FROM scores"], "nonsense"), (["check", "bad.yaml", "--json"], '"line": 3'),
+    (["report", "small.yaml", "--data", "nowhere"], "no such folder"), (["sql", "DROP VIEW scores"], "SELECT")])
+def test_bad_input_ends_with_status_2_and_words(tmp_path, arguments, words):
+    (tmp_path / "small.yaml").write_text(SMALL)
+    (tmp_path / "bad.yaml").write_text(SMALL.replace("question", "questoin"))
+    done = xlift(*arguments, folder=tmp_path, check=2)
+    assert words in done.stderr + done.stdout
+
+
+def test_init_writes_a_study_that_checks(tmp_path):
+    xlift("init", "mine.yaml", folder=tmp_path)
+    assert "mine.yaml: ok" in xlift("check", "mine.yaml", folder=tmp_path).stdout
+    xlift("init", "mine.yaml", folder=tmp_path, check=2)
+
+
+def test_the_committed_studies_check():
+    studies = sorted((ROOT / "experiments").glob("*.yaml"))
+    assert len(studies) >= 2
+    xlift("check", *studies, folder=ROOT)
+
+
+def test_the_readme_names_every_verb():
+    verbs = re.findall(r"^  (\w+)  ", xlift("--help", folder=ROOT).stdout.partition("Commands:")[2], re.MULTILINE)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(verbs) > 8 and all(f"xlift {verb}" in readme for verb in verbs)
