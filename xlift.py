@@ -194,12 +194,14 @@ def report(
 
     planned, kept = _plan(study, data), _store(store)
     card, folder = planned.card(), out or Path("reports") / planned.study.id
-    written = analyse(card, facts.connect(kept, [card])).write(folder)
+    print(f"report: {analyse(card, facts.connect(kept, [card])).write(folder)}")
     if any(kept.record(step.stage.id) for step in planned.steps):
         from runners import tracking
 
-        tracking.Mirror(planned, kept).attach(folder)
-    print(f"report: {written}")
+        try:
+            tracking.Mirror(planned, kept).attach(folder)
+        except tracking.TrackingError as error:
+            print(f"xlift: the report is not in MLflow: {error}", file=sys.stderr)
 
 
 def _plan(study: Path, data: Path | None):

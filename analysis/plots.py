@@ -61,7 +61,7 @@ def heatmap(means: pd.DataFrame, marked: Sequence[tuple[str, str]] = ()) -> Figu
     columns = list(means[order].drop_duplicates().sort_values(order).itertuples(index=False))
     rows = sorted(means["treatment"].unique())
     grid = means.pivot(index="treatment", columns="target", values="mean").reindex(columns=[column.target for column in columns])
-    extent = max(float(np.nanmax(np.abs(points(grid.to_numpy(float))))), 0.1)
+    extent = max(float(np.nanmax(np.abs(points(grid.to_numpy(float))))), 1.0)  # points: gains of a fraction of a point stay pale
     group_of = [column.target_group for column in columns]
     left = np.cumsum([0.35 * (i > 0 and group_of[i] != group_of[i - 1]) + (i > 0) for i in range(len(columns))])
     with mpl.rc_context(STYLE | {"axes.grid": False}):
@@ -124,7 +124,9 @@ def inline(figure: Figure, name: str, label: str) -> str:
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
     text = text.replace(INK, "var(--ink)").replace(FAINT, "var(--faint)")
     label = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    return re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg \1 role="img" aria-label="{label}">', text, count=1)
+    width = float(re.search(r'viewBox="\S+ \S+ (\S+)', text)[1]) * 4 / 3  # points to pixels: never drawn larger than meant
+    return re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>',
+                  rf'<svg \1 role="img" aria-label="{label}" style="max-width:{width:.0f}px">', text, count=1)
 
 
 def size(parameters: float) -> str:

@@ -85,12 +85,16 @@ class _Live:
     def _follow(self) -> None:
         from runners import tracking
 
-        try:
-            mirror = tracking.Mirror(self.plan, self.store)
-            while not self.stop.wait(EVERY):
-                mirror.update()
-            self.console.print(mirror.update(), highlight=False)
-        except tracking.TrackingError as error:
-            self.console.print(
-                f"MLflow: {error}; the runs are safe, `xlift sync` completes it later", style="yellow", highlight=False
-            )
+        mirror, trouble = tracking.Mirror(self.plan, self.store), ""
+        last = False
+        while not last:
+            last = self.stop.wait(EVERY)
+            try:
+                said, trouble = mirror.update(), ""
+            except tracking.TrackingError as error:
+                said = f"MLflow: {error}; the runs are safe, and `xlift sync` completes it later"
+                if said == trouble and not last:
+                    continue
+                trouble = said
+            if trouble or last:
+                self.console.print(said, style="yellow" if trouble else None, highlight=False)

@@ -1,0 +1,48 @@
+"""Real retrieval: an untouched multilingual-e5-small finds Tatoeba translations as it is known to.
+
+    python -m pytest tests/campaigns/test_e5_retrieval.py
+
+Needs ../shared/data/xtreme-mini and the model in models/multilingual-e5-small (see experiments/xtreme-mini.yaml).
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from registry.manifest import load
+from registry.stage import Data, Scoring
+from runners import evaluate, model
+from runners.data import local
+from runners.kinds import KINDS, retrieve
+
+ROOT = Path(__file__).parents[2]
+DATA, MODEL = ROOT.parent / "shared" / "data" / "xtreme-mini", ROOT / "models" / "multilingual-e5-small"
+
+pytestmark = [
+    pytest.mark.skipif(not DATA.is_dir(), reason=f"no {DATA}"),
+    pytest.mark.skipif(not MODEL.is_dir(), reason=f"no {MODEL}"),
+]
+
+
+@pytest.fixture(scope="module")
+def net():
+    return model.load(MODEL)
+
+
+@pytest.mark.parametrize(("language", "foreign_to_english"), [("de", 0.99), ("hi", 0.97), ("sw", 0.73)])
+def test_the_untouched_encoder_retrieves_as_known(net, language, foreign_to_english):
+    """The known figures are of the first 500 pairs, queried from the foreign side; the study queries from English."""
+    study = load(ROOT / "experiments" / "xtreme-mini.yaml")
+    scoring: Scoring = study.facts.models["e5-small"].section.scoring
+    data = Data(source="local", kind="retrieve", task="tatoeba", fields=study.facts.tasks["tatoeba"].fields, metric="accuracy")
+    examples = local.read(DATA, data, "test", language, study.manifest.data.files)[:500]
+    prefixed = [replace(e, source=scoring.prefix + e.source, pivot=scoring.prefix + e.pivot) for e in examples]
+    features = KINDS["retrieve"].encode(prefixed, net.tokenizer, data, max_length=128, stride=64)
+    outputs = np.stack(evaluate.predict(net, KINDS["retrieve"], features, scoring, device="cpu", budget=8192))
+    foreign, english, right = outputs[0::2], outputs[1::2], np.arange(len(examples))
+    assert round(float((retrieve.nearest(foreign, english) == right).mean()), 2) == foreign_to_english
+    brute = np.array([max(right, key=lambda other: float(foreign[other] @ row)) for row in english])
+    score = evaluate.score(net, examples, data, scoring, language, "", device="cpu", budget=8192)[0]
+    assert score.value == pytest.approx(float((brute == right).mean()))
