@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import product
 
-from registry.checks import Model
+from registry.declared import Model
 from registry.manifest import Study
 from registry.score import Card, Cell, StageCard
 from registry.sources import ABSENT, Sources
@@ -165,10 +165,7 @@ class _Builder:
 
     def __init__(self, study: Study, sources: Sources):
         self.study, self.facts, self.sources = study, study.facts, sources
-        self.train = lru_cache(maxsize=None)(self._train)  # a parent is a Step's id: see `_parents`
-        self.root = lru_cache(maxsize=None)(self._root)
-        self.parts = lru_cache(maxsize=None)(self._parts)
-        self._parents: dict[str, Step] = {}
+        self.train, self.root, self.parts = cache(self._train), cache(self._root), cache(self._parts)
 
     def chain(self, model: str, intermediate: str, variant: str, target: str, replicate: int) -> tuple[Step, ...]:
         """The steps of one cell, the first one first."""
@@ -178,7 +175,7 @@ class _Builder:
             chain.append(root)
         for name in (None if intermediate == "none" else intermediate, self.facts.tasks[target].trains_on):
             if name:
-                chain.append(self.train(model, name, seed, self._remember(chain)))
+                chain.append(self.train(model, name, seed, chain[-1].stage if chain else None))
         chain.append(self._evaluate(model, target, chain[-1].stage if chain else None, weights))
         if missing:
             chain = [Step(step.stage, step.model, step.parts, step.blocked or missing) for step in chain]
@@ -202,12 +199,6 @@ class _Builder:
             **_sizes(self.facts.models[model]),
         )
 
-    def _remember(self, chain: list[Step]) -> str | None:
-        if not chain:
-            return None
-        self._parents[chain[-1].stage.id] = chain[-1]
-        return chain[-1].stage.id
-
     def _root(self, name: str) -> tuple[Weights, str | None, Step | None]:
         model, pretrain = self.facts.models[name], self.study.manifest.pretrain
         weights, missing = self.sources.weights(model)
@@ -223,7 +214,7 @@ class _Builder:
         )
         return weights, None, Step(stage, name, {}, None if corpus else f"no text of {pretrain.corpus}")
 
-    def _train(self, model: str, name: str, seed: int, parent: str | None) -> Step:
+    def _train(self, model: str, name: str, seed: int, parent: Stage | None) -> Step:
         weights, _, _ = self.root(model)
         task = self.facts.tasks[name]
         data = self.sources.digest(name, "train", self.facts.source_language)
@@ -233,7 +224,7 @@ class _Builder:
             data=self._data(task, digest=data or ABSENT, limit=self._limit(name).train),
             recipe=self.facts.recipes[name],
             seed=seed,
-            parent=self._parents[parent].stage if parent else None,
+            parent=parent,
         )
         return Step(stage, model, {}, None if data else self._absent(task, "train"))
 

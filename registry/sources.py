@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from registry import files, lab
-from registry.checks import Model
+from registry.declared import Model
 from registry.manifest import Study
 from registry.spec import digest
 from registry.stage import Weights

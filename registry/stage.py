@@ -107,6 +107,9 @@ class Stage(Spec):
         content = self.model_dump(mode="json", exclude_defaults=True, exclude={"parent"})
         return digest(content | ({"parent": self.parent.id} if self.parent else {}))[:16]
 
+    def __hash__(self) -> int:
+        return hash(self.id)
+
     def model_copy(self, **options: Any) -> "Stage":
         """A changed copy; its id is its own."""
         copy = super().model_copy(**options)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-from registry.checks import configuration
+from registry.declared import configuration
 from registry.models import count
 from registry.stage import Make, Recipe
 from registry.store import write_folder

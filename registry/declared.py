@@ -1,0 +1,200 @@
+"""What a manifest declares or changes: its tasks and its models."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry import lab
+from registry.document import Node
+from registry.findings import Finding, Place, similar
+from registry.models import MODELS, Parameters, count
+from registry.stage import Make
+from registry.study import Manifest, ModelSection, TaskSection
+from registry.tasks import ROLES, TASKS, Task
+
+METRICS = {
+    "pair": ("accuracy",),
+    "choice": ("accuracy",),
+    "retrieve": ("accuracy",),
+    "mlm": (),
+    "tag": ("entity_f1", "f1_xtreme", "accuracy"),
+    "span": ("f1", "exact_match"),
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A declared model with its parameters, counted from its configuration."""
+
+    section: ModelSection
+    family: str
+    parameters: Parameters
+    folder: Path | None
+
+    @property
+    def id(self) -> str:
+        return self.section.id
+
+
+class Complaints:
+    """One pass over a parsed manifest."""
+
+    def __init__(self, manifest: Manifest, root: Node, folder: Path, findings: list[Finding]):
+        self.manifest, self.root, self.folder, self.findings = manifest, root, folder, findings
+        self.known = lab.TASKS if manifest.data.source == "lab" else TASKS
+
+    def complain(self, code: str, path: tuple[str | int, ...], message: str, hint: str | None = None, column: int = 0) -> None:
+        place = self.root.at(path).place
+        if path and not column:
+            keys = self.root.at(path[:-1]).keys or {}
+            place = keys.get(str(path[-1]), place) if isinstance(self.root.at(path).value, dict) else place
+        if column:
+            place = Place(place.file, place.line, place.column + column, 1, place.via)
+        self.findings.append(Finding(code, place, message, hint))
+
+
+def declared_tasks(at: Complaints) -> dict[str, Task]:
+    """Known tasks with the manifest's changes, and the user's own."""
+    tasks = dict(at.known)
+    for name, section in at.manifest.tasks.items():
+        known = tasks.get(name)
+        if known is None and section.kind is None:
+            at.complain(
+                "E201",
+                ("tasks", name),
+                f"unknown task '{name}'",
+                f"{similar(name, tasks)}, or give its kind to declare your own",
+            )
+            continue
+        task = _override(at, name, known, section)
+        if task:
+            tasks[name] = task
+    for name, section in at.manifest.tasks.items():
+        if section.trains_on and section.trains_on not in tasks:
+            at.complain(
+                "E201", ("tasks", name, "trains_on"), f"unknown task '{section.trains_on}'", similar(section.trains_on, tasks)
+            )
+    return tasks
+
+
+def _override(at: Complaints, name: str, known: Task | None, section: TaskSection) -> Task | None:
+    kind = section.kind or known.kind
+    if known and section.kind not in (None, known.kind):
+        at.complain(
+            "E202", ("tasks", name, "kind"), f"task '{name}' is known as {known.kind}", "give your own task a name of its own"
+        )
+        return None
+    trains = section.trains_on or (known.trains_on if known else None if kind == "retrieve" else name)
+    base = known or Task(
+        name,
+        kind,
+        (METRICS[kind] or ("",))[0],
+        "declared in the manifest",
+        trains,
+        fields={role: role for role in ROLES[kind]},
+    )
+    changes = {
+        key: getattr(section, key)
+        for key in ("labels", "metric", "languages", "includes", "source")
+        if getattr(section, key) is not None
+    }
+    task = dataclasses.replace(base, trains_on=trains, fields={**base.fields, **(section.fields or {})}, **changes)
+    for role in sorted(set(task.fields) - set(ROLES[kind])):
+        at.complain("E203", ("tasks", name, "fields", role), f"kind {kind} has no role '{role}'", similar(role, ROLES[kind]))
+    if METRICS[kind] and task.metric not in METRICS[kind]:
+        at.complain(
+            "E203",
+            ("tasks", name, "metric"),
+            f"kind {kind} has no metric '{task.metric}'",
+            similar(task.metric, METRICS[kind]),
+        )
+    if kind in ("pair", "tag") and len(task.labels) < 2:
+        at.complain("E204", ("tasks", name), f"task '{name}' needs its labels", "add 'labels: [..., ...]'")
+    if len(set(task.labels)) < len(task.labels):
+        at.complain("E204", ("tasks", name, "labels"), "a label stands twice", "keep one")
+    return task
+
+
+def declared_models(at: Complaints) -> dict[str, Model]:
+    """The declared models by id, each with its parameters."""
+    models: dict[str, Model] = {}
+    for index, section in enumerate(at.manifest.models):
+        if section.id in models:
+            at.complain("E210", ("models", index, "id"), f"model '{section.id}' stands twice", "give each an id of its own")
+        model = _model(at, section, ("models", index))
+        if model:
+            models[section.id] = model
+    if any(section.make for section in at.manifest.models) and at.manifest.pretrain is None:
+        at.complain("E211", ("models",), "models are made from scratch, but not how", "add 'pretrain: {recipe: …}'")
+    if at.manifest.data.source == "local" and at.manifest.data.world:
+        at.complain("E212", ("data", "world"), "a world belongs to the lab", "write 'source: lab', or remove it")
+    return models
+
+
+def _model(at: Complaints, section: ModelSection, path: tuple[str | int, ...]) -> Model | None:
+    given = [name for name in ("make", "folder", "hub") if getattr(section, name) is not None]
+    if given not in (["make"], ["folder"], ["hub"], ["folder", "hub"]):
+        at.complain(
+            "E213", path, f"model '{section.id}' has {' and '.join(given) or 'no weights'}", "give one of make, folder, hub"
+        )
+        return None
+    known = MODELS.get(section.hub or "")
+    if section.hub and not known and not section.folder:
+        at.complain("E214", (*path, "hub"), f"unknown model '{section.hub}'", f"{similar(section.hub, MODELS)}, or give a folder")
+        return None
+    if section.hub and not section.folder and not section.revision:
+        at.complain("E215", path, f"model '{section.id}' is not pinned", "add 'revision: <40 digits>', the commit on the hub")
+    if section.make and section.make.hidden % section.make.heads:
+        at.complain(
+            "E216",
+            (*path, "make", "hidden"),
+            f"hidden {section.make.hidden} is not a multiple of {section.make.heads} heads",
+            f"write hidden: {-(-section.make.hidden // section.make.heads) * section.make.heads}",
+        )
+    family = section.family or (known.family if known else "made" if section.make else None)
+    if family is None:
+        at.complain("E102", path, "key 'family' is missing", "add 'family: …'")
+        return None
+    folder = (at.folder / section.folder) if section.folder else None
+    parameters = _parameters(at, section, folder, path)
+    return Model(section, family, parameters, folder) if parameters else None
+
+
+def _parameters(at: Complaints, section: ModelSection, folder: Path | None, path: tuple[str | int, ...]) -> Parameters | None:
+    try:
+        if section.make:
+            return count(configuration(section.make))
+        if folder and (folder / "config.json").exists():
+            return count(json.loads((folder / "config.json").read_bytes()))
+        if section.hub in MODELS:
+            return MODELS[section.hub].parameters()
+    except (ValueError, OSError) as error:
+        at.complain("E217", (*path, "folder"), f"config.json of '{section.id}': {error}", "give a folder that transformers saved")
+        return None
+    at.complain(
+        "E218",
+        (*path, "folder"),
+        f"no {section.folder}/config.json",
+        "put the model there, or name its hub id beside the folder",
+    )
+    return None
+
+
+def configuration(make: Make) -> dict[str, Any]:
+    """The transformers configuration of an encoder made from scratch (XLM-R's architecture)."""
+    return {
+        "model_type": "xlm-roberta",
+        "num_hidden_layers": make.layers,
+        "hidden_size": make.hidden,
+        "num_attention_heads": make.heads,
+        "intermediate_size": make.inner or 4 * make.hidden,
+        "vocab_size": make.vocabulary,
+        "max_position_embeddings": make.positions + 2,
+        "type_vocab_size": 1,
+        "layer_norm_eps": 1e-5,
+        "bos_token_id": 0,
+        "pad_token_id": 1,
+        "eos_token_id": 2,
+    }
