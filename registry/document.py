@@ -58,8 +58,11 @@ class Node:
         """The deepest node on a path; steps that do not exist are passed over."""
         node = self
         for step in path:
-            known = {dict: node.value, list: range(len(node.value))}.get(type(node.value), ()) if node.value else ()
-            if step in known:
+            if isinstance(node.value, dict):
+                known = step in node.value
+            else:
+                known = isinstance(node.value, list) and isinstance(step, int) and step < len(node.value)
+            if known:
                 node = node.value[step]
         return node
 

@@ -93,7 +93,14 @@ def _parse(root: Node, findings: list[Finding]) -> Manifest | None:
     try:
         return Manifest.model_validate_json(json.dumps(root.plain()))
     except ValidationError as errors:
-        findings += [finding for error in errors.errors(include_url=False) for finding in _translate(error, root)]
+        details = errors.errors(include_url=False)
+        within = {error["loc"][:end] for error in details for end in range(len(error["loc"]))}
+        findings += [
+            finding
+            for error in details
+            if not (error["type"] == "too_short" and error["loc"] in within)  # its items' slips say more
+            for finding in _translate(error, root)
+        ]
         return None
 
 
@@ -101,7 +108,7 @@ def _translate(error: ErrorDetails, root: Node) -> Iterator[Finding]:
     """A finding in our words for one of pydantic's errors."""
     path, kind, context = error["loc"], error["type"], error.get("ctx", {})
     node = root.at(path)
-    last = str(path[-1]) if path else ""
+    last = next((step for step in reversed(path) if isinstance(step, str) and step.isidentifier()), "")  # not the tag of a union
     if kind == "extra_forbidden":
         parent = root.at(path[:-1])
         place = (parent.keys or {}).get(last, node.place)

@@ -122,6 +122,8 @@ _ROWS = (
              positions=512, types=0, position_biased_input=False, relative_attention=True, position_buckets=256,
              share_att_key=True, pos_att_type="p2c|c2p", norm_rel_ebd="layer_norm"),
     _encoder("facebook/xlm-v-base", 12, 768, 12, 901629, _RECALLED, family="xlmv"),
+    _encoder("intfloat/multilingual-e5-small", 12, 384, 12, 250037, _COPY, family="e5", model_type="bert", positions=512,
+             types=2),
     _encoder("google/rembert", 32, 1152, 18, 250300, _CODE, family="rembert", model_type="rembert", positions=512,
              types=2, input_embedding_size=256),
 )

@@ -54,6 +54,7 @@ RECORDED = {
     "EuroBERT/EuroBERT-2.1B": (2107.6, 1812.1),
     "jhu-clsp/mmBERT-small": (140, 42), "jhu-clsp/mmBERT-base": (307, 110),
     "microsoft/mdeberta-v3-base": (278.2, 85.5), "facebook/xlm-v-base": (778.5, 85.6), "google/rembert": (575.9, 511.7),
+    "intfloat/multilingual-e5-small": (117.5, 21.3),
 }
 MT5_ENCODERS = {"small": (146.9, 18.9), "base": (277.0, 85.0), "large": (564.4, 308.3), "xl": (1670.0, 1157.7),
                 "xxl": (5655.2, 4630.7)}
