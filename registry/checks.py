@@ -6,7 +6,7 @@ from pathlib import Path
 
 from registry import conditions, lab
 from registry.conditions import BadCondition, Condition
-from registry.declared import Complaints, Model, declared_models, declared_tasks
+from registry.declared import Complaints, Model, check_patterns, declared_models, declared_tasks
 from registry.document import Node
 from registry.findings import Finding, similar
 from registry.languages import LANGUAGES
@@ -33,6 +33,7 @@ def resolve(manifest: Manifest, root: Node, folder: Path, findings: list[Finding
     """The facts behind a manifest's names; what is wrong with them is added to `findings`."""
     at = Complaints(manifest, root, folder, findings)
     tasks, models = declared_tasks(at), declared_models(at)
+    check_patterns(at)
     _matrix(at, tasks)
     _analysis(at, models)
     known = {

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry import lab
+from registry import files, lab
 from registry.document import Node
+from registry.files import DataError
 from registry.findings import Finding, Place, similar
 from registry.models import MODELS, Parameters, count
 from registry.stage import Make
@@ -53,6 +54,17 @@ class Complaints:
         if column:
             place = Place(place.file, place.line, place.column + column, 1, place.via)
         self.findings.append(Finding(code, place, message, hint))
+
+
+def check_patterns(at: Complaints) -> None:
+    """File patterns hold only the three known names in braces."""
+    patterns = {("data", "files"): at.manifest.data.files}
+    patterns |= {("tasks", name, "files"): section.files for name, section in at.manifest.tasks.items() if section.files}
+    for path, pattern in patterns.items():
+        try:
+            files.named(Path(), "task", "split", "language", pattern)
+        except DataError as error:
+            at.complain("E207", path, str(error), "write {task}/{split}.{language}.jsonl")
 
 
 def declared_tasks(at: Complaints) -> dict[str, Task]:
