@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -61,7 +62,11 @@ def init(path: Annotated[Path, typer.Argument(help="the manifest to write")] = P
 
     if path.exists():
         _stop(f"{path} exists; give another path")
-    path.write_text(templates.STUDY.replace("NAME", path.stem), encoding="utf-8")
+    if not path.parent.is_dir():
+        _stop(f"no folder {path.parent}; make it first")
+    path.write_text(
+        templates.STUDY.replace("NAME", re.sub("[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "study"), encoding="utf-8"
+    )
     print(f"wrote {path}; now: xlift check {path}")
 
 
@@ -221,6 +226,8 @@ def _plan(study: Path, data: Path | None):
 def _store(root: Path):
     from registry.store import Store
 
+    if root.exists() and not root.is_dir():
+        _stop(f"--store {root} is no folder")
     return Store(root)
 
 
@@ -247,6 +254,8 @@ def main() -> None:
     """Run a verb: exit status 0 done, 1 failed runs, 2 bad input; never a traceback for the user's mistakes."""
     from registry.findings import BadInput
 
+    sys.stdout.reconfigure(errors="backslashreplace")  # what a manifest holds may not be printable
+    sys.stderr.reconfigure(errors="backslashreplace")
     try:
         app()
     except BadInput as error:

@@ -30,7 +30,7 @@ CELLS = pa.schema([
     ("params_non_embedding", pa.int64()), ("intermediate", pa.string()), ("variant", pa.string()), ("target", pa.string()),
     ("seed", pa.int64()), ("stage", pa.string()), ("language", pa.string()), ("same_task", pa.bool_()),
     ("blocked", pa.string()), ("target_group", pa.string()), ("is_baseline", pa.bool_()), ("dropped", pa.bool_()),
-    ("pair", pa.string()),
+    ("pair", pa.string()), ("wanted", pa.string()),
 ])
 SCORES = pa.schema([
     ("stage", pa.string()), ("language", pa.string()), ("metric", pa.string()), ("score", pa.float64()),
@@ -104,10 +104,10 @@ def _stage_rows(store: Reading, card: Card) -> Iterator[tuple]:
 
 
 def _score_rows(store: Reading, stage: str) -> Iterator[tuple]:
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     for score in store.scores(stage):
-        assert not (score.primary and score.language in seen), f"{stage}: two primary metrics in {score.language}"
-        seen |= {score.language} if score.primary else set()
+        assert not (score.primary and (score.language, score.data) in seen), f"{stage}: two primary metrics in {score.language}"
+        seen |= {(score.language, score.data)} if score.primary else set()
         yield (stage, score.language, score.metric, score.value, score.primary, score.items, score.chance, score.se,
                score.data)
 
@@ -131,4 +131,4 @@ def _cell_rows(card: Card) -> Iterator[tuple]:
             baselines |= {pair} if is_baseline else set()
             yield (card.study, cell.model, cell.family, cell.params_total, cell.params_non_embedding, cell.intermediate,
                    cell.variant, cell.target, cell.seed, cell.stage, language, cell.same_task, cell.blocked,
-                   target_group(cell, card.analysis.apart), is_baseline, language in dropped, pair)
+                   target_group(cell, card.analysis.apart), is_baseline, language in dropped, pair, cell.data.get(language))

@@ -118,14 +118,28 @@ def _axis_task(at: Complaints, axis: str, name: str, path: tuple[str | int, ...]
         at.complain("E302", path, f"{name} is retrieval, which is not trained", "use it as a target")
     elif axis == "target" and (task.kind == "mlm" or not task.languages):
         at.complain("E302", path, f"{name} has no tests", "use it as an intermediate task, or give its languages")
-    elif axis == "target" and task.trains_on and task.trains_on not in tasks:
+    elif axis == "target" and task.trains_on and (trained := tasks.get(task.trains_on)):
+        if task.kind == "retrieve":
+            at.complain("E304", path, f"{name} is retrieval, which is not trained", "remove its trains_on")
+        elif (trained.kind, trained.labels) != (task.kind, task.labels):
+            at.complain(
+                "E304",
+                path,
+                f"{name} trains on {trained.name}, whose kind or labels differ",
+                "give both the same labels, in order",
+            )
+    elif axis == "target" and task.trains_on:
         at.complain("E201", path, f"{name} trains on unknown task '{task.trains_on}'", similar(task.trains_on, tasks))
 
 
 def _languages(at: Complaints, names: Iterable[str], path: tuple[str | int, ...], known: set[str]) -> None:
+    seen: set[str] = set()
     for index, name in enumerate(names):
         if name not in known:
             at.complain("E205", (*path, index), f"unknown language '{name}'", similar(name, known))
+        elif name in seen:
+            at.complain("E301", (*path, index), f"'{name}' stands twice", "keep one")
+        seen.add(name)
 
 
 def _include(
@@ -179,6 +193,10 @@ def _analysis(at: Complaints, models: Mapping[str, Model]) -> None:
                 f"'{target}' is no target of this study",
                 similar(target, at.manifest.matrix.target),
             )
+    languages = set((at.manifest.data.world or lab.World()).languages if at.manifest.data.source == "lab" else LANGUAGES)
+    _languages(at, analysis.gain.drop_languages or (), ("analysis", "gain", "drop_languages"), languages)
+    if "seed" not in analysis.gain.match and at.manifest.matrix.seed.count > 1:
+        at.complain("E404", ("analysis", "gain", "match"), "gains of several seeds match on no seed", "add seed to the list")
     sizes = {getattr(model.parameters, analysis.x.removeprefix("params_")) for model in models.values()}
     if 1 < len(sizes) < analysis.min_models:
         at.complain(

@@ -63,7 +63,10 @@ def parse(text: str, axes: Mapping[str, frozenset[str]]) -> Condition:
         raise BadCondition("not a condition", hint, max(0, (error.offset or 1) - 1)) from None
     except (ValueError, RecursionError, MemoryError):
         raise BadCondition("not a condition", "e.g. variant == 'mlm' and family != 'xlmr'") from None
-    kind = _check(tree, axes)
+    try:
+        kind = _check(tree, axes)
+    except RecursionError:
+        raise BadCondition("a condition nested too deeply", "split it into several rules") from None
     if kind != "truth":
         raise BadCondition(f"a condition is true or false; this is a {kind}", "compare it with ==, <, in, …")
     return Condition(text, tree)

@@ -2,19 +2,22 @@
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry import files, lab
+from registry import lab
 from registry.document import Node
-from registry.files import DataError
 from registry.findings import Finding, Place, similar
 from registry.models import MODELS, Parameters, count
+from registry.parameters import FORMULAS
 from registry.stage import Make
 from registry.study import Manifest, ModelSection, TaskSection
 from registry.tasks import ROLES, TASKS, Task
 
+# Heads read the first token, which sees the whole text only in an encoder.
+ENCODERS = {"bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "eurobert", "modernbert", "deberta-v2", "rembert"}
 METRICS = {
     "pair": ("accuracy",),
     "choice": ("accuracy",),
@@ -57,14 +60,25 @@ class Complaints:
 
 
 def check_patterns(at: Complaints) -> None:
-    """File patterns hold only the three known names in braces."""
-    patterns = {("data", "files"): at.manifest.data.files}
-    patterns |= {("tasks", name, "files"): section.files for name, section in at.manifest.tasks.items() if section.files}
-    for path, pattern in patterns.items():
-        try:
-            files.named(Path(), "task", "split", "language", pattern)
-        except DataError as error:
-            at.complain("E207", path, str(error), "write {task}/{split}.{language}.jsonl")
+    """A file pattern names the split and the language, and stays below the data folder."""
+    patterns = {("data", "files"): (at.manifest.data.files, None)}
+    patterns |= {
+        ("tasks", name, "files"): (section.files, section.kind) for name, section in at.manifest.tasks.items() if section.files
+    }
+    for path, (pattern, kind) in patterns.items():
+        bare = re.sub(r"\{(task|split|language)\}", "x", pattern)
+        needed = ("{language}",) if kind == "mlm" else ("{split}", "{language}")
+        if set(bare) & set("{}") or not all(name in pattern for name in needed) or not _below(bare):
+            at.complain(
+                "E207",
+                path,
+                f"'{pattern}' is no pattern of files below the data folder",
+                "write a relative path with {task}, {split} and {language}, such as {task}/{split}.{language}.jsonl",
+            )
+
+
+def _below(path: str) -> bool:
+    return not path.startswith("/") and ".." not in Path(path).parts and "\0" not in path
 
 
 def declared_tasks(at: Complaints) -> dict[str, Task]:
@@ -72,6 +86,11 @@ def declared_tasks(at: Complaints) -> dict[str, Task]:
     tasks = dict(at.known)
     for name, section in at.manifest.tasks.items():
         known = tasks.get(name)
+        if at.manifest.data.source == "lab" and (known is None or section.labels or section.fields or section.kind):
+            at.complain(
+                "E208", ("tasks", name), f"'{name}': the lab makes its own tasks", "write source: local for tasks of your own"
+            )
+            continue
         if known is None and section.kind is None:
             at.complain(
                 "E201",
@@ -102,7 +121,7 @@ def _override(at: Complaints, name: str, known: Task | None, section: TaskSectio
     base = known or Task(
         name,
         kind,
-        (METRICS[kind] or ("",))[0],
+        _usual_metric(kind, section.labels or ()),
         "declared in the manifest",
         trains,
         fields={role: role for role in ROLES[kind]},
@@ -129,12 +148,24 @@ def _override(at: Complaints, name: str, known: Task | None, section: TaskSectio
     return task
 
 
+def _usual_metric(kind: str, labels: tuple[str, ...]) -> str:
+    """Entities where labels begin and continue spans, otherwise accuracy; F1 for answers."""
+    if kind == "tag":
+        return "entity_f1" if any(label.startswith("B-") for label in labels) else "accuracy"
+    return next(iter(METRICS[kind]), "")
+
+
 def declared_models(at: Complaints) -> dict[str, Model]:
     """The declared models by id, each with its parameters."""
     models: dict[str, Model] = {}
     for index, section in enumerate(at.manifest.models):
         if section.id in models:
             at.complain("E210", ("models", index, "id"), f"model '{section.id}' stands twice", "give each an id of its own")
+        twin = next((m.id for m in models.values() if _same(m.section, section)), None)
+        if twin:
+            at.complain(
+                "E219", ("models", index), f"models '{twin}' and '{section.id}' are one", "give another seed, shape or folder"
+            )
         model = _model(at, section, ("models", index))
         if model:
             models[section.id] = model
@@ -143,6 +174,10 @@ def declared_models(at: Complaints) -> dict[str, Model]:
     if at.manifest.data.source == "local" and at.manifest.data.world:
         at.complain("E212", ("data", "world"), "a world belongs to the lab", "write 'source: lab', or remove it")
     return models
+
+
+def _same(one: ModelSection, other: ModelSection) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in ("make", "folder", "hub", "revision", "seed"))
 
 
 def _model(at: Complaints, section: ModelSection, path: tuple[str | int, ...]) -> Model | None:
@@ -179,10 +214,10 @@ def _parameters(at: Complaints, section: ModelSection, folder: Path | None, path
         if section.make:
             return count(configuration(section.make))
         if folder and (folder / "config.json").exists():
-            return count(json.loads((folder / "config.json").read_bytes()))
+            return _counted(json.loads((folder / "config.json").read_bytes()))
         if section.hub in MODELS:
-            return MODELS[section.hub].parameters()
-    except (ValueError, OSError) as error:
+            return _counted(MODELS[section.hub].config)
+    except (ValueError, TypeError, AttributeError, RecursionError, OSError) as error:  # a configuration may be anything
         at.complain("E217", (*path, "folder"), f"config.json of '{section.id}': {error}", "give a folder that transformers saved")
         return None
     at.complain(
@@ -192,6 +227,13 @@ def _parameters(at: Complaints, section: ModelSection, folder: Path | None, path
         "put the model there, or name its hub id beside the folder",
     )
     return None
+
+
+def _counted(config: object) -> Parameters:
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if isinstance(kind, str) and kind in FORMULAS and kind not in ENCODERS:
+        raise ValueError(f"{kind} is no encoder; encoders are {', '.join(sorted(ENCODERS))}")
+    return count(config)
 
 
 def configuration(make: Make) -> dict[str, Any]:

@@ -18,8 +18,9 @@ def named(root: Path, task: str, split: str, language: str, pattern: str) -> Pat
     try:
         return root / pattern.format(task=task, split=split, language=language)
     except (KeyError, IndexError, ValueError) as error:
-        raise DataError(f"file pattern '{pattern}' cannot be filled ({error}); "
-                        "use only {task}, {split} and {language} in it") from error
+        raise DataError(
+            f"file pattern '{pattern}' cannot be filled ({error}); use only {{task}}, {{split}} and {{language}} in it"
+        ) from error
 
 
 def path(root: Path, task: str, split: str, language: str, pattern: str) -> Path | None:
@@ -34,7 +35,7 @@ def path(root: Path, task: str, split: str, language: str, pattern: str) -> Path
 def chunks(file: Path) -> Iterator[bytes]:
     """The uncompressed bytes of `file`, piece by piece."""
     try:
-        with (gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb")) as stream:
+        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
             while piece := stream.read(CHUNK):
                 yield piece
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

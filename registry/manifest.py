@@ -59,22 +59,22 @@ def _read(path: Path, via: Place | None, above: tuple[Path, ...], sources: dict[
     """A manifest laid over those that it extends: mappings are joined, all else is replaced."""
     file = relative(path)
     place = via or Place(file)
-    if path.resolve() in above:
-        raise BadInput([Finding("E131", place, f"{file} extends itself", "remove one of the two")], sources)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        data, real = path.read_bytes(), path.resolve()
+    except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise BadInput([Finding("E130", place, f"{file}: {reason}", "give the path of a manifest")], sources) from None
     except ValueError:  # a NUL in the path
         raise BadInput([Finding("E130", place, f"{file!r} is no path", "give the path of a manifest")], sources) from None
+    if real in above:
+        raise BadInput([Finding("E131", place, f"{file} extends itself", "remove one of the two")], sources)
     node, findings = document.read(data, file, via)
     sources[file] = data.decode("utf-8-sig")
     bases = node.value.get("extends")
     joined: Node | None = None
     for entry in bases.value if bases and isinstance(bases.value, list) else ():
         if isinstance(entry.value, str):
-            base, found = _read(path.parent / entry.value, entry.place, (*above, path.resolve()), sources)
+            base, found = _read(path.parent / entry.value, entry.place, (*above, real), sources)
             findings += found
             joined = _join(joined, base) if joined else base
     return (_join(joined, node) if joined else node), findings

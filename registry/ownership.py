@@ -14,8 +14,8 @@ import threading
 import time
 from pathlib import Path
 
-HEARTBEAT = 5.0   # seconds between heartbeats
-PATIENCE = 60.0   # seconds without a heartbeat after which an owner on another host is taken for dead
+HEARTBEAT = 5.0  # seconds between heartbeats
+PATIENCE = 60.0  # seconds without a heartbeat after which an owner on another host is taken for dead
 
 
 class Lost(RuntimeError):
@@ -74,6 +74,8 @@ def alive(folder: Path) -> bool:
         owner, beat = json.loads(path.read_bytes()), path.stat().st_mtime
     except FileNotFoundError:  # superseded between the two looks: somebody is at work
         return True
+    except ValueError:  # torn by a crash of the machine: its owner is gone
+        return False
     if owner.get("released"):
         return False
     if owner["host"] == socket.gethostname():
@@ -99,7 +101,10 @@ def write_atomically(path: Path, data: bytes) -> None:
 def _take(folder: Path, number: int) -> Claim | None:
     owner = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid()), "since": time.time()}
     temporary = folder / f".claim.{secrets.token_hex(6)}"
-    temporary.write_text(json.dumps(owner))
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(json.dumps(owner))
+        file.flush()
+        os.fsync(file.fileno())
     try:
         os.link(temporary, folder / f"claim.{number}")
     except FileExistsError:

@@ -82,7 +82,7 @@ class Plan:
 def expand(study: Study, sources: Sources) -> Plan:
     """Every cell of the study's matrix with its chain of stages."""
     builder, cells, steps, excluded = _Builder(study, sources), [], {}, {}
-    for cell in dict.fromkeys(_combinations(study)):
+    for cell in dict.fromkeys(_combinations(study, sources)):
         why, kind = _left_out(study, cell, sources)
         if kind == "excluded":
             excluded[why] = excluded.get(why, 0) + 1
@@ -101,7 +101,7 @@ def expand(study: Study, sources: Sources) -> Plan:
 Combination = tuple[str, str, str, str, int]  # model, intermediate, variant, target, replicate
 
 
-def _combinations(study: Study) -> Iterator[Combination]:
+def _combinations(study: Study, sources: Sources) -> Iterator[Combination]:
     matrix, models = study.manifest.matrix, study.facts.models
     replicates = range(matrix.seed.count)
     yield from product(models, matrix.intermediate, matrix.variant, matrix.target, replicates)
@@ -113,7 +113,7 @@ def _combinations(study: Study) -> Iterator[Combination]:
             rule.target or matrix.target,
             replicates,
         ):
-            if condition is None or condition(_values(study, cell), lambda _: True):
+            if condition is None or condition(_values(study, cell), sources.available):
                 yield cell
 
 
@@ -193,6 +193,7 @@ class _Builder:
             seed=self.study.manifest.matrix.seed.start + replicate,
             stage=stage,
             languages=self._languages(target),
+            data=self.parts(target),
             same_task=same,
             retrieval=task.trains_on is None,
             blocked=blocked,
@@ -210,7 +211,7 @@ class _Builder:
             weights=weights,
             seed=model.section.seed,
             recipe=merged(self.facts.recipes[pretrain.corpus], pretrain.recipe),
-            data=self._data(self.facts.tasks[pretrain.corpus], digest=corpus or ABSENT),
+            data=self._data(self.facts.tasks[pretrain.corpus], digest=corpus or ABSENT, limit=self._limit(pretrain.corpus).train),
         )
         return weights, None, Step(stage, name, {}, None if corpus else f"no text of {pretrain.corpus}")
 

@@ -7,5 +7,8 @@ from registry.study import Manifest
 
 def schema() -> dict[str, Any]:
     """The norm of the manifest's form; names and conditions are checked by `registry.checks` beyond it."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "xlift study",
-            **Manifest.model_json_schema(by_alias=True)}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "xlift study",
+        **Manifest.model_json_schema(by_alias=True),
+    }

@@ -38,6 +38,7 @@ class Cell(Spec):
     seed: int
     stage: str | None = Field(description="id of its evaluate stage; None where it is blocked")
     languages: tuple[str, ...]
+    data: dict[str, str] = Field({}, description="language -> sha-256 of its test data in this study")
     same_task: bool = Field(False, description="the intermediate and the target's training sets overlap")
     retrieval: bool = Field(False, description="the target is not trained")
     blocked: str | None = Field(None, description="why it cannot run")

@@ -19,6 +19,11 @@ MODEL_FILES = (
     "model-*.safetensors",
     "tokenizer.json",
     "tokenizer_config.json",
+    "*.model",
+    "vocab.*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
 )
 
 
@@ -50,8 +55,8 @@ class Sources:
     def corpus(self) -> str | None:
         """Sha-256 of the pretraining corpus in all of its languages."""
         corpus = self.study.manifest.pretrain.corpus
-        parts = {language: self.digest(corpus, "train", language) for language in self.corpus_languages()}
-        return None if None in parts.values() else digest(parts)
+        parts = [[language, self.digest(corpus, "train", language)] for language in self.corpus_languages()]  # in reading order
+        return None if any(found is None for _, found in parts) else digest(parts)
 
     def corpus_languages(self) -> tuple[str, ...]:
         return self.study.manifest.pretrain.languages or self.world.languages

@@ -8,7 +8,7 @@ the defaults themselves are therefore pinned by a test, and never edited.
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from registry.spec import Spec, canonical, digest
 
@@ -60,6 +60,14 @@ class Recipe(Spec):
     head_dropout: Share = 0.1
     mask: float = Field(0.15, gt=0, lt=1, description="share of tokens that masked language modelling predicts")
 
+    @model_validator(mode="after")
+    def _one_length(self) -> "Recipe":
+        if {"steps", "epochs"} <= self.model_fields_set and self.steps is not None and self.epochs is not None:
+            raise ValueError("steps and epochs are both given; give one, and null for the other where it is inherited")
+        if self.steps is None and self.epochs is None:
+            raise ValueError("neither steps nor epochs is given")
+        return self
+
 
 class Scoring(Spec):
     """Everything about evaluation that changes the numbers."""
@@ -69,7 +77,8 @@ class Scoring(Spec):
     stride: Positive = 128
     answer_length: Positive = Field(30, description="longest answer of a span question, in tokens")
     layer: Literal["relative"] | Annotated[int, Field(ge=0)] = Field(
-        "relative", description="hidden state for retrieval; 0 is the embeddings; relative is floor(14/24 layers + 1/2)")
+        "relative", description="hidden state for retrieval; 0 is the embeddings; relative is floor(14/24 layers + 1/2)"
+    )
     prefix: str = Field("", description="text put before every sentence in retrieval")
 
 

@@ -48,9 +48,14 @@ class Record(Spec):
     files: dict[str, FileMark]
     released: bool = False
 
-    def parts(self) -> dict[str, FileMark]:
-        """The score parts by language."""
-        return {Path(name).stem: mark for name, mark in self.files.items() if name.startswith("scores/")}
+    def parts(self) -> tuple[str, ...]:
+        """The names of the score parts."""
+        return tuple(sorted(name for name in self.files if name.startswith("scores/")))
+
+
+def part(language: str, data: str) -> str:
+    """The name of the scores in one language on test data of one digest."""
+    return f"scores/{language}.{data[:16]}.jsonl"
 
 
 class Damaged(RuntimeError):
@@ -88,20 +93,18 @@ class Store:
 
     def missing(self, stage_id: str, parts: dict[str, str]) -> tuple[str, ...]:
         """The languages of `parts` (language -> digest of its test data) that have no whole score from that data."""
-        record = self.record(stage_id)
-        have = {
+        record, folder = self.record(stage_id), self.folder(stage_id)
+        names = {language: part(language, data) for language, data in parts.items()}
+        return tuple(
             language
-            for language in (record.parts() if record else {})
-            if language in parts and any(score.data == parts[language] for score in self._part(stage_id, language, record))
-        }
-        return tuple(language for language in parts if language not in have)
+            for language, name in names.items()
+            if not (record and name in record.files and _holds(folder / name, record.files[name]))
+        )
 
     def scores(self, stage_id: str) -> list[Score]:
         """The rows of every part that the record names and whose checksum holds."""
         record = self.record(stage_id)
-        return [
-            score for language in sorted(record.parts() if record else {}) for score in self._part(stage_id, language, record)
-        ]
+        return [score for name in (record.parts() if record else ()) for score in self._part(stage_id, name, record)]
 
     def checkpoint(self, stage_id: str) -> Path:
         """The folder of a finished run's checkpoint, its checksums verified. Raises `Damaged`."""
@@ -168,8 +171,7 @@ class Store:
         """The studies that ran on this store, by name."""
         return [Card.model_validate_json(path.read_bytes()) for path in sorted((self.root / "studies").glob("*.json"))]
 
-    def _part(self, stage_id: str, language: str, record: Record) -> Iterator[Score]:
-        name = f"scores/{language}.jsonl"
+    def _part(self, stage_id: str, name: str, record: Record) -> Iterator[Score]:
         path = self.folder(stage_id) / name
         if _holds(path, record.files[name]):
             yield from map(Score.model_validate_json, path.read_bytes().splitlines())

@@ -91,7 +91,7 @@ class Include(Spec):
 
     model: tuple[Name, ...] | None = None
     intermediate: tuple[Name, ...] | None = None
-    variant: tuple[Name, ...] | None = None
+    variant: tuple[Literal["plain"], ...] | None = None
     target: tuple[Name, ...] | None = None
     when: Condition | None = None
     why: Text
@@ -132,7 +132,7 @@ def merged(*layers: Layer) -> Layer:
     """Later layers win, in the fields that they set. `steps` and `epochs` replace each other."""
     values: dict[str, object] = {}
     for layer in layers:
-        for name in layer.model_fields_set:
+        for name in [field for field in type(layer).model_fields if field in layer.model_fields_set]:  # in a fixed order
             values[name] = getattr(layer, name)
             if name == "steps" and layer.steps is not None:
                 values["epochs"] = None

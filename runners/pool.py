@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
+from registry.ownership import Lost
 from registry.plan import Plan, Step
 from registry.store import Store
 
@@ -138,6 +139,8 @@ def work(pipe: Connection, env: "Env") -> None:
             return
         try:
             verdict = ("done" if run(step, env) else "held"), ""
+        except Lost:
+            verdict = "held", ""
         except Exception as error:  # the boundary: a failing stage is recorded, whatever it was, and the worker lives on
             verdict = "failed", f"{type(error).__name__}: {error}"
             with store.claim(step.stage) or contextlib.nullcontext() as claim:

@@ -18,7 +18,7 @@ from registry.ownership import Claim, write_atomically
 from registry.plan import Step
 from registry.sources import Sources
 from registry.stage import Stage
-from registry.store import Store
+from registry.store import Store, part
 from runners import data, evaluate, model, train
 from runners.kinds import KINDS
 from runners.model import Net
@@ -48,6 +48,7 @@ def run(step: Step, env: Env) -> bool:
         elif not store.record(stage.id):
             with _log(claim) as log:
                 net = _train(stage, env, store, log)
+            claim.check()
             files = model.save(net, claim.folder / "checkpoint")
             _commit(store, claim, [f"checkpoint/{name}" for name in files], started)
     return True
@@ -94,7 +95,7 @@ def _evaluate(step: Step, env: Env, store: Store, claim: Claim) -> None:
         scores = evaluate.score(
             net, examples, stage.data, stage.scoring, language, step.parts[language], device=env.device, budget=env.budget
         )
-        name = f"scores/{language}.jsonl"
+        name = part(language, step.parts[language])
         (claim.folder / "scores").mkdir(exist_ok=True)
         write_atomically(claim.folder / name, "".join(score.model_dump_json() + "\n" for score in scores).encode())
         _commit(store, claim, [name], started)

@@ -5,7 +5,7 @@ WITH half AS (
     SELECT
         cell.*, row.metric AS metric, row.score AS score, row.chance AS chance, row.se AS se, row.data AS data
     FROM cell_rows AS cell
-    JOIN score_rows AS row ON row.stage = cell.stage AND row.language = cell.language
+    JOIN score_rows AS row ON row.stage = cell.stage AND row.language = cell.language AND row.data = coalesce(cell.wanted, row.data)
     WHERE row.is_primary
 )
 SELECT

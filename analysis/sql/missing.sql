@@ -31,7 +31,7 @@ half AS (
             ELSE 'not run yet'
         END AS reason
     FROM cell_rows AS cell
-    LEFT JOIN score_rows AS row ON row.stage = cell.stage AND row.language = cell.language AND row.is_primary
+    LEFT JOIN score_rows AS row ON row.stage = cell.stage AND row.language = cell.language AND row.data = coalesce(cell.wanted, row.data) AND row.is_primary
     LEFT JOIN stage_rows AS stage ON stage.study = cell.study AND stage.id = cell.stage
     LEFT JOIN root ON root.study = cell.study AND root.stage = cell.stage
 ),

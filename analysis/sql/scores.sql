@@ -14,4 +14,4 @@ SELECT
     row.se AS se,
     cell.study AS study
 FROM cell_rows AS cell
-JOIN score_rows AS row ON row.stage = cell.stage AND row.language = cell.language
+JOIN score_rows AS row ON row.stage = cell.stage AND row.language = cell.language AND row.data = coalesce(cell.wanted, row.data)

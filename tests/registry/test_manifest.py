@@ -139,3 +139,37 @@ def test_conditions_say_what_they_seem_to_say(text, truth):
 def test_what_is_not_in_the_condition_language_is_refused(text):
     with pytest.raises(BadCondition):
         conditions.parse(text, AXES)
+
+
+@pytest.mark.parametrize(("old", "new", "code"), [
+    ("steps: 5, max_length: 48}\ntasks", "steps: 5, epochs: 2, max_length: 48}\ntasks", "E105"),  # which one counts?
+    ("steps: 5, max_length: 48}\ntasks", "epochs: null, max_length: 48}\ntasks", "E105"),
+    ("  exclude:", "  include: [{variant: [mlm], why: x}]\n  exclude:", "E103"),
+    ("{id: two, make: {layers: 1, hidden: 32", "{id: two, make: {layers: 1, hidden: 16", "E219"),
+    ("  lab-entail: {recipe", "  lab-pairs: {trains_on: lab-entail}\n  lab-entail: {recipe", "E304"),
+    ("  lab-entail: {recipe", "  lab-entail: {trains_on: lab-paraphrase, recipe", "E304"),
+    ("  lab-entail: {recipe", "  mine: {kind: pair, labels: [a, b]}\n  lab-entail: {recipe", "E208"),
+    ("source: lab,", "source: lab, files: '{task}/{language}.jsonl',", "E207"),
+    ("source: lab,", "source: lab, files: '{task.x}/{split}.{language}',", "E207"),
+    ("source: lab,", "source: lab, files: '/etc/{split}.{language}',", "E207"),
+    ("matrix:", "analysis: {gain: {drop_languages: [eng]}}\nmatrix:", "E205"),
+    ("matrix:", "analysis: {gain: {match: [model, target, language]}}\nmatrix:", "E404"),
+    ("matrix:", "languages: [al1, al1]\nmatrix:", "E301"),
+    ("matrix:", "scoring: {layer: -1}\nmatrix:", "E10"),
+    ("model == 'four'", "-" * 450 + "seed == 1", "E303"),
+])
+def test_what_would_run_and_mean_something_else_is_refused(study, manifest, old, new, code):
+    assert code in complaints(study, manifest.replace(old, new))
+
+
+def test_the_same_manifest_has_the_same_ids_in_every_process(tmp_path, manifest):
+    """Sets of names have another order in every process; ids must not depend on it."""
+    import subprocess
+    import sys
+
+    (tmp_path / "study.yaml").write_text(manifest.replace("epochs", "steps"))
+    code = ("from pathlib import Path; from registry.manifest import load; from registry.plan import expand; from registry.sources import Sources\n"
+            f"study = load(Path({str(tmp_path / 'study.yaml')!r})); print([s.stage.id for s in expand(study, Sources(study)).steps])")
+    seen = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": str(n)}).stdout
+            for n in range(3)}
+    assert len(seen) == 1

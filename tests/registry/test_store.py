@@ -11,22 +11,23 @@ import pytest
 from registry import ownership
 from registry.score import Score
 from registry.stage import Data, Make, Scoring, Stage, Weights
-from registry.store import Damaged, Store
+from registry.store import Damaged, Store, part
 
 STAGE = Stage(kind="evaluate", weights=Weights(make=Make(layers=1, hidden=8, heads=1)), scoring=Scoring(), data=Data(source="lab", kind="pair", task="t"))
 
 
-def part(language: str, value: float = 0.5, data: str = "d") -> bytes:
+def rows(language: str, value: float = 0.5, data: str = "d") -> bytes:
     row = Score(language=language, metric="accuracy", value=value, primary=True, items=10, chance=0.5, se=0.1, data=data)
     return row.model_dump_json().encode() + b"\n"
 
 
 def commit(store: Store, language: str, **more) -> Path:
     with store.claim(STAGE) as claim:
-        path = claim.folder / "scores" / f"{language}.jsonl"
+        name = part(language, more.get("data", "d"))
+        path = claim.folder / name
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(part(language, **more))
-        store.commit(claim, [f"scores/{language}.jsonl"], started=datetime.now(UTC), host="h", versions={})
+        path.write_bytes(rows(language, **more))
+        store.commit(claim, [name], started=datetime.now(UTC), host="h", versions={})
     return path
 
 
@@ -57,6 +58,21 @@ def test_parts_are_added_one_by_one_and_a_new_language_leaves_the_others(store):
 def test_scores_from_other_test_data_do_not_count(store):
     commit(store, "de", data="old")
     assert store.missing(STAGE.id, {"de": "new"}) == ("de",)
+
+
+def test_scores_on_other_test_data_stand_beside_each_other(store):
+    commit(store, "de", data="old", value=0.25)
+    commit(store, "de", data="new", value=0.75)
+    assert store.missing(STAGE.id, {"de": "old"}) == store.missing(STAGE.id, {"de": "new"}) == ()
+    assert {(score.data, score.value) for score in store.scores(STAGE.id)} == {("old", 0.25), ("new", 0.75)}
+
+
+def test_a_claim_torn_by_a_crash_is_taken_over(store):
+    with store.claim(STAGE) as claim:
+        folder = claim.folder
+    (folder / "claim.2").write_bytes(b"")
+    with store.claim(STAGE) as claim:
+        assert claim.number == 3
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-5], lambda b: b.replace(b"0.5", b"0.9", 1), lambda b: b + b"\n", lambda b: b""])
