@@ -38,7 +38,7 @@ class ChoiceKind(Kind):
                 for at, e in enumerate(examples)]
 
     def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:
-        return Scores(encoder, 1, dropout)
+        return Scores(encoder, 1, dropout, bias=False)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         return cross_entropy(outputs.float(), batch.stacked_labels(), reduction="sum")

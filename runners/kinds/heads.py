@@ -1,4 +1,7 @@
-"""What is put on an encoder. Every head maps hidden states (sequences, length, hidden) and a batch to outputs."""
+"""What is put on an encoder. Every head maps hidden states (sequences, length, hidden) and a batch to outputs.
+
+A softmax over choices or over positions cancels what is added to all of them, so heads for these have no output bias.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +12,10 @@ from runners.kinds.base import Batch
 class Sentence(nn.Module):
     """Dropout, dense, tanh, dropout, linear on the hidden state at position 0, as RoBERTa classifies (Liu et al. 2019)."""
 
-    def __init__(self, encoder: nn.Module, outputs: int, dropout: float):
+    def __init__(self, encoder: nn.Module, outputs: int, dropout: float, *, bias: bool = True):
         super().__init__()
         width = encoder.config.hidden_size
-        self.dense, self.out, self.dropout = nn.Linear(width, width), nn.Linear(width, outputs), nn.Dropout(dropout)
+        self.dense, self.out, self.dropout = nn.Linear(width, width), nn.Linear(width, outputs, bias), nn.Dropout(dropout)
         initialise(self, encoder)
 
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
@@ -23,9 +26,9 @@ class Sentence(nn.Module):
 class Token(nn.Module):
     """Dropout and linear on every hidden state."""
 
-    def __init__(self, encoder: nn.Module, outputs: int, dropout: float):
+    def __init__(self, encoder: nn.Module, outputs: int, dropout: float, *, bias: bool = True):
         super().__init__()
-        self.out, self.dropout = nn.Linear(encoder.config.hidden_size, outputs), nn.Dropout(dropout)
+        self.out, self.dropout = nn.Linear(encoder.config.hidden_size, outputs, bias), nn.Dropout(dropout)
         initialise(self, encoder)
 
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
@@ -38,4 +41,5 @@ def initialise(head: nn.Module, encoder: nn.Module) -> None:
     for module in head.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=spread)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -57,7 +57,7 @@ class SpanKind(Kind):
         return features
 
     def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:
-        return heads.Token(encoder, 2, dropout)
+        return heads.Token(encoder, 2, dropout, bias=False)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """The mean of the losses of start and end, summed over windows; padding cannot be chosen."""

@@ -108,7 +108,8 @@ def test_the_loss_is_fp32_even_of_bf16_outputs(trained, encoder, padded):
 def test_the_loss_reaches_every_parameter_of_head_and_encoder(trained, encoder, padded):
     kind, features, head = trained
     kind.loss(forward(encoder, head, padded(features)), padded(features)).backward()
-    still = [name for module in (head, encoder) for name, p in module.named_parameters() if p.grad is None or not p.grad.any()]
+    still = [name for module in (head, encoder) for name, p in module.named_parameters()
+             if not name.endswith("key.bias") and (p.grad is None or not p.grad.any())]  # attention's softmax cancels that one
     assert still == []
 
 
