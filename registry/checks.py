@@ -11,7 +11,7 @@ from registry.document import Node
 from registry.findings import Finding, similar
 from registry.languages import LANGUAGES
 from registry.score import Analysis
-from registry.stage import Recipe, Scoring
+from registry.stage import READ_BY, Recipe, Scoring
 from registry.study import Exclude, Include, Manifest, TaskSection, merged
 from registry.tasks import Task
 
@@ -35,15 +35,13 @@ def resolve(manifest: Manifest, root: Node, folder: Path, findings: list[Finding
     tasks, models = declared_tasks(at), declared_models(at)
     check_patterns(at)
     _matrix(at, tasks)
+    _unread(at, tasks)
+    _limits(at, models)
     _analysis(at, models)
-    known = {
-        "model": models,
-        "family": {model.family for model in models.values()},
-        "intermediate": manifest.matrix.intermediate,
-        "variant": manifest.matrix.variant,
-        "target": manifest.matrix.target,
-    }
-    axes = {name: frozenset(values) for name, values in known.items()}
+    axes = {"model": frozenset(models), "family": frozenset(model.family for model in models.values())}
+    for axis in ("intermediate", "variant", "target"):
+        rules = (getattr(rule, axis) or () for rule in manifest.matrix.include)
+        axes[axis] = frozenset(getattr(manifest.matrix, axis)).union(*rules)
     excludes = tuple(
         (condition, rule)
         for index, rule in enumerate(manifest.matrix.exclude)
@@ -160,6 +158,52 @@ def _condition(at: Complaints, text: str, path: tuple[str | int, ...], axes: Map
         quoted = bool(at.root.at(path).place.width > len(text))
         at.complain("E303", path, str(error), error.hint, column=error.column + quoted)
         return None
+
+
+def _unread(at: Complaints, tasks: Mapping[str, Task]) -> None:
+    """What a task's section says and the task's kind does not read."""
+    for name, section in at.manifest.tasks.items():
+        for part in ("recipe", "scoring"):
+            for field in sorted(getattr(section, part).model_fields_set & READ_BY.keys()):
+                if name in tasks and tasks[name].kind not in READ_BY[field]:
+                    at.complain(
+                        "E306",
+                        ("tasks", name, part, field),
+                        f"{name} is of kind {tasks[name].kind}, which reads no {field}",
+                        f"remove it; it is read by {', '.join(READ_BY[field])}",
+                    )
+
+
+def _limits(at: Complaints, models: Mapping[str, Model]) -> None:
+    """What is asked of a model must be within its table of positions and its layers."""
+    manifest = at.manifest
+    common: dict[tuple[str | int, ...], Recipe | Scoring] = {("recipe",): manifest.recipe, ("scoring",): manifest.scoring}
+    for name, section in manifest.tasks.items():
+        common |= {("tasks", name, "recipe"): section.recipe, ("tasks", name, "scoring"): section.scoring}
+    if manifest.pretrain:
+        common[("pretrain", "recipe")] = manifest.pretrain.recipe
+    own = {("models", index, "scoring"): section.scoring for index, section in enumerate(manifest.models)}
+    for path, part in (common | own).items():
+        for field, limit in (("max_length", "positions"), ("layer", "layers")):
+            value = getattr(part, field, None)
+            if field not in part.model_fields_set or not isinstance(value, int):
+                continue
+            bounds = {
+                model.id: bound
+                for model in models.values()
+                if (bound := getattr(model.limits, limit))
+                and (model.section.scoring is part if path in own else field not in _own(model, part))
+            }
+            least = min(bounds, key=bounds.__getitem__, default=None)
+            if least and value > bounds[least]:
+                at.complain(
+                    "E305", (*path, field), f"{least} has {bounds[least]} {limit}", f"write {field}: {bounds[least]}, or less"
+                )
+
+
+def _own(model: Model, part: Recipe | Scoring) -> set[str]:
+    """The fields of a part that a model has its own values for."""
+    return model.section.scoring.model_fields_set if isinstance(part, Scoring) else set()
 
 
 def _analysis(at: Complaints, models: Mapping[str, Model]) -> None:

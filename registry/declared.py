@@ -11,20 +11,15 @@ from registry import lab
 from registry.document import Node
 from registry.findings import Finding, Place, similar
 from registry.models import MODELS, Parameters, count
-from registry.parameters import FORMULAS
+from registry.parameters import FORMULAS, Limits, limits
 from registry.stage import Make
 from registry.study import Manifest, ModelSection, TaskSection
-from registry.tasks import ROLES, TASKS, Task
+from registry.tasks import METRICS, ROLES, TASKS, Task
 
 # Heads read the first token, which sees the whole text only in an encoder.
-ENCODERS = {"bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "eurobert", "modernbert", "deberta-v2", "rembert"}
-METRICS = {
-    "pair": ("accuracy",),
-    "choice": ("accuracy",),
-    "retrieve": ("accuracy",),
-    "mlm": (),
-    "tag": ("entity_f1", "f1_xtreme", "accuracy"),
-    "span": ("f1", "exact_match"),
+ENCODERS = {
+    *("bert", "roberta", "camembert", "xlm-roberta", "xlm-roberta-xl", "distilbert", "electra", "eurobert", "modernbert"),
+    *("deberta-v2", "rembert"),
 }
 
 
@@ -35,6 +30,7 @@ class Model:
     section: ModelSection
     family: str
     parameters: Parameters
+    limits: Limits
     folder: Path | None
 
     @property
@@ -103,10 +99,10 @@ def declared_tasks(at: Complaints) -> dict[str, Task]:
         if task:
             tasks[name] = task
     for name, section in at.manifest.tasks.items():
-        if section.trains_on and section.trains_on not in tasks:
-            at.complain(
-                "E201", ("tasks", name, "trains_on"), f"unknown task '{section.trains_on}'", similar(section.trains_on, tasks)
-            )
+        named = {("trains_on",): section.trains_on, **{("includes", i): other for i, other in enumerate(section.includes or ())}}
+        for path, other in named.items():
+            if other and other not in tasks:
+                at.complain("E201", ("tasks", name, *path), f"unknown task '{other}'", similar(other, tasks))
     return tasks
 
 
@@ -134,12 +130,12 @@ def _override(at: Complaints, name: str, known: Task | None, section: TaskSectio
     task = dataclasses.replace(base, trains_on=trains, fields={**base.fields, **(section.fields or {})}, **changes)
     for role in sorted(set(task.fields) - set(ROLES[kind])):
         at.complain("E203", ("tasks", name, "fields", role), f"kind {kind} has no role '{role}'", similar(role, ROLES[kind]))
-    if METRICS[kind] and task.metric not in METRICS[kind]:
+    if section.metric and METRICS[kind] and section.metric not in METRICS[kind]:
         at.complain(
             "E203",
             ("tasks", name, "metric"),
-            f"kind {kind} has no metric '{task.metric}'",
-            similar(task.metric, METRICS[kind]),
+            f"kind {kind} has no metric '{section.metric}'",
+            similar(section.metric, METRICS[kind]),
         )
     if kind in ("pair", "tag") and len(task.labels) < 2:
         at.complain("E204", ("tasks", name), f"task '{name}' needs its labels", "add 'labels: [..., ...]'")
@@ -205,14 +201,16 @@ def _model(at: Complaints, section: ModelSection, path: tuple[str | int, ...]) -
         at.complain("E102", path, "key 'family' is missing", "add 'family: …'")
         return None
     folder = (at.folder / section.folder) if section.folder else None
-    parameters = _parameters(at, section, folder, path)
-    return Model(section, family, parameters, folder) if parameters else None
+    sizes = _sizes(at, section, folder, path)
+    return Model(section, family, *sizes, folder) if sizes else None
 
 
-def _parameters(at: Complaints, section: ModelSection, folder: Path | None, path: tuple[str | int, ...]) -> Parameters | None:
+def _sizes(
+    at: Complaints, section: ModelSection, folder: Path | None, path: tuple[str | int, ...]
+) -> tuple[Parameters, Limits] | None:
     try:
         if section.make:
-            return count(configuration(section.make))
+            return _counted(configuration(section.make))
         if folder and (folder / "config.json").exists():
             return _counted(json.loads((folder / "config.json").read_bytes()))
         if section.hub in MODELS:
@@ -229,11 +227,11 @@ def _parameters(at: Complaints, section: ModelSection, folder: Path | None, path
     return None
 
 
-def _counted(config: object) -> Parameters:
+def _counted(config: object) -> tuple[Parameters, Limits]:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if isinstance(kind, str) and kind in FORMULAS and kind not in ENCODERS:
         raise ValueError(f"{kind} is no encoder; encoders are {', '.join(sorted(ENCODERS))}")
-    return count(config)
+    return count(config), limits(config)
 
 
 def configuration(make: Make) -> dict[str, Any]:

@@ -5,8 +5,8 @@ keys: what a reader sees is what is there. `5e-6` is a number and `no` is text.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -57,6 +57,13 @@ class Node:
     def at(self, path: tuple[str | int, ...]) -> "Node":
         """The deepest node on a path; steps that do not exist are passed over."""
         node = self
+        for step in self.steps(path):
+            node = node.value[step]
+        return node
+
+    def steps(self, path: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        """The steps of a path that exist."""
+        node, found = self, []
         for step in path:
             if isinstance(node.value, dict):
                 known = step in node.value
@@ -64,7 +71,19 @@ class Node:
                 known = isinstance(node.value, list) and isinstance(step, int) and step < len(node.value)
             if known:
                 node = node.value[step]
-        return node
+                found.append(step)
+        return tuple(found)
+
+    def without(self, paths: Set[tuple[str | int, ...]], here: tuple[str | int, ...] = ()) -> "Node":
+        """This node without those on some paths."""
+        if isinstance(self.value, dict):
+            kept = {k: node.without(paths, (*here, k)) for k, node in self.value.items() if (*here, k) not in paths}
+        elif isinstance(self.value, list):
+            kept = [node.without(paths, (*here, i)) for i, node in enumerate(self.value) if (*here, i) not in paths]
+        else:
+            return self
+        return replace(self, value=kept)
+
 
     def walk(self) -> Iterator["Node"]:
         """This node and all below it."""

@@ -46,38 +46,60 @@ def load(path: Path) -> Study:
     Raises:
         BadInput: with every finding, if any of them stops.
     """
-    sources: dict[str, str] = {}
-    node, findings = _read(path, None, (), sources)
-    manifest = _parse(node, findings)
-    facts = resolve(manifest, node, path.parent, findings) if manifest else None
-    if any(finding.stops for finding in findings) or manifest is None or facts is None:
-        raise BadInput(findings, sources)
-    return Study(manifest, facts, path, tuple(findings))
+    reader = _Reader()
+    node = reader.read(path, None, ())
+    manifest, facts = _understand(node, path.parent, reader.findings, whole=not reader.lost) if node else (None, None)
+    if any(finding.stops for finding in reader.findings) or manifest is None or facts is None:
+        raise BadInput(reader.findings, reader.sources)
+    return Study(manifest, facts, path, tuple(reader.findings))
 
 
-def _read(path: Path, via: Place | None, above: tuple[Path, ...], sources: dict[str, str]) -> tuple[Node, list[Finding]]:
-    """A manifest laid over those that it extends: mappings are joined, all else is replaced."""
-    file = relative(path)
-    place = via or Place(file)
-    try:
-        data, real = path.read_bytes(), path.resolve()
-    except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise BadInput([Finding("E130", place, f"{file}: {reason}", "give the path of a manifest")], sources) from None
-    except ValueError:  # a NUL in the path
-        raise BadInput([Finding("E130", place, f"{file!r} is no path", "give the path of a manifest")], sources) from None
-    if real in above:
-        raise BadInput([Finding("E131", place, f"{file} extends itself", "remove one of the two")], sources)
-    node, findings = document.read(data, file, via)
-    sources[file] = data.decode("utf-8-sig")
-    bases = node.value.get("extends")
-    joined: Node | None = None
-    for entry in bases.value if bases and isinstance(bases.value, list) else ():
-        if isinstance(entry.value, str):
-            base, found = _read(path.parent / entry.value, entry.place, (*above, real), sources)
-            findings += found
-            joined = _join(joined, base) if joined else base
-    return (_join(joined, node) if joined else node), findings
+class _Reader:
+    """Manifests laid over those that they extend, each file read once; `lost`: a base could not be read."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.sources: dict[str, str] = {}
+        self.known: dict[Path, Node | None] = {}
+        self.lost = False
+
+    def read(self, path: Path, via: Place | None, above: tuple[Path, ...]) -> Node | None:
+        """Mappings are joined, all else is replaced; None, with a finding, where the file cannot be read."""
+        file = relative(path)
+        place = via or Place(file)
+        try:
+            data, real = path.read_bytes(), path.resolve()
+        except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError
+            reason = (getattr(error, "strerror", None) or str(error)).lower()
+            return self._without("E130", place, f"{file}: {reason}", "give the path of a manifest")
+        except ValueError:  # a NUL in the path
+            return self._without("E130", place, f"{file!r} is no path", "give the path of a manifest")
+        if real in above:
+            return self._without("E131", place, f"{file} extends itself", "remove one of the two")
+        if real not in self.known:
+            self.known[real] = self._joined(path, data, file, via, (*above, real))
+        return self.known[real]
+
+    def _joined(self, path: Path, data: bytes, file: str, via: Place | None, above: tuple[Path, ...]) -> Node | None:
+        try:
+            node, findings = document.read(data, file, via)
+        except BadInput as error:
+            self.findings += error.findings
+            self.sources |= error.sources
+            self.lost = True
+            return None
+        self.findings += findings
+        self.sources[file] = data.decode("utf-8-sig")
+        bases = node.value.get("extends")
+        joined: Node | None = None
+        for entry in bases.value if bases and isinstance(bases.value, list) else ():
+            base = self.read(path.parent / entry.value, entry.place, above) if isinstance(entry.value, str) else None
+            joined = _join(joined, base) if joined and base else base or joined
+        return _join(joined, node) if joined else node
+
+    def _without(self, code: str, place: Place, message: str, hint: str) -> None:
+        self.findings.append(Finding(code, place, message, hint))
+        self.lost = True
 
 
 def _join(below: Node, above: Node) -> Node:
@@ -89,19 +111,47 @@ def _join(below: Node, above: Node) -> Node:
     return replace(above, value=values, keys={**(below.keys or {}), **(above.keys or {})})
 
 
-def _parse(root: Node, findings: list[Finding]) -> Manifest | None:
+def _understand(root: Node, folder: Path, findings: list[Finding], *, whole: bool) -> tuple[Manifest | None, Resolved | None]:
+    """The manifest and what its names stand for, or None with findings: also of what stands beside a slip of form."""
+    manifest, slips = _parse(root)
+    if manifest:
+        return manifest, resolve(manifest, root, folder, findings) if whole else None
+    findings += [
+        finding for slip in slips for finding in _translate(slip, root) if whole or slip["type"] != "missing"
+    ]  # what is missing may stand in a base that could not be read
+    rest = _beside(root, [slip["loc"] for slip in slips])
+    manifest, _ = _parse(rest)
+    if manifest and whole:
+        found: list[Finding] = []
+        resolve(manifest, rest, folder, found)
+        touched = {f"'{name}'" for slip in slips for name in _names(root, slip["loc"])}
+        findings += [finding for finding in found if not any(name in finding.message for name in touched)]
+    return None, None
+
+
+def _parse(root: Node) -> tuple[Manifest | None, list[ErrorDetails]]:
     try:
-        return Manifest.model_validate_json(json.dumps(root.plain()))
+        return Manifest.model_validate_json(json.dumps(root.plain())), []
     except ValidationError as errors:
         details = errors.errors(include_url=False)
-        within = {error["loc"][:end] for error in details for end in range(len(error["loc"]))}
-        findings += [
-            finding
-            for error in details
-            if not (error["type"] == "too_short" and error["loc"] in within)  # its items' slips say more
-            for finding in _translate(error, root)
-        ]
-        return None
+    within = {error["loc"][:end] for error in details for end in range(len(error["loc"]))}
+    return None, [e for e in details if not (e["type"] == "too_short" and e["loc"] in within)]  # its items' slips say more
+
+
+def _beside(root: Node, slips: list[tuple[int | str, ...]]) -> Node:
+    """A document without its slips, and with something in the place of what is missing at the top."""
+    stand_ins = {"schema": "xlift/1", "id": "x", "question": "x"}
+    rest = root.without({root.steps(path) for path in slips if root.steps(path)})
+    missing = {path[0]: stand_ins[path[0]] for path in slips if len(path) == 1 and path[0] in stand_ins}
+    return replace(rest, value={**rest.value, **{key: Node(value, root.place) for key, value in missing.items()}})
+
+
+def _names(root: Node, path: tuple[int | str, ...]) -> set[str]:
+    """What a slip may be about: the steps to it, the texts within it, and those beside it, such as a model's id."""
+    steps = root.steps(path)
+    beside = root.at(steps[:-1]).value
+    nodes = [*(root.at(steps).walk() if steps else ()), *(beside.values() if isinstance(beside, dict) else ())]
+    return {text for text in (*path, *(node.value for node in nodes)) if isinstance(text, str)}
 
 
 def _translate(error: ErrorDetails, root: Node) -> Iterator[Finding]:

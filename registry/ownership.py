@@ -6,12 +6,16 @@ when its owner released it, when its process on this host is gone, or when its h
 is older than `PATIENCE`. An owner that was taken over while it slept finds a higher number and may not commit.
 """
 
+import contextlib
 import json
 import os
 import secrets
+import shutil
 import socket
 import threading
 import time
+from collections.abc import Set
+from functools import cache
 from pathlib import Path
 
 HEARTBEAT = 5.0  # seconds between heartbeats
@@ -43,6 +47,18 @@ class Claim:
         for path in self.folder.glob("claim.*"):  # only those below our own: they are history
             if _number(path) < self.number:
                 path.unlink(missing_ok=True)
+
+    def own(self, name: str) -> str:
+        """The name under which this claim writes what is called `name`: `scores/de.jsonl` is `scores/de.3.jsonl`."""
+        stem, dot, suffix = name.partition(".jsonl")
+        return f"{stem}.{self.number}{dot}{suffix}"
+
+    def sweep(self, kept: Set[str]) -> None:
+        """Delete what earlier claims wrote and does not count."""
+        for path in (*self.folder.glob("checkpoint.*"), *self.folder.glob("scores/*.jsonl")):
+            number = _number(path.with_suffix("") if path.suffix == ".jsonl" else path)
+            if number < self.number and str(path.relative_to(self.folder)) not in kept:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
     def check(self) -> None:
         """Raise `Lost` if somebody took the run over."""
@@ -78,7 +94,7 @@ def alive(folder: Path) -> bool:
         return False
     if owner.get("released"):
         return False
-    if owner["host"] == socket.gethostname():
+    if owner["host"] == _host():
         return _started(owner["pid"]) == owner["started"]
     return _clock(folder) - beat < PATIENCE
 
@@ -99,7 +115,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def _take(folder: Path, number: int) -> Claim | None:
-    owner = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid()), "since": time.time()}
+    owner = {"host": _host(), "pid": os.getpid(), "started": _started(os.getpid()), "since": time.time()}
     temporary = folder / f".claim.{secrets.token_hex(6)}"
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(json.dumps(owner))
@@ -112,6 +128,15 @@ def _take(folder: Path, number: int) -> Claim | None:
     finally:
         temporary.unlink()
     return Claim(folder, number)
+
+
+@cache
+def _host() -> str:
+    """Where process ids mean this process: the machine, since its start, and the name space of processes (containers)."""
+    name = [socket.gethostname()]
+    with contextlib.suppress(OSError):  # no /proc: the name must do
+        name += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
+    return " ".join(name)
 
 
 def _number(path: Path) -> int:

@@ -21,6 +21,25 @@ class Parameters:
     non_embedding: int
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far a model goes: tokens in a sequence (None: no table of positions bounds them), and layers."""
+
+    positions: int | None
+    layers: int
+
+
+def limits(config: Config) -> Limits:
+    """The limits in a configuration that `count` accepts. RoBERTa's kind numbers positions from its padding token on."""
+    layers = _size(config, "num_hidden_layers", "n_layers", "n_layer", "num_layers")
+    if "max_position_embeddings" not in config:
+        return Limits(None, layers)
+    taken = 0
+    if config["model_type"] in ("roberta", "camembert", "xlm-roberta", "xlm-roberta-xl"):
+        taken = (1 if config.get("pad_token_id") is None else _size(config, "pad_token_id", least=0)) + 1
+    return Limits(_size(config, "max_position_embeddings") - taken, layers)
+
+
 def count(config: Config, *, encoder_only: bool = False) -> Parameters:
     """Parameters of what `AutoModel` makes of a config.json, without a pooler.
 
@@ -90,6 +109,22 @@ def _rembert(config: Config) -> tuple[int, int]:
     rows = sum(_sizes(config, "vocab_size", "max_position_embeddings", "type_vocab_size"))
     blocks = _size(config, "num_hidden_layers") * _block(hidden, _size(config, "intermediate_size"))
     return rows * narrow, _norm(narrow) + _linear(narrow, hidden) + blocks
+
+
+def _distilbert(config: Config) -> tuple[int, int]:
+    """DistilBERT: BERT without types, under its own names of sizes (Sanh et al. 2019)."""
+    hidden = _size(config, "dim", "hidden_size")
+    rows = sum(_sizes(config, "vocab_size", "max_position_embeddings"))
+    layers = _size(config, "n_layers", "num_hidden_layers")
+    return rows * hidden, _norm(hidden) + layers * _block(hidden, _size(config, "hidden_dim"))
+
+
+def _electra(config: Config) -> tuple[int, int]:
+    """ELECTRA: BERT whose embeddings may be narrower than its blocks (Clark et al. 2020)."""
+    hidden, narrow = _sizes(config, "hidden_size", "embedding_size")
+    rows = sum(_sizes(config, "vocab_size", "max_position_embeddings", "type_vocab_size"))
+    blocks = _size(config, "num_hidden_layers") * _block(hidden, _size(config, "intermediate_size"))
+    return rows * narrow, _norm(narrow) + (_linear(narrow, hidden) if narrow != hidden else 0) + blocks
 
 
 def _deberta(config: Config) -> tuple[int, int]:
@@ -202,7 +237,8 @@ def _mt5(config: Config) -> tuple[int, int]:
 
 
 FORMULAS: dict[str, Callable[[Config], tuple[int, int]]] = {
-    "bert": _bert, "roberta": _bert, "xlm-roberta": _bert, "xlm-roberta-xl": _bert, "rembert": _rembert,
+    "bert": _bert, "roberta": _bert, "camembert": _bert, "xlm-roberta": _bert, "xlm-roberta-xl": _bert,
+    "distilbert": _distilbert, "electra": _electra, "rembert": _rembert,
     "deberta-v2": _deberta, "modernbert": _modernbert, "eurobert": _eurobert, "qwen2": _qwen2, "qwen3": _qwen3,
     "bloom": _bloom, "xglm": _xglm, "mt5": _mt5,
 }

@@ -9,10 +9,10 @@ from registry.declared import Model
 from registry.manifest import Study
 from registry.score import Card, Cell, StageCard
 from registry.sources import ABSENT, Sources
-from registry.stage import Data, Stage, Weights
+from registry.stage import Data, Kind, Part, Recipe, Stage, Weights, as_read
 from registry.store import Store
 from registry.study import Limit, TaskSection, merged
-from registry.tasks import Task, same_training_data
+from registry.tasks import METRICS, Task, same_training_data
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,12 @@ def _unfinished(stage: Stage, states: dict[str, str]) -> Iterator[Stage]:
         yield ancestor
 
 
+def _fitting(part: Part, kind: Kind, model: Model) -> Part:
+    """A recipe or scoring with what `kind` reads, and with sequences no longer than a model's table of positions."""
+    part, bound = as_read(part, kind), model.limits.positions
+    return part.model_copy(update={"max_length": bound}) if bound and part.max_length > bound else part
+
+
 class _Builder:
     """Stages of one study. Equal stages are made once."""
 
@@ -184,7 +190,7 @@ class _Builder:
     def cell(self, combination: Combination, stage: str | None, blocked: str | None) -> Cell:
         model, intermediate, variant, target, replicate = combination
         task = self.facts.tasks[target]
-        same = intermediate != "none" and same_training_data(self.facts.tasks[intermediate], task.trains_on)
+        same = intermediate != "none" and same_training_data(self.facts.tasks, intermediate, task.trains_on)
         return Cell(
             model=model,
             intermediate=intermediate,
@@ -210,7 +216,7 @@ class _Builder:
             kind="pretrain",
             weights=weights,
             seed=model.section.seed,
-            recipe=merged(self.facts.recipes[pretrain.corpus], pretrain.recipe),
+            recipe=_fitting(merged(Recipe(), self._section(pretrain.corpus).recipe, pretrain.recipe), "mlm", model),
             data=self._data(self.facts.tasks[pretrain.corpus], digest=corpus or ABSENT, limit=self._limit(pretrain.corpus).train),
         )
         return weights, None, Step(stage, name, {}, None if corpus else f"no text of {pretrain.corpus}")
@@ -223,7 +229,7 @@ class _Builder:
             kind="train",
             weights=weights,
             data=self._data(task, digest=data or ABSENT, limit=self._limit(name).train),
-            recipe=self.facts.recipes[name],
+            recipe=_fitting(self.facts.recipes[name], task.kind, self.facts.models[model]),
             seed=seed,
             parent=parent,
         )
@@ -235,11 +241,12 @@ class _Builder:
         stage = Stage(
             kind="evaluate",
             weights=weights,
-            scoring=scoring,
+            scoring=_fitting(scoring, task.kind, self.facts.models[model]),
             parent=parent,
             data=self._data(task, limit=self._limit(target).test, metric=task.metric),
         )
-        return Step(stage, model, parts, None if parts else self._absent(task, "test"))
+        unknown = None if task.metric in METRICS[task.kind] else f"{task.metric} is not computed by this version"
+        return Step(stage, model, parts, unknown or (None if parts else self._absent(task, "test")))
 
     def _parts(self, target: str) -> dict[str, str]:
         found = {language: self.sources.digest(target, "test", language) for language in self._languages(target)}
@@ -256,8 +263,11 @@ class _Builder:
             source=self.study.manifest.data.source, kind=task.kind, task=task.name, labels=task.labels, fields=task.fields, **more
         )
 
+    def _section(self, name: str) -> TaskSection:
+        return self.study.manifest.tasks.get(name, TaskSection())
+
     def _limit(self, name: str) -> Limit:
-        own = self.study.manifest.tasks.get(name, TaskSection()).limit
+        own = self._section(name).limit
         common = self.study.manifest.data.limit
         return Limit(train=own.train or common.train, test=own.test or common.test)
 

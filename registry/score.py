@@ -73,7 +73,7 @@ class Analysis(Spec):
     x: str = Field("params_non_embedding", pattern="^params_(total|non_embedding)$")
     gain: Gain = Gain()
     apart: tuple[str, ...] | None = Field(None, description="targets never averaged with the rest; retrieval where absent")
-    min_models: Annotated[int, Field(ge=3)] = Field(4, description="a slope on fewer models is refused")
+    min_models: Annotated[int, Field(ge=4)] = Field(4, description="a slope on fewer models is refused")
 
 
 class Card(Spec):

@@ -66,11 +66,11 @@ class Sources:
         section = model.section
         if section.make:
             return Weights(make=section.make), None
-        if model.folder and (model.folder / "config.json").exists():
+        if model.folder and any(model.folder.glob("*.safetensors")):
             return Weights(folder=folder_digest(model.folder)), None
         if section.revision:
             return Weights(hub=section.hub, revision=section.revision), None
-        return Weights(folder=ABSENT), f"no model in {section.folder}"
+        return Weights(folder=ABSENT), f"no model.safetensors in {section.folder}"
 
     def available(self, name: str) -> bool:
         """Whether a licensed data set is here: a folder of its name below the data folder."""

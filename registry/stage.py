@@ -6,7 +6,7 @@ the defaults themselves are therefore pinned by a test, and never edited.
 """
 
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -80,6 +80,22 @@ class Scoring(Spec):
         "relative", description="hidden state for retrieval; 0 is the embeddings; relative is floor(14/24 layers + 1/2)"
     )
     prefix: str = Field("", description="text put before every sentence in retrieval")
+
+
+# Fields that only some kinds read. A stage of another kind has them at their defaults, so that they do not change its id.
+READ_BY: dict[str, tuple[Kind, ...]] = {
+    "mask": ("mlm",),
+    "stride": ("span",),
+    "answer_length": ("span",),
+    "layer": ("retrieve",),
+    "prefix": ("retrieve",),
+}
+Part = TypeVar("Part", Recipe, Scoring)
+
+
+def as_read(part: Part, kind: Kind) -> Part:
+    """A recipe or scoring with only what `kind` reads."""
+    return type(part)(**{name: getattr(part, name) for name in part.model_fields_set if kind in READ_BY.get(name, (kind,))})
 
 
 class Data(Spec):

@@ -3,18 +3,22 @@
 runs/<id>/stage.json         what the run is
           claim.<n>          who works on it
           log.jsonl          its progress, a line a step
-          checkpoint/…       a model (train and pretrain)
-          scores/<l>.jsonl   one part a language (evaluate)
+          checkpoint.<n>/…   a model (train and pretrain)
+          scores/<language>.<digest of its test data>.<n>.jsonl   one part a language (evaluate)
           record.json        written last, by rename: what counts is what it names and whose checksums hold
           failure.json       why the last try failed, until one succeeds
 studies/<id>.json            a study's cells and stages (`registry.score.Card`), derived from its manifest
+
+<n> is the number of the claim under which a file was written: an owner that was taken over while it slept, and goes on,
+never touches what its successor committed.
 """
 
 import hashlib
 import json
 import os
-import shutil
+import re
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -54,8 +58,13 @@ class Record(Spec):
 
 
 def part(language: str, data: str) -> str:
-    """The name of the scores in one language on test data of one digest."""
+    """What the scores in one language, on test data of one digest, are called."""
     return f"scores/{language}.{data[:16]}.jsonl"
+
+
+def _what(name: str) -> str:
+    """What a file holds, whoever wrote it: its name without the number of the claim."""
+    return re.sub(r"\.\d+(?=/|\.jsonl$)", "", name)
 
 
 class Damaged(RuntimeError):
@@ -94,12 +103,12 @@ class Store:
     def missing(self, stage_id: str, parts: dict[str, str]) -> tuple[str, ...]:
         """The languages of `parts` (language -> digest of its test data) that have no whole score from that data."""
         record, folder = self.record(stage_id), self.folder(stage_id)
-        names = {language: part(language, data) for language, data in parts.items()}
-        return tuple(
-            language
-            for language, name in names.items()
-            if not (record and name in record.files and _holds(folder / name, record.files[name]))
-        )
+        whole = {_what(name) for name in (record.parts() if record else ()) if _holds(folder / name, record.files[name])}
+        return tuple(language for language, data in parts.items() if part(language, data) not in whole)
+
+    def busy(self, stage_id: str) -> bool:
+        """Whether a living process works on the run."""
+        return ownership.alive(self.folder(stage_id))
 
     def scores(self, stage_id: str) -> list[Score]:
         """The rows of every part that the record names and whose checksum holds."""
@@ -109,14 +118,16 @@ class Store:
     def checkpoint(self, stage_id: str) -> Path:
         """The folder of a finished run's checkpoint, its checksums verified. Raises `Damaged`."""
         record, folder = self.record(stage_id), self.folder(stage_id)
-        names = [name for name in (record.files if record else {}) if name.startswith("checkpoint/")]
+        names = [name for name in (record.files if record else {}) if name.startswith("checkpoint.")]
         if not names:
             raise Damaged(f"{stage_id}: no checkpoint; run the study again to make it")
         for name in names:
             if not _holds(folder / name, record.files[name]):
-                (folder / "record.json").unlink(missing_ok=True)  # so that the next plan computes it again
+                with ownership.claim(folder) or nullcontext() as claim:
+                    if claim and self.record(stage_id) == record:
+                        (folder / "record.json").unlink(missing_ok=True)  # so that the next plan computes it again
                 raise Damaged(f"{stage_id}: {name} is not what was committed; run the study again to make it")
-        return folder / "checkpoint"
+        return folder / names[0].partition("/")[0]
 
     def claim(self, stage: Stage) -> Claim | None:
         """The right to compute a stage, or None while a living process has it."""
@@ -126,9 +137,11 @@ class Store:
         return claimed
 
     def commit(self, claim: Claim, files: Iterable[str], *, started: datetime, host: str, versions: dict[str, str]) -> None:
-        """Make `files` (paths relative to the run's folder, whole on disk) count, beside those that count already."""
+        """Make `files` (named by `claim.own`, whole on disk) count, beside those that count already and hold something else."""
         folder, before = claim.folder, self.record(claim.folder.name)
         marks = {name: _mark(folder / name) for name in files}
+        new = {_what(name) for name in marks}
+        kept = {name: mark for name, mark in (before.files if before else {}).items() if _what(name) not in new}
         seconds = (datetime.now(UTC) - started).total_seconds() + (before.seconds if before else 0)
         record = Record(
             id=folder.name,
@@ -136,11 +149,12 @@ class Store:
             seconds=seconds,
             host=host,
             versions=versions,
-            files=(before.files if before else {}) | marks,
+            files=kept | marks,
         )
         claim.check()
         write_atomically(folder / "record.json", record.model_dump_json(indent=1).encode())
         (folder / "failure.json").unlink(missing_ok=True)
+        claim.sweep({name.partition("/")[0] if name.startswith("checkpoint.") else name for name in record.files})
 
     def fail(self, claim: Claim, reason: str, detail: str) -> None:
         """Note why a run failed. A later run of the study tries it again."""
@@ -175,16 +189,6 @@ class Store:
         path = self.folder(stage_id) / name
         if _holds(path, record.files[name]):
             yield from map(Score.model_validate_json, path.read_bytes().splitlines())
-
-
-def write_folder(final: Path, temporary: Path) -> None:
-    """Put a whole folder in place of an old one. The record, written later, says that it counts."""
-    old = final.with_name(f".{final.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if final.exists():
-        os.replace(final, old)
-    os.replace(temporary, final)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _mark(path: Path) -> FileMark:

@@ -1,5 +1,6 @@
 """Facts about tasks, one row each. Adding a task adds no code: behaviour belongs to its kind."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from registry.languages import XTREME
@@ -13,6 +14,15 @@ ROLES: dict[str, tuple[str, ...]] = {
     "choice": ("context", "question", "choices", "label"),
     "retrieve": ("source", "pivot"),
     "mlm": ("text",),
+}
+# What is computed for a kind; the first is the usual one.
+METRICS: dict[str, tuple[str, ...]] = {
+    "pair": ("accuracy",),
+    "choice": ("accuracy",),
+    "retrieve": ("accuracy",),
+    "mlm": (),
+    "tag": ("entity_f1", "f1_xtreme", "accuracy"),
+    "span": ("f1", "exact_match"),
 }
 
 
@@ -110,12 +120,20 @@ _TARGETS = (
 TASKS: dict[str, Task] = {task.name: task for task in (*_INTERMEDIATE, *_TARGETS)}
 
 
-def same_training_data(intermediate: Task, trains_on: str | None) -> bool:
+def same_training_data(tasks: Mapping[str, Task], intermediate: str, trains_on: str | None) -> bool:
     """Whether the training set of `intermediate` overlaps the one called `trains_on`, which a target trains on.
 
     Such cells measure more of the same training, not transfer. A mixture overlaps where one of its tasks does.
     """
-    if trains_on is None:
-        return False
-    known = TASKS.get(trains_on)
-    return not {intermediate.trains_on, *intermediate.includes}.isdisjoint({trains_on, *(known.includes if known else ())})
+    return trains_on is not None and not _contained(tasks, tasks[intermediate].trains_on).isdisjoint(_contained(tasks, trains_on))
+
+
+def _contained(tasks: Mapping[str, Task], name: str | None) -> set[str]:
+    """The training sets within the one called `name`, itself among them."""
+    found, waiting = set(), [name]
+    while waiting:
+        name = waiting.pop()
+        if name and name not in found:
+            found.add(name)
+            waiting += tasks[name].includes if name in tasks else ()
+    return found

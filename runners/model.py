@@ -1,7 +1,6 @@
 """Encoders with a tokenizer and a head: made, loaded, saved."""
 
 import inspect
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from registry.declared import configuration
 from registry.models import count
 from registry.stage import Make, Recipe
-from registry.store import write_folder
 from runners.kinds.base import Batch
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # ids 0 to 4, in XLM-R's order
@@ -115,13 +113,10 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, positions: int) -> Pr
 
 def save(net: Net, folder: Path) -> list[str]:
     """Write a transformers folder, with the head beside the encoder; the names of its files."""
-    temporary = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    net.encoder.save_pretrained(temporary)
-    net.tokenizer.save_pretrained(temporary)
+    net.encoder.save_pretrained(folder)
+    net.tokenizer.save_pretrained(folder)
     if net.head is not None:
-        save_file({name: tensor.contiguous() for name, tensor in net.head.state_dict().items()}, temporary / HEAD)
-    write_folder(folder, temporary)
+        save_file({name: tensor.contiguous() for name, tensor in net.head.state_dict().items()}, folder / HEAD)
     return sorted(path.name for path in folder.iterdir())
 
 

@@ -69,7 +69,7 @@ def _hand_out(waiting: list[Step], crew: list[_Worker], env: "Env", store: Store
             crew.append(idle)
         if idle is None:
             return
-        if store.state(step.stage.id) == "running":  # another process has it
+        if store.busy(step.stage.id):  # another process has it
             continue
         idle.step = step
         waiting.remove(step)

@@ -1,6 +1,5 @@
 """Start reading here: one stage, from claim to commit."""
 
-import hashlib
 import json
 import platform
 import socket
@@ -27,7 +26,7 @@ from runners.train import Log
 
 @dataclass(frozen=True)
 class Env:
-    """How stages are run; nothing here changes what they compute."""
+    """How stages are run: nothing here changes what they compute, up to rounding and, with dropout, its draws."""
 
     store: Path
     sources: Sources
@@ -48,16 +47,14 @@ def run(step: Step, env: Env) -> bool:
         elif not store.record(stage.id):
             with _log(claim) as log:
                 net = _train(stage, env, store, log)
-            claim.check()
-            files = model.save(net, claim.folder / "checkpoint")
-            _commit(store, claim, [f"checkpoint/{name}" for name in files], started)
+            folder = claim.own("checkpoint")
+            _commit(store, claim, [f"{folder}/{name}" for name in model.save(net, claim.folder / folder)], started)
     return True
 
 
 def _train(stage: Stage, env: Env, store: Store, log: Log) -> Net:
-    """A model trained as the stage says. Its draws depend on the stage's seed and on what it trains on, not on its role."""
-    seed = int(hashlib.sha256(f"{stage.seed} {stage.data.task}".encode()).hexdigest()[:12], 16)
-    torch.manual_seed(seed)
+    """A model trained as the stage says. Its draws depend on the stage's seed alone, so that halves of a gain share them."""
+    torch.manual_seed(stage.seed)
     if stage.kind == "pretrain":
         texts = [
             text for language in env.sources.corpus_languages() for text in data.read(env.sources, stage.data, "train", language)
@@ -67,7 +64,7 @@ def _train(stage: Stage, env: Env, store: Store, log: Log) -> Net:
         examples = data.read(env.sources, stage.data, "train", env.sources.study.facts.source_language)
         net = _start(stage, env, store)
     net.head = KINDS[stage.data.kind].head(net.encoder, stage.data, stage.recipe.head_dropout)
-    train.fit(net, examples, stage.data, stage.recipe, seed, device=env.device, budget=env.budget, log=log)
+    train.fit(net, examples, stage.data, stage.recipe, stage.seed, device=env.device, budget=env.budget, log=log)
     return net
 
 
@@ -95,7 +92,7 @@ def _evaluate(step: Step, env: Env, store: Store, claim: Claim) -> None:
         scores = evaluate.score(
             net, examples, stage.data, stage.scoring, language, step.parts[language], device=env.device, budget=env.budget
         )
-        name = part(language, step.parts[language])
+        name = claim.own(part(language, step.parts[language]))
         (claim.folder / "scores").mkdir(exist_ok=True)
         write_atomically(claim.folder / name, "".join(score.model_dump_json() + "\n" for score in scores).encode())
         _commit(store, claim, [name], started)

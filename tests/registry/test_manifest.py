@@ -53,6 +53,31 @@ def test_all_findings_come_in_one_pass_in_the_order_of_the_file(study, manifest)
     assert re.findall(r":(\d+):\d+: (E\d+)", text) == [("8", "E210"), ("16", "E201"), ("17", "E201")]
 
 
+def test_a_slip_of_form_hides_no_slip_of_name(study, manifest):
+    text = complaints(study, manifest.replace("none, lab-paraphrase", "none, x-task").replace("recipe: {lr: 1e-3,", 'recipe: {lr: "1e-3",').replace(
+        "bat" + "ch: 16", "bacth: 16").replace("question:", "questoin:").replace("hidden: 16", "hidden: 17"))
+    assert re.findall(r":(\d+):\d+: (E\d+)", text) == [("1", "E102"), ("3", "E101"), ("6", "E216"), ("12", "E118"), ("14", "E101"), ("16", "E201")]
+
+
+def test_what_rests_on_a_slip_of_form_is_not_said_again(study, manifest):
+    text = complaints(study, manifest.replace("{id: four, make", "{id: four, maek"))  # so there is no model 'four' for the condition
+    assert re.findall(r": (E\d+)", text) == ["E101"]
+
+
+def test_a_base_that_cannot_be_read_hides_nothing_of_the_manifest_itself(tmp_path):
+    (tmp_path / "study.yaml").write_text("extends: [none.yaml]\nrecipe: {lr: fast}\n")
+    with pytest.raises(BadInput) as caught:
+        load(tmp_path / "study.yaml")
+    assert [finding.code for finding in caught.value.findings] == ["E130", "E118"]
+
+
+def test_a_base_that_is_named_twice_is_read_once(tmp_path, manifest):
+    (tmp_path / "base0.yaml").write_text(manifest)
+    for n in range(1, 31):  # 2^30 ways to the last one
+        (tmp_path / f"base{n}.yaml").write_text(f"extends: [base{n - 1}.yaml, base{n - 1}.yaml]\n")
+    assert load(tmp_path / "base30.yaml").id == "example"
+
+
 def test_an_inherited_value_names_the_file_it_stands_in_and_who_brought_it(tmp_path, manifest):
     (tmp_path / "base.yaml").write_text("recipe: {lr: fast}\n")
     (tmp_path / "study.yaml").write_text("extends: [base.yaml]\n" + manifest.replace("recipe: {lr: 1e-3, steps: 5, max_length: 48}\n", ""))
@@ -157,9 +182,26 @@ def test_what_is_not_in_the_condition_language_is_refused(text):
     ("matrix:", "languages: [al1, al1]\nmatrix:", "E301"),
     ("matrix:", "scoring: {layer: -1}\nmatrix:", "E10"),
     ("model == 'four'", "-" * 450 + "seed == 1", "E303"),
+    ("recipe: {lr: 1e-3, steps: 5, max_length: 48}", "recipe: {lr: 1e-3, steps: 5, max_length: 129}", "E305"),
+    ("matrix:", "scoring: {layer: 2}\nmatrix:", "E305"),
+    ("{id: one, make: {layers: 1, hidden: 16, heads: 2}}", "{id: one, make: {layers: 1, hidden: 16, heads: 2}, scoring: {layer: 2}}", "E305"),
+    ("recipe: {batch: 16}", "recipe: {stride: 16}", "E306"),
+    ("recipe: {batch: 16}", "includes: [lab-ential]", "E201"),
+    ("matrix:", "analysis: {min_models: 3}\nmatrix:", "E105"),
 ])
 def test_what_would_run_and_mean_something_else_is_refused(study, manifest, old, new, code):
     assert code in complaints(study, manifest.replace(old, new))
+
+
+def test_a_condition_may_name_what_only_an_include_brings_in(study, manifest):
+    rules = "  include: [{intermediate: [lab-entail], target: [lab-pairs], why: x}]\n  exclude:\n    - {when: \"intermediate == 'lab-entail' and model == 'one'\", why: y}\n"
+    loaded = study(manifest.replace("  exclude:\n", rules))
+    assert expand(loaded, Sources(loaded)).excluded["y"] == 2
+
+
+def test_a_layer_beyond_one_model_is_fine_where_that_model_has_its_own(study, manifest):
+    text = manifest.replace("hidden: 16, heads: 2}", "hidden: 16, heads: 2}, scoring: {layer: 1}").replace("hidden: 32, heads: 2}", "hidden: 32, heads: 2}, scoring: {layer: 1}")
+    assert study(text.replace("matrix:", "scoring: {layer: 2}\nmatrix:"))
 
 
 def test_the_same_manifest_has_the_same_ids_in_every_process(tmp_path, manifest):

@@ -3,7 +3,7 @@
 import pytest
 
 from registry.models import MODELS, count
-from registry.parameters import FORMULAS
+from registry.parameters import FORMULAS, Limits, limits
 
 TINY = {
     "bert": {"vocab_size": 31, "hidden_size": 12, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 20,
@@ -20,10 +20,13 @@ TINY = {
             "relative_attention_num_buckets": 7},
 }
 TINY |= dict.fromkeys(("roberta", "xlm-roberta", "xlm-roberta-xl"), TINY["bert"])
+TINY |= {"camembert": TINY["bert"], "electra": TINY["bert"] | {"embedding_size": 7}}
+TINY |= {"distilbert": {"vocab_size": 31, "dim": 12, "n_layers": 3, "n_heads": 2, "hidden_dim": 20, "max_position_embeddings": 17}}
 TINY |= {"rembert": TINY["bert"] | {"input_embedding_size": 7}}
 TINY |= {"qwen3": TINY["qwen2"] | {"head_dim": 6}, "eurobert": TINY["qwen2"]}
 RELATIVE = TINY["deberta-v2"] | {"relative_attention": True, "pos_att_type": "p2c|c2p"}
 VARIANTS = [
+    ("electra", TINY["bert"] | {"embedding_size": 12}),
     ("deberta-v2", RELATIVE),
     ("deberta-v2", RELATIVE | {"position_buckets": 4, "norm_rel_ebd": "layer_norm", "pos_att_type": ["c2p"]}),
     ("deberta-v2", RELATIVE | {"max_relative_positions": 9, "share_att_key": True, "position_biased_input": False}),
@@ -69,7 +72,7 @@ def measured(config, *, encoder_only=False):
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     settings = transformers.AutoConfig.for_model(**config)
-    pooled = config["model_type"] in ("bert", "roberta", *POOLED)
+    pooled = config["model_type"] in ("bert", "roberta", "camembert", *POOLED)
     with torch.device("meta"):
         if encoder_only:
             module = transformers.MT5EncoderModel(settings)
@@ -145,7 +148,7 @@ def test_an_unknown_type_is_refused_with_the_nearest_known_one():
 
 @pytest.mark.parametrize("kind", TINY)
 def test_a_missing_size_is_named(kind):
-    idle = {"num_attention_heads", "n_head", "attention_heads", "pad_token_id", "num_decoder_layers"}
+    idle = {"num_attention_heads", "n_heads", "n_head", "attention_heads", "pad_token_id", "num_decoder_layers"}
     for key in set(TINY[kind]) - idle:
         config = {"model_type": kind, **TINY[kind]}
         del config[key]
@@ -167,3 +170,10 @@ def test_a_size_that_is_no_positive_whole_number_is_refused(value):
 def test_a_switch_that_is_neither_true_nor_false_is_refused():
     with pytest.raises(ValueError, match="'attention_bias' is 'no'; true or false would do"):
         count({"model_type": "qwen3", **TINY["qwen3"], "attention_bias": "no"})
+
+
+def test_the_table_of_positions_and_the_layers_bound_what_is_asked_of_a_model():
+    assert limits(MODELS["FacebookAI/xlm-roberta-base"].config) == Limits(512, 12)
+    assert limits(MODELS["intfloat/multilingual-e5-small"].config) == Limits(512, 12)
+    assert limits({"model_type": "distilbert", **TINY["distilbert"]}) == Limits(17, 3)
+    assert limits(MODELS["google/mt5-xl"].config) == Limits(None, 24)

@@ -76,6 +76,46 @@ def test_roles_are_not_part_of_a_stage(study, manifest):
     assert all(any(other.parent.id == stage.id for other in entail) for stage in after_nothing)
 
 
+def test_what_a_kind_does_not_read_is_not_part_of_its_stages(study, manifest):
+    other = manifest.replace("matrix:", "scoring: {answer_length: 9, prefix: 'q: '}\nmatrix:").replace("max_length: 48}\ntasks", "max_length: 48, stride: 9, mask: 0.5}\ntasks")
+    before, after = plan_of(study()).steps, plan_of(study(other)).steps
+    assert {b.stage.data.kind for b, a in zip(before, after, strict=True) if b.stage.id != a.stage.id} == {"retrieve"}
+
+
+def test_the_recipe_of_fine_tuning_is_not_that_of_pretraining(study, manifest):
+    other = plan_of(study(manifest.replace("recipe: {lr: 1e-3, steps: 5, max_length: 48}", "recipe: {lr: 2e-3, steps: 5, max_length: 48, beta2: 0.9}")))
+    for before, after in zip(plan_of(study()).steps, other.steps, strict=True):
+        assert (before.stage.id == after.stage.id) == (before.stage.kind == "pretrain" or (before.stage.parent.kind == "pretrain" and before.stage.kind == "evaluate"))
+
+
+def test_sequences_are_no_longer_than_a_model_has_positions_for(study):
+    assert {step.stage.scoring.max_length for step in plan_of(study()).steps if step.stage.scoring} == {128}  # 256 is the default
+
+
+def test_a_model_folder_without_weights_blocks_its_stages(study, manifest, tmp_path):
+    import json
+
+    from registry.declared import configuration
+
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(configuration(Make(layers=1, hidden=8, heads=2))))
+    text = manifest.replace("make: {layers: 1, hidden: 16, heads: 2}", "family: f, folder: empty")
+    plan = plan_of(study(text))
+    assert {step.blocked for step in plan.steps if step.model == "one"} == {"no model.safetensors in empty"}
+
+
+def test_a_metric_that_is_not_computed_blocks_its_evaluations(study, manifest, tmp_path):
+    for split in ("train", "test"):
+        for task in ("sick", "bucc"):
+            (tmp_path / task).mkdir(exist_ok=True)
+            (tmp_path / task / f"{split}.de.jsonl").write_text("{}\n")
+    text = manifest.replace("data: {source: lab, world: {test_items: 60, train_items: 200, sentences: 300}}", "data: {source: local}")
+    text = text.replace("pretrain:\n", "pretrain:\n  corpus: text\n  languages: [de]\n").replace("lab-paraphrase", "sick").replace("lab-pairs", "bucc")
+    loaded = study(text.replace("  lab-entail: {recipe: {batch: 16}}", "  text: {kind: mlm}").replace("lab-entail", "pawsx"))
+    assert "bucc_f1 is not computed by this version" in {step.blocked for step in expand(loaded, Sources(loaded, tmp_path)).steps}
+
+
 def test_names_of_models_are_not_part_of_a_stage(study, manifest):
     assert [s.stage.id for s in plan_of(study()).steps] == [s.stage.id for s in plan_of(study(manifest.replace("two", "zwei"))).steps]
 

@@ -23,7 +23,7 @@ def rows(language: str, value: float = 0.5, data: str = "d") -> bytes:
 
 def commit(store: Store, language: str, **more) -> Path:
     with store.claim(STAGE) as claim:
-        name = part(language, more.get("data", "d"))
+        name = claim.own(part(language, more.get("data", "d")))
         path = claim.folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(rows(language, **more))
@@ -91,14 +91,50 @@ def test_a_torn_record_counts_as_nothing(store):
 
 def test_a_damaged_checkpoint_is_refused_and_computed_again(store):
     with store.claim(STAGE) as claim:
-        (claim.folder / "checkpoint").mkdir()
-        (claim.folder / "checkpoint" / "model.safetensors").write_bytes(b"weights")
-        store.commit(claim, ["checkpoint/model.safetensors"], started=datetime.now(UTC), host="h", versions={})
-    assert store.checkpoint(STAGE.id).name == "checkpoint"
-    (store.folder(STAGE.id) / "checkpoint" / "model.safetensors").write_bytes(b"weighty")
+        save(store, claim)
+    assert store.checkpoint(STAGE.id).name == "checkpoint.1"
+    (store.checkpoint(STAGE.id) / "model.safetensors").write_bytes(b"weighty")
     with pytest.raises(Damaged, match="is not what was committed"):
         store.checkpoint(STAGE.id)
     assert store.state(STAGE.id) == "pending"
+
+
+def save(store: Store, claim: ownership.Claim, weights: bytes = b"weights") -> None:
+    name = f"{claim.own('checkpoint')}/model.safetensors"
+    (claim.folder / name).parent.mkdir()
+    (claim.folder / name).write_bytes(weights)
+    store.commit(claim, [name], started=datetime.now(UTC), host="h", versions={})
+
+
+def test_an_owner_that_wakes_after_it_was_taken_over_leaves_what_its_successor_committed(store):
+    with store.claim(STAGE) as sleeper:
+        successor = ownership._take(sleeper.folder, sleeper.number + 1)
+        save(store, successor, b"the successor's")
+        with pytest.raises(ownership.Lost):
+            save(store, sleeper, b"late")
+    assert (store.checkpoint(STAGE.id) / "model.safetensors").read_bytes() == b"the successor's"
+
+
+def test_what_a_killed_owner_left_is_removed_by_the_next_commit(store):
+    with store.claim(STAGE) as claim:
+        (claim.folder / claim.own("checkpoint")).mkdir()
+    with store.claim(STAGE) as claim:
+        save(store, claim)
+        assert [path.name for path in claim.folder.glob("checkpoint.*")] == ["checkpoint.2"]
+
+
+def test_a_damaged_part_that_is_computed_again_stands_once(store):
+    commit(store, "de").write_bytes(b"torn")
+    commit(store, "de", value=0.75)
+    assert [score.value for score in store.scores(STAGE.id)] == [0.75]
+    assert len(list((store.folder(STAGE.id) / "scores").iterdir())) == 1
+
+
+def test_a_run_with_one_part_is_busy_while_another_process_adds_the_next(store):
+    commit(store, "de")
+    with store.claim(STAGE):
+        assert store.state(STAGE.id) == "finished" and store.busy(STAGE.id)
+    assert not store.busy(STAGE.id)
 
 
 def test_an_owner_that_was_taken_over_may_not_commit(store):

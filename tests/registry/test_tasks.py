@@ -1,5 +1,6 @@
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -61,19 +62,24 @@ def test_the_targets_have_as_many_languages_as_the_benchmark_says():
 
 def test_cells_with_shared_training_data_are_those_of_the_literature():
     same = {(source, target) for source in INTERMEDIATE for target in TARGETS
-            if same_training_data(TASKS[source], TASKS[target].trains_on)}
+            if same_training_data(TASKS, source, TASKS[target].trains_on)}
     assert same == {("mnli", "xnli"), ("anli", "xnli"), ("squad1", "xquad"), ("squad1", "mlqa"), ("squad2", "xquad"),
                     ("squad2", "mlqa")}
 
 
 def test_overlap_does_not_depend_on_which_of_the_two_is_larger():
-    assert same_training_data(TASKS["squad1"], "squad2") and same_training_data(TASKS["squad2"], "squad1")
-    assert not same_training_data(TASKS["anli"], "squad1")
+    assert same_training_data(TASKS, "squad1", "squad2") and same_training_data(TASKS, "squad2", "squad1")
+    assert not same_training_data(TASKS, "anli", "squad1")
 
 
 def test_a_target_that_is_not_trained_overlaps_nothing_and_an_unknown_training_set_only_itself():
-    assert not any(same_training_data(task, None) for task in TASKS.values())
-    assert not same_training_data(TASKS["mnli"], "my-own")
+    assert not any(same_training_data(TASKS, name, None) for name in TASKS)
+    assert not same_training_data(TASKS, "mnli", "my-own")
+
+
+def test_what_a_declared_task_includes_counts():
+    mine = replace(TASKS["sick"], name="mine", trains_on="mine", includes=("squad1",))
+    assert same_training_data({**TASKS, "mine": mine}, "mine", "squad2")
 
 
 @real
