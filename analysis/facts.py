@@ -23,7 +23,7 @@ STAGES = pa.schema([
     ("study", pa.string()), ("id", pa.string()), ("kind", pa.string()), ("model", pa.string()), ("family", pa.string()),
     ("params_total", pa.int64()), ("params_non_embedding", pa.int64()), ("task", pa.string()), ("seed", pa.int64()),
     ("parent", pa.string()), ("source", pa.string()), ("state", pa.string()), ("started", pa.timestamp("us")),
-    ("seconds", pa.float64()),
+    ("seconds", pa.float64()), ("failure", pa.string()),
 ])
 CELLS = pa.schema([
     ("study", pa.string()), ("model", pa.string()), ("family", pa.string()), ("params_total", pa.int64()),
@@ -44,6 +44,7 @@ class Reading(Protocol):
     def state(self, stage_id: str) -> str: ...
     def record(self, stage_id: str) -> Any: ...
     def scores(self, stage_id: str) -> Sequence[Score]: ...
+    def failure(self, stage_id: str) -> str | None: ...
 
 
 def connect(store: Reading, cards: Sequence[Card]) -> duckdb.DuckDBPyConnection:
@@ -100,7 +101,7 @@ def _stage_rows(store: Reading, card: Card) -> Iterator[tuple]:
         started = datetime.fromisoformat(record.started).astimezone(UTC).replace(tzinfo=None) if record else None
         yield (card.study, stage.id, stage.kind, stage.model, stage.family, stage.params_total, stage.params_non_embedding,
                stage.task, stage.seed, stage.parent, stage.source, store.state(stage.id), started,
-               record.seconds if record else None)
+               record.seconds if record else None, store.failure(stage.id))
 
 
 def _score_rows(store: Reading, stage: str) -> Iterator[tuple]:

@@ -12,7 +12,7 @@ root AS (  -- the earliest failure among the ancestors of a stage
     SELECT
         above.study AS study,
         above.stage AS stage,
-        arg_max(failed.kind || ' ' || failed.task || ' (' || failed.id || ')', above.steps) AS cause
+        arg_max(failed.kind || ' ' || failed.task || ' (' || failed.id || ')' || coalesce(', ' || failed.failure, ''), above.steps) AS cause
     FROM above
     JOIN stage_rows AS failed ON failed.study = above.study AND failed.id = above.ancestor
     WHERE failed.state = 'failed' AND above.steps > 0
@@ -25,7 +25,7 @@ half AS (
             WHEN row.score IS NOT NULL THEN NULL
             WHEN cell.blocked IS NOT NULL THEN cell.blocked
             WHEN root.cause IS NOT NULL THEN 'failed: ' || root.cause
-            WHEN stage.state = 'failed' THEN 'failed'
+            WHEN stage.state = 'failed' THEN 'failed' || coalesce(': ' || stage.failure, '')
             WHEN stage.state = 'running' THEN 'running'
             WHEN stage.state = 'finished' THEN 'finished without a score in this language'
             ELSE 'not run yet'

@@ -24,6 +24,7 @@ class Shelf:
 
     rows: dict[str, list[Score]] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
 
     def state(self, stage_id: str) -> str:
         return self.states.get(stage_id, "finished" if stage_id in self.rows else "pending")
@@ -34,9 +35,14 @@ class Shelf:
     def scores(self, stage_id: str) -> list[Score]:
         return self.rows.get(stage_id, [])
 
-    def lose(self, stage_id: str, state: str) -> None:
+    def failure(self, stage_id: str) -> str | None:
+        return self.failures.get(stage_id)
+
+    def lose(self, stage_id: str, state: str, failure: str | None = None) -> None:
         self.rows.pop(stage_id, None)
         self.states[stage_id] = state
+        if failure:
+            self.failures[stage_id] = failure
 
 
 Value = Callable[[Cell, str], float]

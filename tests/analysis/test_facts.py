@@ -51,7 +51,7 @@ def test_unpaired_halves_are_listed_with_their_reason():
     parent = {stage.id: stage.parent for stage in card.stages}
     shelf.lose(cell["none", "xnli"].stage, "failed")
     shelf.lose(cell["mnli", "panx"].stage, "pending")
-    shelf.lose(parent[cell["mnli", "panx"].stage], "failed")
+    shelf.lose(parent[cell["mnli", "panx"].stage], "failed", "Diverged: step 3")
     shelf.lose(cell["squad1", "panx"].stage, "pending")
     missing = rows(facts.connect(shelf, [card]), "SELECT * FROM missing")
     reasons = {(row.intermediate, row.target, row.lacks): row.reason for row in missing.itertuples()}
@@ -59,7 +59,7 @@ def test_unpaired_halves_are_listed_with_their_reason():
         ("none", "xnli", "score"): "failed",
         ("mnli", "xnli", "gain"): "no baseline: failed",
         ("squad1", "xnli", "gain"): "no baseline: failed",
-        ("mnli", "panx", "score"): f"failed: train panx ({parent[cell['mnli', 'panx'].stage]})",
+        ("mnli", "panx", "score"): f"failed: train panx ({parent[cell['mnli', 'panx'].stage]}), Diverged: step 3",
         ("squad1", "panx", "score"): "not run yet",
     }
     assert len(missing) == 3 * 3 + 2 * 2  # three halves in three languages, two gains in two
