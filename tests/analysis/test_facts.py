@@ -154,5 +154,5 @@ def test_facts_are_read_from_the_store_on_disk(tmp_path):
     connection = facts.connect(store, store.cards())
     assert rows(connection, "SELECT gain FROM gains")["gain"].to_numpy() == pytest.approx([0.02, 0.02])
     assert sorted(rows(connection, "SELECT state FROM stages")["state"]) == ["failed", "finished", "finished"]
-    assert set(rows(connection, "SELECT * FROM missing")["reason"]) == {"failed"}
+    assert set(rows(connection, "SELECT * FROM missing")["reason"]) == {"failed: nan"}
     assert rows(connection, "SELECT started FROM stages WHERE state = 'finished'")["started"].notna().all()
