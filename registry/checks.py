@@ -12,7 +12,7 @@ from registry.findings import Finding, similar
 from registry.languages import LANGUAGES
 from registry.score import Analysis
 from registry.stage import READ_BY, Recipe, Scoring
-from registry.study import Exclude, Include, Manifest, TaskSection, merged
+from registry.study import Exclude, Include, Manifest, TaskSection, merged, texts
 from registry.tasks import Task
 
 
@@ -56,12 +56,16 @@ def resolve(manifest: Manifest, root: Node, folder: Path, findings: list[Finding
     return Resolved(
         models,
         tasks,
-        {name: merged(manifest.recipe, _section(manifest, name).recipe) for name in tasks},
+        {name: merged(manifest.recipe, *_own_recipe(manifest, name)) for name in tasks},
         {name: merged(manifest.scoring, _section(manifest, name).scoring) for name in tasks},
         lab.PIVOT if manifest.data.source == "lab" else "en",
         excludes,
         includes,
     )
+
+
+def _own_recipe(manifest: Manifest, name: str) -> tuple[Recipe, ...]:
+    return tuple(section[name].recipe for section in (manifest.tasks, manifest.mixtures) if name in section)
 
 
 def _section(manifest: Manifest, task: str) -> TaskSection:
@@ -84,25 +88,33 @@ def _matrix(at: Complaints, tasks: Mapping[str, Task]) -> None:
     _languages(at, at.manifest.languages or (), ("languages",), known)
     for name, section in at.manifest.tasks.items():
         _languages(at, section.languages or (), ("tasks", name, "languages"), known)
-    if at.manifest.data.source == "lab" and at.manifest.pretrain:
-        _languages(at, at.manifest.pretrain.languages or (), ("pretrain", "languages"), known)
-    _pretrain(at, tasks)
+    for section in ("pretrain", "mlm"):
+        part = getattr(at.manifest, section)
+        if at.manifest.data.source == "lab" and part:
+            _languages(at, part.languages or (), (section, "languages"), known)
+    _corpora(at, tasks)
 
 
-def _pretrain(at: Complaints, tasks: Mapping[str, Task]) -> None:
-    if not at.manifest.pretrain:
-        return
-    corpus = tasks.get(at.manifest.pretrain.corpus)
-    if corpus is None or corpus.kind != "mlm":
-        texts = [task.name for task in tasks.values() if task.kind == "mlm"]
-        at.complain(
-            "E201",
-            ("pretrain", "corpus"),
-            f"no corpus '{at.manifest.pretrain.corpus}'",
-            similar(at.manifest.pretrain.corpus, texts),
-        )
-    elif at.manifest.data.source == "local" and not at.manifest.pretrain.languages:
-        at.complain("E102", ("pretrain",), "key 'languages' is missing", "name the languages of the corpus")
+def _corpora(at: Complaints, tasks: Mapping[str, Task]) -> None:
+    """The texts of pretraining, and those with which the variant `mlm` goes on."""
+    pretrain, matrix = at.manifest.pretrain, at.manifest.matrix
+    if pretrain:
+        _corpus(at, "pretrain", pretrain.corpus, pretrain.languages, tasks)
+    rules = [("matrix", "variant"), *(("matrix", "include", index, "variant") for index in range(len(matrix.include)))]
+    wanted = next((path for path in rules if "mlm" in (at.root.at(path).plain() or ())), None)
+    corpus, languages = texts(at.manifest)
+    if wanted and corpus is None:
+        at.complain("E221", wanted, "variant mlm has no corpus", "add 'mlm: {corpus: …, languages: […]}'")
+    elif at.manifest.mlm and corpus:
+        _corpus(at, "mlm", corpus, languages, tasks)
+
+
+def _corpus(at: Complaints, section: str, name: str, languages: tuple[str, ...] | None, tasks: Mapping[str, Task]) -> None:
+    if name not in tasks or tasks[name].kind != "mlm":
+        corpora = [task.name for task in tasks.values() if task.kind == "mlm"]
+        at.complain("E201", (section, "corpus"), f"no corpus '{name}'", similar(name, corpora))
+    elif at.manifest.data.source == "local" and not languages:
+        at.complain("E102", (section,), "key 'languages' is missing", "name the languages of the corpus")
 
 
 def _axis_task(at: Complaints, axis: str, name: str, path: tuple[str | int, ...], tasks: Mapping[str, Task]) -> None:
@@ -180,8 +192,8 @@ def _limits(at: Complaints, models: Mapping[str, Model]) -> None:
     common: dict[tuple[str | int, ...], Recipe | Scoring] = {("recipe",): manifest.recipe, ("scoring",): manifest.scoring}
     for name, section in manifest.tasks.items():
         common |= {("tasks", name, "recipe"): section.recipe, ("tasks", name, "scoring"): section.scoring}
-    if manifest.pretrain:
-        common[("pretrain", "recipe")] = manifest.pretrain.recipe
+    common |= {("mixtures", name, "recipe"): section.recipe for name, section in manifest.mixtures.items()}
+    common |= {(name, "recipe"): part.recipe for name in ("pretrain", "mlm") if (part := getattr(manifest, name))}
     own = {("models", index, "scoring"): section.scoring for index, section in enumerate(manifest.models)}
     for path, part in (common | own).items():
         for field, limit in (("max_length", "positions"), ("layer", "layers")):

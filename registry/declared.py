@@ -13,7 +13,7 @@ from registry.findings import Finding, Place, similar
 from registry.models import MODELS, Parameters, count
 from registry.parameters import FORMULAS, Limits, limits
 from registry.stage import Make
-from registry.study import Manifest, ModelSection, TaskSection
+from registry.study import Manifest, Mixture, ModelSection, TaskSection
 from registry.tasks import METRICS, ROLES, TASKS, Task
 
 # Heads read the first token, which sees the whole text only in an encoder.
@@ -98,12 +98,32 @@ def declared_tasks(at: Complaints) -> dict[str, Task]:
         task = _override(at, name, known, section)
         if task:
             tasks[name] = task
+    for name, section in at.manifest.mixtures.items():
+        if name in tasks or name == "none":
+            at.complain("E220", ("mixtures", name), f"'{name}' is a task already", "give the mixture a name of its own")
+        else:
+            tasks[name] = _mixture(at, name, section, tasks)
     for name, section in at.manifest.tasks.items():
         named = {("trains_on",): section.trains_on, **{("includes", i): other for i, other in enumerate(section.includes or ())}}
         for path, other in named.items():
             if other and other not in tasks:
                 at.complain("E201", ("tasks", name, *path), f"unknown task '{other}'", similar(other, tasks))
     return tasks
+
+
+def _mixture(at: Complaints, name: str, section: Mixture, tasks: dict[str, Task]) -> Task:
+    for index, other in enumerate(section.of):
+        path, task = ("mixtures", name, "of", index), tasks.get(other)
+        if task is None:
+            at.complain("E201", path, f"unknown task '{other}'", similar(other, tasks))
+        elif task.kind == "retrieve":
+            at.complain("E302", path, f"{other} is retrieval, which is not trained", "remove it")
+        elif task.kind in ("mlm", "mixture"):
+            hint = "write variant: [plain, mlm] to go on with the text" if task.kind == "mlm" else "name its tasks"
+            at.complain("E302", path, f"{other} is no task that a mixture can hold", hint)
+        elif other in section.of[:index]:
+            at.complain("E301", path, f"'{other}' stands twice", "keep one")
+    return Task(name, "mixture", "", "declared in the manifest", name, includes=section.of)
 
 
 def _override(at: Complaints, name: str, known: Task | None, section: TaskSection) -> Task | None:

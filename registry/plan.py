@@ -9,9 +9,9 @@ from registry.declared import Model
 from registry.manifest import Study
 from registry.score import Card, Cell, StageCard
 from registry.sources import ABSENT, Sources
-from registry.stage import Data, Kind, Part, Recipe, Stage, Weights, as_read
+from registry.stage import Data, Kind, Mixing, Part, Recipe, Stage, Weights, as_read
 from registry.store import Store
-from registry.study import Limit, TaskSection, merged
+from registry.study import Limit, TaskSection, merged, texts
 from registry.tasks import METRICS, Task, same_training_data
 
 
@@ -160,9 +160,9 @@ def _unfinished(stage: Stage, states: dict[str, str]) -> Iterator[Stage]:
         yield ancestor
 
 
-def _fitting(part: Part, kind: Kind, model: Model) -> Part:
-    """A recipe or scoring with what `kind` reads, and with sequences no longer than a model's table of positions."""
-    part, bound = as_read(part, kind), model.limits.positions
+def _fitting(part: Part, model: Model, *kinds: Kind) -> Part:
+    """A recipe or scoring with what `kinds` read, and with sequences no longer than a model's table of positions."""
+    part, bound = as_read(part, *kinds), model.limits.positions
     return part.model_copy(update={"max_length": bound}) if bound and part.max_length > bound else part
 
 
@@ -179,9 +179,9 @@ class _Builder:
         weights, missing, root = self.root(model)
         if root:
             chain.append(root)
-        for name in (None if intermediate == "none" else intermediate, self.facts.tasks[target].trains_on):
-            if name:
-                chain.append(self.train(model, name, seed, chain[-1].stage if chain else None))
+        for name, beside in ((intermediate, variant), (self.facts.tasks[target].trains_on or "none", "plain")):
+            if (name, beside) != ("none", "plain"):
+                chain.append(self.train(model, name, beside, seed, chain[-1].stage if chain else None))
         chain.append(self._evaluate(model, target, chain[-1].stage if chain else None, weights))
         if missing:
             chain = [Step(step.stage, step.model, step.parts, step.blocked or missing) for step in chain]
@@ -211,29 +211,62 @@ class _Builder:
         weights, missing = self.sources.weights(model)
         if not weights.make:
             return weights, missing, None
-        corpus = self.sources.corpus()
+        data = self._texts(pretrain.corpus, pretrain.languages)
         stage = Stage(
             kind="pretrain",
             weights=weights,
+            data=data,
             seed=model.section.seed,
-            recipe=_fitting(merged(Recipe(), self._section(pretrain.corpus).recipe, pretrain.recipe), "mlm", model),
-            data=self._data(self.facts.tasks[pretrain.corpus], digest=corpus or ABSENT, limit=self._limit(pretrain.corpus).train),
+            recipe=_fitting(merged(Recipe(), self._section(pretrain.corpus).recipe, pretrain.recipe), model, "mlm"),
         )
-        return weights, None, Step(stage, name, {}, None if corpus else f"no text of {pretrain.corpus}")
+        return weights, None, Step(stage, name, {}, self._lacking(data))
 
-    def _train(self, model: str, name: str, seed: int, parent: Stage | None) -> Step:
+    def _train(self, model: str, name: str, variant: str, seed: int, parent: Stage | None) -> Step:
+        """Training on a task or a mixture, or on none, and in variant `mlm` on text beside it."""
         weights, _, _ = self.root(model)
-        task = self.facts.tasks[name]
-        data = self.sources.digest(name, "train", self.facts.source_language)
+        data, manifest = self._training(name, variant), self.study.manifest
+        recipe = self.facts.recipes[data.task if name == "none" else name]
+        if variant == "mlm" and manifest.mlm:
+            recipe = merged(recipe, manifest.mlm.recipe)
         stage = Stage(
             kind="train",
             weights=weights,
-            data=self._data(task, digest=data or ABSENT, limit=self._limit(name).train),
-            recipe=_fitting(self.facts.recipes[name], task.kind, self.facts.models[model]),
+            data=data,
+            recipe=_fitting(recipe, self.facts.models[model], *(part.kind for part in data.parts)),
             seed=seed,
             parent=parent,
         )
-        return Step(stage, model, {}, None if data else self._absent(task, "train"))
+        return Step(stage, model, {}, self._lacking(data))
+
+    def _training(self, name: str, variant: str) -> Data:
+        manifest = self.study.manifest
+        mixture = manifest.mixtures.get(name)
+        parts = [self._examples(task) for task in (mixture.of if mixture else () if name == "none" else (name,))]
+        mixing = Mixing(**{field: getattr(mixture, field) for field in Mixing.model_fields}) if mixture else Mixing()
+        if variant == "mlm":
+            parts.append(self._texts(*texts(manifest)))
+            if manifest.mlm and manifest.mlm.share:
+                mixing = mixing.model_copy(update={"text": manifest.mlm.share})
+            name = f"{name} + mlm"
+        if len(parts) == 1:
+            return parts[0]
+        return Data(source=manifest.data.source, kind="mixture", task=name, of=tuple(parts), mixing=mixing)
+
+    def _examples(self, name: str) -> Data:
+        digest = self.sources.digest(name, "train", self.facts.source_language)
+        return self._data(self.facts.tasks[name], digest=digest or ABSENT, limit=self._limit(name).train)
+
+    def _texts(self, corpus: str, languages: tuple[str, ...] | None) -> Data:
+        languages = languages or self.sources.world.languages
+        digest = self.sources.texts(corpus, languages)
+        return self._data(
+            self.facts.tasks[corpus], digest=digest or ABSENT, languages=languages, limit=self._limit(corpus).train
+        )
+
+    def _lacking(self, data: Data) -> str | None:
+        """Why a stage cannot train: what of its data is not here."""
+        absent = [self.facts.tasks[part.task] for part in data.parts if part.digest == ABSENT]
+        return "; ".join(self._absent(task, "train") for task in absent) or None
 
     def _evaluate(self, model: str, target: str, parent: Stage | None, weights: Weights) -> Step:
         task, parts = self.facts.tasks[target], self.parts(target)
@@ -241,7 +274,7 @@ class _Builder:
         stage = Stage(
             kind="evaluate",
             weights=weights,
-            scoring=_fitting(scoring, task.kind, self.facts.models[model]),
+            scoring=_fitting(scoring, self.facts.models[model], task.kind),
             parent=parent,
             data=self._data(task, limit=self._limit(target).test, metric=task.metric),
         )
@@ -272,6 +305,8 @@ class _Builder:
         return Limit(train=own.train or common.train, test=own.test or common.test)
 
     def _absent(self, task: Task, split: str) -> str:
+        if task.kind == "mlm":
+            return f"no text of {task.name}"
         if task.licensed:
             return f"licence: bring {task.licensed}"
         if self.study.manifest.data.source == "local" and self.sources.data is None:

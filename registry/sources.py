@@ -52,14 +52,10 @@ class Sources:
         path = files.path(self.data, task, split, language, self.pattern(task)) if self.data else None
         return _file_digest(path, path.stat().st_mtime_ns) if path else None
 
-    def corpus(self) -> str | None:
-        """Sha-256 of the pretraining corpus in all of its languages."""
-        corpus = self.study.manifest.pretrain.corpus
-        parts = [[language, self.digest(corpus, "train", language)] for language in self.corpus_languages()]  # in reading order
+    def texts(self, corpus: str, languages: tuple[str, ...]) -> str | None:
+        """Sha-256 of a corpus in several languages, in reading order; None where one is not there."""
+        parts = [[language, self.digest(corpus, "train", language)] for language in languages]
         return None if any(found is None for _, found in parts) else digest(parts)
-
-    def corpus_languages(self) -> tuple[str, ...]:
-        return self.study.manifest.pretrain.languages or self.world.languages
 
     def weights(self, model: Model) -> tuple[Weights, str | None]:
         """What a model starts from, and why it cannot."""

@@ -93,22 +93,44 @@ READ_BY: dict[str, tuple[Kind, ...]] = {
 Part = TypeVar("Part", Recipe, Scoring)
 
 
-def as_read(part: Part, kind: Kind) -> Part:
-    """A recipe or scoring with only what `kind` reads."""
-    return type(part)(**{name: getattr(part, name) for name in part.model_fields_set if kind in READ_BY.get(name, (kind,))})
+def as_read(part: Part, *kinds: Kind) -> Part:
+    """A recipe or scoring with only what one of `kinds` reads."""
+    fields = [name for name in part.model_fields_set if set(READ_BY.get(name, kinds)) & set(kinds)]
+    return type(part)(**{name: getattr(part, name) for name in fields})
+
+
+class Mixing(Spec):
+    """How a mixture is trained: each optimizer batch is of one task, drawn with p ~ min(items, cap)^(1 / temperature).
+
+    Proportional sampling has no cap and temperature 1 (Phang et al. 2020: a cap of 2^17); uniform sampling is its limit
+    at high temperature. An epoch is as many examples as its tasks have, each counted up to the cap.
+    """
+
+    sampler: Literal["proportional", "uniform"] = "proportional"
+    cap: Positive | None = Field(None, description="items of a task that count")
+    temperature: float = Field(1.0, gt=0)
+    text: float | None = Field(None, gt=0, lt=1, description="share of batches that are text; as sampled where absent")
 
 
 class Data(Spec):
     """What the examples of a stage are; the files of test languages are named in each part of the scores instead."""
 
     source: Literal["lab", "local"]
-    kind: Kind
+    kind: Kind | Literal["mixture"]
     task: str
     digest: str | None = Field(None, description="sha-256 of the training data, or of the lab's world")
+    languages: tuple[str, ...] = Field((), description="of texts, in reading order; tasks are trained in the source language")
     limit: Positive | None = Field(None, description="items, evenly spaced over the file; all where absent")
     labels: tuple[str, ...] = ()
     fields: dict[str, str] = Field({}, description="the role of each column that the kind reads")
     metric: str | None = None
+    of: tuple["Data", ...] = Field((), description="the tasks of a mixture")
+    mixing: Mixing | None = None
+
+    @property
+    def parts(self) -> tuple["Data", ...]:
+        """The tasks of a mixture, or itself."""
+        return self.of or (self,)
 
 
 class Stage(Spec):

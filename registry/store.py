@@ -106,6 +106,15 @@ class Store:
         whole = {_what(name) for name in (record.parts() if record else ()) if _holds(folder / name, record.files[name])}
         return tuple(language for language, data in parts.items() if part(language, data) not in whole)
 
+    def written(self, stage_id: str, what: str) -> int | None:
+        """When the file that holds `what`, such as a `part`, was written, in milliseconds since 1970; None if it is not there."""
+        record = self.record(stage_id)
+        names = [name for name in (record.files if record else ()) if _what(name) == what]
+        try:
+            return round((self.folder(stage_id) / names[0]).stat().st_mtime * 1000) if names else None
+        except FileNotFoundError:
+            return None
+
     def busy(self, stage_id: str) -> bool:
         """Whether a living process works on the run."""
         return ownership.alive(self.folder(stage_id))

@@ -7,10 +7,11 @@ from pydantic import Field
 from registry.lab import World
 from registry.score import Analysis
 from registry.spec import Spec
-from registry.stage import Kind, Make, Positive, Recipe, Scoring
+from registry.stage import Kind, Make, Mixing, Positive, Recipe, Scoring
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
+Variant = Literal["plain", "mlm"]
 Layer = TypeVar("Layer", Recipe, Scoring)
 Condition = Annotated[str, Field(min_length=1, max_length=500, description="e.g. variant == 'mlm' and family != 'xlmr'")]
 
@@ -69,6 +70,22 @@ class TaskSection(Spec):
     scoring: Scoring = Scoring()
 
 
+class Mixture(Mixing):
+    """Several tasks that are trained together, as one intermediate task."""
+
+    of: Annotated[tuple[Name, ...], Field(min_length=2)]
+    recipe: Recipe = Recipe()
+
+
+class Mlm(Spec):
+    """The variant `mlm`: masked language modelling goes on beside the intermediate task, as one more task of a mixture."""
+
+    corpus: Name | None = Field(None, description="that of pretraining where absent")
+    languages: tuple[str, ...] | None = Field(None, description="of the corpus; those of pretraining where absent")
+    share: float | None = Field(None, gt=0, lt=1, description="of the batches; sampled by its size where absent")
+    recipe: Recipe = Recipe()
+
+
 class Seeds(Spec):
     """Replicates: replicate i of every model and task has seed `from` + i."""
 
@@ -91,7 +108,7 @@ class Include(Spec):
 
     model: tuple[Name, ...] | None = None
     intermediate: tuple[Name, ...] | None = None
-    variant: tuple[Literal["plain"], ...] | None = None
+    variant: tuple[Variant, ...] | None = None
     target: tuple[Name, ...] | None = None
     when: Condition | None = None
     why: Text
@@ -101,7 +118,7 @@ class Matrix(Spec):
     """The axes of the experiment; models are an axis too."""
 
     intermediate: Annotated[tuple[Name, ...], Field(min_length=1)]
-    variant: Annotated[tuple[Literal["plain"], ...], Field(min_length=1)] = ("plain",)
+    variant: Annotated[tuple[Variant, ...], Field(min_length=1)] = ("plain",)
     target: Annotated[tuple[Name, ...], Field(min_length=1)]
     seed: Seeds
     include: tuple[Include, ...] = ()
@@ -124,6 +141,8 @@ class Manifest(Spec):
     recipe: Recipe = Recipe()
     scoring: Scoring = Scoring()
     tasks: dict[Name, TaskSection] = {}
+    mixtures: dict[Name, Mixture] = {}
+    mlm: Mlm | None = None
     matrix: Matrix
     analysis: Analysis = Analysis()
 
@@ -139,3 +158,10 @@ def merged(*layers: Layer) -> Layer:
             elif name == "epochs" and layer.epochs is not None:
                 values["steps"] = None
     return type(layers[0])(**values)
+
+
+def texts(manifest: Manifest) -> tuple[str | None, tuple[str, ...] | None]:
+    """The corpus with which the variant `mlm` goes on, and its languages: its own, or those of pretraining."""
+    own, pretrain = manifest.mlm or Mlm(), manifest.pretrain
+    corpus = own.corpus or (pretrain.corpus if pretrain else None)
+    return corpus, own.languages or (pretrain.languages if pretrain else None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from registry.languages import XTREME
 from registry.stage import Kind
@@ -32,12 +33,12 @@ class Task:
 
     `languages` are those of its test sets (ISO 639-1); empty for tasks that only train. `trains_on` names the task
     whose training set it uses: its own, another's (XNLI trains on MNLI), or None (retrieval is not trained).
-    `includes` names training sets that its own contains. `labels` are in the order of the classes; empty where the
-    kind has none. `columns` of `choice` may be several, separated by blanks.
+    `includes` names training sets that its own contains, or the tasks of a mixture. `labels` are in the order of the
+    classes; empty where the kind has none. `columns` of `choice` may be several, separated by blanks.
     """
 
     name: str
-    kind: Kind
+    kind: Kind | Literal["mixture"]
     metric: str
     source: str
     trains_on: str | None

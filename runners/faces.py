@@ -49,8 +49,7 @@ class Face:
         rows = []
         for step in self.steps if self.leaf else ():
             data = step.stage.data
-            if data.digest:
-                rows.append((f"{data.task}/train", data.digest[:ENOUGH], data.source, "train"))
+            rows += [(f"{part.task}/train", part.digest[:ENOUGH], part.source, "train") for part in data.parts if part.digest]
             rows += [
                 (f"{data.task}/test/{language}", mark[:ENOUGH], data.source, "test") for language, mark in step.parts.items()
             ]
@@ -67,7 +66,7 @@ def faces(plan: Plan) -> tuple[Face, ...]:
     found = [Face("study", "study", "study", plan.study.manifest.question, steps=plan.steps)]
     homes: dict[str, tuple[str, str, str]] = {}  # model -> the parent that its pretraining stands under
     for group in groups:
-        if group[1] == "none" or group[0] not in homes:
+        if group[1:] == ("none", "plain") or group[0] not in homes:
             homes[group[0]] = group
     for group, cells in groups.items():
         found += _family(group, cells, steps, homes[group[0]] == group)
@@ -114,9 +113,9 @@ def _trainings(cell: Cell, parent: str, steps: dict[str, Step], home: bool) -> I
     lineage = [steps[stage.id] for stage in steps[cell.stage].stage.lineage]
     if home and lineage[0].stage.kind == "pretrain":
         yield _training(f"pretrain:{cell.model}", "pretrain", "pretrain", lineage[0], cell, parent)
-    if cell.intermediate != "none":
+    if (cell.intermediate, cell.variant) != ("none", "plain"):
         step = next(step for step in lineage if step.stage.kind == "train")
-        name = f"train {cell.intermediate} / seed {cell.seed}"
+        name = f"train {step.stage.data.task} / seed {cell.seed}"
         yield _training(f"train:{parent.removeprefix('parent:')}:{cell.seed}", "train", name, step, cell, parent)
 
 

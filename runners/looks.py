@@ -116,7 +116,7 @@ def score_points(face: Face, store: Store) -> list[Point]:
     """
     evaluation, target, points, chances = face.steps[-1], face.cell.target, [], {}
     for score in scores(evaluation, store):
-        at = _changed(store.folder(evaluation.stage.id) / part(score.language, score.data))
+        at = store.written(evaluation.stage.id, part(score.language, score.data))
         points.append((f"{'score' if score.primary else score.metric}/{target}/{score.language}", score.value, at, 0))
         if score.primary:
             chances[score.language] = (score.chance, at)

@@ -28,7 +28,7 @@ DROPOUTS = {
 
 @dataclass
 class Net:
-    """An encoder, its tokenizer and the head that its last task trained."""
+    """An encoder, its tokenizer and the head that its last task trained; a mixture leaves none."""
 
     encoder: nn.Module
     tokenizer: PreTrainedTokenizerFast
@@ -38,10 +38,13 @@ class Net:
     def padding(self) -> int:
         return self.tokenizer.pad_token_id
 
+    def hidden(self, batch: Batch) -> Tensor:
+        """The encoder's last hidden states (sequences, length, hidden)."""
+        return self.encoder(input_ids=batch.ids, attention_mask=batch.mask.long()).last_hidden_state
+
     def forward(self, batch: Batch) -> Tensor:
         """The head's outputs for a batch."""
-        hidden = self.encoder(input_ids=batch.ids, attention_mask=batch.mask.long()).last_hidden_state
-        return self.head(hidden, batch)
+        return self.head(self.hidden(batch), batch)
 
     def modules(self) -> tuple[nn.Module, ...]:
         return (self.encoder, self.head) if self.head is not None else (self.encoder,)
@@ -120,7 +123,7 @@ def save(net: Net, folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def load_head(net: Net, folder: Path, head: nn.Module) -> None:
-    """Give `net` the head that was saved in a checkpoint."""
+def load_head(head: nn.Module, folder: Path) -> nn.Module:
+    """A head with the weights that were saved in a checkpoint."""
     head.load_state_dict(load_file(folder / HEAD))
-    net.head = head
+    return head

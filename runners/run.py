@@ -12,16 +12,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from registry.ownership import Claim, write_atomically
 from registry.plan import Step
 from registry.sources import Sources
-from registry.stage import Stage
+from registry.stage import Data, Stage
 from registry.store import Store, part
 from runners import data, evaluate, model, train
+from runners.data.examples import Example
 from runners.kinds import KINDS
 from runners.model import Net
-from runners.train import Log
+from runners.train import Course, Log
 
 
 @dataclass(frozen=True)
@@ -55,17 +57,30 @@ def run(step: Step, env: Env) -> bool:
 def _train(stage: Stage, env: Env, store: Store, log: Log) -> Net:
     """A model trained as the stage says. Its draws depend on the stage's seed alone, so that halves of a gain share them."""
     torch.manual_seed(stage.seed)
+    examples = [_examples(part, env) for part in stage.data.parts]
     if stage.kind == "pretrain":
-        texts = [
-            text for language in env.sources.corpus_languages() for text in data.read(env.sources, stage.data, "train", language)
-        ]
-        examples, net = texts, model.make(stage.weights.make, (e.text for e in texts), stage.recipe)
+        net = model.make(stage.weights.make, (e.text for e in examples[0]), stage.recipe)
     else:
-        examples = data.read(env.sources, stage.data, "train", env.sources.study.facts.source_language)
         net = _start(stage, env, store)
-    net.head = KINDS[stage.data.kind].head(net.encoder, stage.data, stage.recipe.head_dropout)
-    train.fit(net, examples, stage.data, stage.recipe, stage.seed, device=env.device, budget=env.budget, log=log)
+    courses = [
+        Course(part, read, _head(part, net, stage, store)) for part, read in zip(stage.data.parts, examples, strict=True)
+    ]
+    train.fit(net, courses, stage.recipe, stage.seed, stage.data.mixing, device=env.device, budget=env.budget, log=log)
+    net.head = courses[0].head if len(courses) == 1 else None
     return net
+
+
+def _examples(part: Data, env: Env) -> list[Example]:
+    languages = part.languages or (env.sources.study.facts.source_language,)
+    return [example for language in languages for example in data.read(env.sources, part, "train", language)]
+
+
+def _head(part: Data, net: Net, stage: Stage, store: Store) -> nn.Module:
+    """A new head; masked language modelling goes on with the one that its parent trained."""
+    head = KINDS[part.kind].head(net.encoder, part, stage.recipe.head_dropout)
+    if stage.parent and part.kind == stage.parent.data.kind == "mlm":
+        return model.load_head(head, store.checkpoint(stage.parent.id))
+    return head
 
 
 def _start(stage: Stage, env: Env, store: Store) -> Net:
@@ -103,7 +118,7 @@ def _scored(stage: Stage, env: Env, store: Store) -> Net:
     net = _start(stage, env, store)
     if stage.data.kind != "retrieve":
         head = KINDS[stage.data.kind].head(net.encoder, stage.parent.data, 0.0)
-        model.load_head(net, store.checkpoint(stage.parent.id), head)
+        net.head = model.load_head(head, store.checkpoint(stage.parent.id))
     return net
 
 

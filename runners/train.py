@@ -3,14 +3,16 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from registry.stage import Data, Recipe
+from registry.stage import Data, Mixing, Recipe
 from runners.kinds import KINDS
-from runners.kinds.base import Feature, Kind
+from runners.kinds.base import Feature
 from runners.model import Net
 from runners.packing import collate, micro_batches
 
@@ -22,34 +24,88 @@ class Diverged(RuntimeError):
     """The loss or the gradient is no number."""
 
 
-def fit(net: Net, examples: Sequence[Any], data: Data, recipe: Recipe, seed: int, *, device: str, budget: int, log: Log) -> None:
-    """Train `net` in place on `examples` (Loshchilov and Hutter 2019; the recipe says the rest).
+@dataclass(frozen=True)
+class Course:
+    """One task to learn: its data, its examples, and the head that is trained on them."""
+
+    data: Data
+    examples: Sequence[Any]
+    head: nn.Module
+
+
+def fit(
+    net: Net,
+    courses: Sequence[Course],
+    recipe: Recipe,
+    seed: int,
+    mixing: Mixing | None = None,
+    *,
+    device: str,
+    budget: int,
+    log: Log,
+) -> None:
+    """Train the encoder of `net` and the heads of `courses` in place (Loshchilov and Hutter 2019; the recipe says the rest).
 
     The loss of a step is the sum over the optimizer batch's units divided by their number, so micro-batches of any
-    size give the same gradient. Batches follow each other in a fresh order every epoch, across its end.
+    size give the same gradient. Batches follow each other in a fresh order every epoch, across its end. Each batch of
+    several courses is of one, drawn as `mixing` says.
 
     Raises:
         Diverged: at the first step whose loss or gradient norm is not finite.
     """
-    kind = KINDS[data.kind]
-    groups = _by_example(kind.encode(examples, net.tokenizer, data, max_length=recipe.max_length, stride=recipe.stride))
-    steps = recipe.steps or max(1, round(recipe.epochs * len(groups) / recipe.batch))
-    for module in net.modules():
+    lessons = [_Lesson(course, net, recipe, seed, 2 * index) for index, course in enumerate(courses)]
+    shares, epoch = mixed([course.data.kind for course in courses], [lesson.items for lesson in lessons], mixing or Mixing())
+    steps = recipe.steps or max(1, round(recipe.epochs * epoch / recipe.batch))
+    modules = [net.encoder, *(course.head for course in courses)]
+    for module in modules:
         module.to(device).train()
-    optimizer = _optimizer(net, recipe)
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    optimizer = _optimizer(parameters, recipe)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, recipe.warmup))
-    draw = np.random.default_rng([seed, 1])
+    turn = np.random.default_rng([seed, 2 * len(lessons)])
     recent = _Recent(log, every=max(1, math.ceil(steps / LINES)), steps=steps)
-    for step, batch in zip(range(steps), _batches(len(groups), recipe.batch, np.random.default_rng([seed, 0])), strict=False):
-        features = kind.prepare([feature for index in batch for feature in groups[index]], net.tokenizer, recipe.mask, draw)
-        loss, tokens = _backward(net, kind, features, recipe, device, budget)
-        norm = torch.nn.utils.clip_grad_norm_([p for module in net.modules() for p in module.parameters()], recipe.clip).item()
+    for step in range(steps):
+        lesson = lessons[turn.choice(len(lessons), p=shares)] if len(lessons) > 1 else lessons[0]
+        loss, tokens = _backward(net, lesson.course, lesson.batch(), recipe, device, budget)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.clip).item()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Diverged(f"step {step + 1} of {steps}: loss {loss}, gradient norm {norm}; try a lower lr")
         recent.add(step + 1, loss, norm, rate.get_last_lr()[0], tokens)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         rate.step()
+
+
+def mixed(kinds: Sequence[str], items: Sequence[int], mixing: Mixing) -> tuple[np.ndarray, float]:
+    """The probability of each task of a mixture, (tasks,), and the examples of an epoch: see `Mixing`.
+
+    Where `text` fixes the share of masked language modelling, an epoch is one of the other tasks, and that share more.
+    """
+    counted = np.minimum(items, mixing.cap or max(items)).astype(float)
+    weights = np.ones(len(items)) if mixing.sampler == "uniform" else counted ** (1 / mixing.temperature)
+    text = np.array([kind == "mlm" for kind in kinds])
+    if mixing.text is None or text.all() or not text.any():
+        return weights / weights.sum(), counted.sum()
+    shares = np.where(text, mixing.text * weights / weights[text].sum(), (1 - mixing.text) * weights / weights[~text].sum())
+    return shares, counted[~text].sum() / (1 - mixing.text)
+
+
+class _Lesson:
+    """The batches of one course, without end."""
+
+    def __init__(self, course: Course, net: Net, recipe: Recipe, seed: int, stream: int):
+        self.course, self.net, self.mask, self.kind = course, net, recipe.mask, KINDS[course.data.kind]
+        encoded = self.kind.encode(
+            course.examples, net.tokenizer, course.data, max_length=recipe.max_length, stride=recipe.stride
+        )
+        self.groups = _by_example(encoded)
+        self.items = len(self.groups)
+        self.order = _batches(self.items, recipe.batch, np.random.default_rng([seed, stream]))
+        self.draw = np.random.default_rng([seed, stream + 1])
+
+    def batch(self) -> list[Feature]:
+        features = [feature for index in next(self.order) for feature in self.groups[index]]
+        return self.kind.prepare(features, self.net.tokenizer, self.mask, self.draw)
 
 
 def _by_example(features: Sequence[Feature]) -> list[list[Feature]]:
@@ -69,22 +125,23 @@ def _batches(count: int, size: int, order: np.random.Generator) -> Iterator[list
         waiting = waiting[size:]
 
 
-def _backward(net: Net, kind: Kind, features: Sequence[Feature], recipe: Recipe, device: str, budget: int) -> tuple[float, int]:
+def _backward(
+    net: Net, course: Course, features: Sequence[Feature], recipe: Recipe, device: str, budget: int
+) -> tuple[float, int]:
     """Add the gradient of one optimizer batch; its loss, and its number of real tokens."""
-    units, total = sum(feature.units for feature in features), 0.0
+    kind, units, total = KINDS[course.data.kind], sum(feature.units for feature in features), 0.0
     for chosen in micro_batches(features, budget):
         batch = collate([features[index] for index in chosen], net.padding, device)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-            outputs = net.forward(batch)
+            outputs = course.head(net.hidden(batch), batch)
         loss = kind.loss(outputs, batch) / max(1, units)
         loss.backward()
         total += loss.item()
     return total, sum(feature.tokens for feature in features)
 
 
-def _optimizer(net: Net, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW; biases and normalisations, which are vectors, do not decay."""
-    parameters = [p for module in net.modules() for p in module.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

@@ -169,7 +169,7 @@ def test_what_is_not_in_the_condition_language_is_refused(text):
 @pytest.mark.parametrize(("old", "new", "code"), [
     ("steps: 5, max_length: 48}\ntasks", "steps: 5, epochs: 2, max_length: 48}\ntasks", "E105"),  # which one counts?
     ("steps: 5, max_length: 48}\ntasks", "epochs: null, max_length: 48}\ntasks", "E105"),
-    ("  exclude:", "  include: [{variant: [mlm], why: x}]\n  exclude:", "E103"),
+    ("  exclude:", "  include: [{variant: [mlmm], why: x}]\n  exclude:", "E103"),
     ("{id: two, make: {layers: 1, hidden: 32", "{id: two, make: {layers: 1, hidden: 16", "E219"),
     ("  lab-entail: {recipe", "  lab-pairs: {trains_on: lab-entail}\n  lab-entail: {recipe", "E304"),
     ("  lab-entail: {recipe", "  lab-entail: {trains_on: lab-paraphrase, recipe", "E304"),

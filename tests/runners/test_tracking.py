@@ -89,7 +89,7 @@ def plant(store: Store, step: Step, languages: list[str] | None = None) -> None:
                 common = {"language": language, "items": 100, "se": 0.01, "data": step.parts[language]}
                 own = Score(metric="accuracy", value=value(step, language), primary=True, chance=0.5, **common)
                 other = Score(metric="f1", value=0.25, primary=False, chance=0.0, **common)
-                name = part(language, step.parts[language])
+                name = claim.own(part(language, step.parts[language]))
                 (claim.folder / name).write_text(f"{own.model_dump_json()}\n{other.model_dump_json()}\n")
                 files.append(name)
         else:
