@@ -254,7 +254,7 @@ def _groups(group: str, text: str) -> list[tuple[str, ...]]:
 def terms_of(part: str) -> list[Any]:
     try:
         return list(formulaic.Formula(part))
-    except FormulaicError as error:
+    except (FormulaicError, SyntaxError) as error:
         raise ValueError(f"'{part}' is no formula: {' '.join(str(error).split())}") from None
 
 

@@ -7,6 +7,7 @@ and Kenward-Roger its inference; z tests of a mixed model are not offered, becau
 where five models carry a slope.
 """
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -223,16 +224,18 @@ class Fit:
 
         L, c = self._constraints(r_matrix)
         rows = self.contrasts(L, [f"c{i}" for i in range(len(L))])
-        sd = rows["se"].to_numpy()[:, None]
-        t = (rows["estimate"].to_numpy()[:, None] - c[:, None]) / sd
-        return ContrastResults(effect=rows["estimate"].to_numpy(), t=t, statistic=t, sd=sd, df_denom=rows["df"].to_numpy()[:, None])
+        effect, sd = rows["estimate"].to_numpy(), rows["se"].to_numpy()
+        t = (effect - c) / sd
+        return ContrastResults(effect=effect, t=t, statistic=t, sd=sd, df_denom=rows["df"].to_numpy())
 
     def _constraints(self, r_matrix: Any) -> tuple[np.ndarray, np.ndarray]:
         from formulaic.utils.constraints import LinearConstraints
 
         if isinstance(r_matrix, str):
+            quoted = "|".join(re.escape(name) for name in sorted(self.cross.names, key=len, reverse=True))
+            text = re.sub(rf"(?<![\w`\]])(?:{quoted})", lambda name: f"`{name.group()}`", r_matrix)
             try:
-                found = LinearConstraints.from_spec(r_matrix, variable_names=list(self.cross.names))
+                found = LinearConstraints.from_spec(text, variable_names=list(self.cross.names))
             except Exception as error:  # formulaic raises many kinds here, all of them about the text
                 raise ValueError(f"'{r_matrix}' is no constraint on {', '.join(self.cross.names)}: {error}") from None
             return found.constraint_matrix, np.asarray(found.constraint_values, float)
@@ -264,7 +267,7 @@ class Fit:
             rows += [(term.name, name, None, D[i, i]) for i, name in enumerate(term.names)]
             rows += [(term.name, term.names[j], term.names[i], D[i, j]) for i in range(term.k) for j in range(i)]
         rows += [("Residual", part or None, None, value) for part, value in self.residual_variances.items()]
-        return pd.DataFrame(rows, columns=["group", "name1", "name2", "value"]).astype({"name1": object, "name2": object})
+        return pd.DataFrame(rows, columns=["group", "name1", "name2", "value"], dtype=object).astype({"value": float})
 
     @property
     def theta(self) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A fit as text: statsmodels' Summary for a notebook, plain lines for a terminal."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -38,12 +39,14 @@ def summary(fit) -> Any:
     return made
 
 
-def plain(fit, effects: pd.DataFrame | None = None) -> str:
-    """The same for a terminal."""
+def plain(fit, effects: pd.DataFrame, df: str, warnings: Sequence[str]) -> str:
+    """The same for a terminal, with effects of any method."""
     from tabulate import tabulate
 
-    parts = ["\n".join(f"{label}: {value}" for label, value in head(fit)),
-             tabulate((fit.effects if effects is None else effects).to_dict("records"), headers="keys", floatfmt=".5g"),
-             tabulate(components(fit).astype(object).where(components(fit).notna(), None).to_dict("records"), headers="keys", floatfmt=".5g",
-                      missingval="")]
-    return "\n\n".join(parts + [f"warning: {text}" for text in fit.warnings])
+    table = components(fit)
+    shown = [label_value if label_value[0] != "Degrees of freedom" else (label_value[0], df) for label_value in head(fit)]
+    return "\n\n".join([
+        "\n".join(f"{label}: {value}" for label, value in shown),
+        tabulate(effects.to_dict("records"), headers="keys", floatfmt=".5g"),
+        tabulate(table.astype(object).where(table.notna(), None).to_dict("records"), headers="keys", floatfmt=".5g", missingval=""),
+        *(f"warning: {text}" for text in warnings)])
