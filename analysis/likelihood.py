@@ -69,9 +69,10 @@ class Likelihood:
 class State:
     """Everything at one point, each piece computed once and when asked for. Units of sigma = 1, columns of [Z Q r]."""
 
-    def __init__(self, model: Likelihood, point: np.ndarray) -> None:
+    def __init__(self, model: Likelihood, point: np.ndarray, T: list[np.ndarray] | None = None) -> None:
+        """`T` stands for the point's factors where they are not lower triangular: only L L' counts."""
         self.model, self.point = model, point
-        self.T, self.delta = model.factors(point), model.delta(point)
+        self.T, self.delta = model.factors(point) if T is None else T, model.delta(point)
         self.N = np.tensordot(1 / self.delta, model.cross.N, 1) if model.G > 1 else model.cross.N[0]
         q, s = model.q, model.q + model.p
         M = self.times_factor(np.ascontiguousarray(self.times_factor(self.N).T))
