@@ -29,7 +29,6 @@ __all__ = ["Fit", "NotConverged", "fit"]
 
 Df = Literal["kenward-roger", "satterthwaite"]
 LEVEL = 0.95
-FEW = 5   # levels of a group below which its variance is hardly known
 
 
 def fit(formula: str | Formula, data: Data, *, reml: bool = True, df: Df = "kenward-roger", weights: str | None = None,

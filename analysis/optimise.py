@@ -83,8 +83,8 @@ def _polish(state: State) -> State:
     for _ in range(30):
         step = _newton(state)[0]
         nearer = next((trial for trial in (_try(state, step * 0.5 ** k) for k in range(12)) if trial is not None), None)
-        if nearer is None or np.abs(nearer.gradient).max() >= 0.5 * np.abs(state.gradient).max() \
-                and state.criterion - nearer.criterion < 1e-10:
+        if nearer is None or (np.abs(nearer.gradient).max() >= 0.5 * np.abs(state.gradient).max() \
+                and state.criterion - nearer.criterion < 1e-10):
             break
         state = nearer
     return state

@@ -76,9 +76,7 @@ def _one(fit: Fit, row: _Row, w: np.ndarray, observation: bool, level: float) ->
     state, q = fit.state, fit.state.model.q
     extra = float(w @ w) if observation else 0.0
     modes = np.concatenate([(state.by_level(t, state.ZPy) @ (T @ T.T)).ravel() for t, T in enumerate(state.T)] or [np.zeros(0)])
-    known = np.zeros(len(fit.params))
-    known[:] = fit.params
-    estimate = float(row.a[:q] @ modes + (fit.cross.R.T @ row.a[q:]) @ known)
+    estimate = float(row.a[:q] @ modes + (fit.cross.R.T @ row.a[q:]) @ fit.params.to_numpy())
     sigma = np.sqrt(state.sigma2)
     variance = _variance(state, row, sigma, extra)
     df = _df(fit, row, sigma, extra, variance)

@@ -25,6 +25,11 @@ def components(fit) -> pd.DataFrame:
     return table.assign(sd=sd, correlation=[value / s if s else None for value, s in zip(table["value"], scale, strict=True)])
 
 
+def _blank(table: pd.DataFrame) -> pd.DataFrame:
+    """Missing cells as empty text."""
+    return table.astype(object).where(table.notna(), "")
+
+
 def summary(fit) -> Any:
     """statsmodels' Summary of a fit."""
     from statsmodels.iolib.summary2 import Summary
@@ -33,7 +38,7 @@ def summary(fit) -> Any:
     made.add_title("Linear mixed model")
     made.add_df(pd.DataFrame(head(fit)), header=False, index=False, align="l")
     made.add_df(fit.effects.set_index("term"), float_format="%.4f")
-    made.add_df(components(fit).fillna("").set_index("group"), float_format="%.4f")
+    made.add_df(_blank(components(fit)).set_index("group"), float_format="%.4f")
     for text in fit.warnings:
         made.add_text(text)
     return made
