@@ -228,8 +228,18 @@ def fit(
     from analysis.optimise import NotConverged
 
     try:
-        answer = fitted(formula, data, variances=variances, weights=weights, residual_by=residual_by, df=df, unit=unit, reml=not ml,
-                        missing=missing, engine=engine)
+        answer = fitted(
+            formula,
+            data,
+            variances=variances,
+            weights=weights,
+            residual_by=residual_by,
+            df=df,
+            unit=unit,
+            reml=not ml,
+            missing=missing,
+            engine=engine,
+        )
     except NotConverged as error:
         print(f"xlift: no fit: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -254,8 +264,17 @@ def meta(
     from analysis.optimise import NotConverged
 
     try:
-        answer = meta_analysed(data, effect, variance, moderators=moderators, random=random, method=method, knapp_hartung=knapp_hartung,
-                               cluster=cluster, forest=forest)
+        answer = meta_analysed(
+            data,
+            effect,
+            variance,
+            moderators=moderators,
+            random=random,
+            method=method,
+            knapp_hartung=knapp_hartung,
+            cluster=cluster,
+            forest=forest,
+        )
     except NotConverged as error:
         print(f"xlift: no fit: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

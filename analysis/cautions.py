@@ -8,7 +8,7 @@ FEW_DF = 3.0
 
 def cautions(fit) -> tuple[str, ...]:
     """Singular terms with what follows, few levels, few degrees of freedom, rows left out; empty where all is well."""
-    return tuple([*_dropped(fit), *_singular(fit), *_few_levels(fit), *_few_df(fit)])
+    return (*_dropped(fit), *_singular(fit), *_few_levels(fit), *_few_df(fit))
 
 
 def _dropped(fit) -> list[str]:
@@ -21,11 +21,15 @@ def _singular(fit) -> list[str]:
         if name not in fit.singular_terms:
             continue
         if np.abs(T).max() < 1e-4 or term.k == 1:
-            said.append(f"singular fit: the variance of ({name}) is estimated zero. {term.name} is then as good as not in the model, and "
-                        f"intervals can be too narrow; with {len(term.levels)} levels a real variance is easily missed")
+            said.append(
+                f"singular fit: the variance of ({name}) is estimated zero. {term.name} is then as good as not in the model, and "
+                f"intervals can be too narrow; with {len(term.levels)} levels a real variance is easily missed"
+            )
         else:
-            said.append(f"singular fit: the covariance matrix of ({name}) has less than full rank (a variance of zero, or a correlation of "
-                        f"-1 or 1). The data do not tell its {term.k} parts apart; a simpler term, as with ||, says the same")
+            said.append(
+                f"singular fit: the covariance matrix of ({name}) has less than full rank (a variance of zero, or a correlation of "  # noqa: E501
+                f"-1 or 1). The data do not tell its {term.k} parts apart; a simpler term, as with ||, says the same"
+            )
     return said
 
 
@@ -36,4 +40,8 @@ def _few_levels(fit) -> list[str]:
 
 def _few_df(fit) -> list[str]:
     few = fit.effects[fit.effects["df"] < FEW_DF]
-    return [f"{', '.join(few['term'])}: fewer than {FEW_DF:.0f} degrees of freedom, so the interval is honest but wide"] if len(few) else []
+    return (
+        [f"{', '.join(few['term'])}: fewer than {FEW_DF:.0f} degrees of freedom, so the interval is honest but wide"]
+        if len(few)
+        else []
+    )

@@ -25,8 +25,8 @@ NUMBERS = ("DOUBLE", "FLOAT", "REAL")
 class Columns:
     """Columns of the data beside the formula's: what a row weighs, and which residual variance it has."""
 
-    weights: str | None = None      # Var(e) = sigma^2 / weight
-    variances: str | None = None    # Var(e) = variance, known
+    weights: str | None = None  # Var(e) = sigma^2 / weight
+    variances: str | None = None  # Var(e) = variance, known
     residual_by: str | None = None  # one residual variance for each of its values
 
     def __post_init__(self) -> None:
@@ -117,8 +117,10 @@ def _by_groups(data: Relation, formula: Formula, columns: Columns, names: Sequen
     w = f"{_quoted(columns.scale)}::DOUBLE" if columns.scale else "1.0"
     w = f"(1.0 / {w})" if columns.variances else w
     shifted = f"({_quoted(y)}::DOUBLE - {center!r})"
-    sums = (f"count(*)::DOUBLE AS count, sum({w})::DOUBLE AS weight, sum({w} * {shifted}) AS total, "
-            f"sum({w} * {shifted} * {shifted}) AS squares" + (f", sum(ln({w})) AS logs" if columns.scale else ""))
+    sums = (
+        f"count(*)::DOUBLE AS count, sum({w})::DOUBLE AS weight, sum({w} * {shifted}) AS total, "
+        f"sum({w} * {shifted} * {shifted}) AS squares" + (f", sum(ln({w})) AS logs" if columns.scale else "")
+    )
     where = "WHERE " + " AND ".join(f"({_absent(name, types)}) IS FALSE" for name in names) if dropped else ""
     chosen = [f"{_quoted(key)} AS k{i}" for i, key in enumerate(keys)]
     groups = ", ".join(f"k{i}" for i in range(len(keys)))
@@ -127,25 +129,40 @@ def _by_groups(data: Relation, formula: Formula, columns: Columns, names: Sequen
     frame = table[[f"k{i}" for i in range(len(keys))]].set_axis(keys, axis=1)
     weight = table["weight"].to_numpy(float)
     shift = table["total"].to_numpy(float) / weight
-    within = np.maximum(table["squares"].to_numpy(float) - weight * shift ** 2, 0.0)
+    within = np.maximum(table["squares"].to_numpy(float) - weight * shift**2, 0.0)
     within[table["count"].to_numpy() == 1] = 0.0
     part, parts = _parts(frame, columns)
     logs = float(table["logs"].sum()) if columns.scale else 0.0
     assert table["count"].sum() == total - dropped
-    cells = Cells(weight, center + shift, within, table["count"].to_numpy(float), logs,
-                  np.zeros(len(table), int) if part is None else part, parts)
+    cells = Cells(
+        weight,
+        center + shift,
+        within,
+        table["count"].to_numpy(float),
+        logs,
+        np.zeros(len(table), int) if part is None else part,
+        parts,
+    )
     return Gathered(frame[list(formula.keys)], cells, dropped)
 
 
-def _faults(data: Relation, types: dict[str, str], names: Sequence[str], y: str, columns: Columns, formula: Formula,
-            missing: str) -> tuple[float, int, int]:
+def _faults(
+    data: Relation, types: dict[str, str], names: Sequence[str], y: str, columns: Columns, formula: Formula, missing: str
+) -> tuple[float, int, int]:
     """The response's mean, the rows, and the rows to drop; ValueError for what cannot be fitted."""
     absent = {name: _absent(name, types) for name in names}
     counts = [f"count(*) FILTER ({test}) AS m{i}" for i, test in enumerate(absent.values())]
-    infinite = {name: f"count(*) FILTER (isinf({_quoted(name)})) AS i{i}" for i, name in enumerate(names) if types[name] in NUMBERS}
+    infinite = {
+        name: f"count(*) FILTER (isinf({_quoted(name)})) AS i{i}" for i, name in enumerate(names) if types[name] in NUMBERS
+    }
     kept = " AND ".join(f"({test}) IS FALSE" for test in absent.values())
-    checks = [f"avg({_quoted(y)}) FILTER ({kept}) AS center", f"min({_quoted(y)}) FILTER ({kept}) AS low",
-              f"max({_quoted(y)}) FILTER ({kept}) AS high", "count(*) AS n", f"count(*) FILTER ({kept}) AS whole"]
+    checks = [
+        f"avg({_quoted(y)}) FILTER ({kept}) AS center",
+        f"min({_quoted(y)}) FILTER ({kept}) AS low",
+        f"max({_quoted(y)}) FILTER ({kept}) AS high",
+        "count(*) AS n",
+        f"count(*) FILTER ({kept}) AS whole",
+    ]
     if columns.scale:
         checks.append(f"count(*) FILTER ({_quoted(columns.scale)} <= 0) AS negative")
     row = data.select(", ".join([*counts, *infinite.values(), *checks])).iloc[0]
@@ -165,8 +182,9 @@ def _complain(rows: int, absent: dict[str, int], infinite: dict[str, int], missi
         raise ValueError(f"infinite values: {_counted(bad)}; correct them, or leave these rows out")
     if lost := {name: count for name, count in absent.items() if count}:
         if missing == "raise":
-            raise ValueError(f"missing values: {_counted(lost)}, of {rows:,} rows; fill them in, or leave these rows out "
-                             "(--missing drop)")
+            raise ValueError(
+                f"missing values: {_counted(lost)}, of {rows:,} rows; fill them in, or leave these rows out (--missing drop)"
+            )
         return sum(lost.values())
     return 0
 
@@ -182,7 +200,9 @@ def _empty(rows: int, dropped: int) -> None:
 
 def _constant(formula: Formula, low: float, high: float) -> None:
     if low == high:
-        raise ValueError(f"the response '{formula.response}' is constant: it is {low:g} in every row, so there is nothing to explain")
+        raise ValueError(
+            f"the response '{formula.response}' is constant: it is {low:g} in every row, so there is nothing to explain"
+        )
 
 
 def _weights(column: pd.Series, columns: Columns) -> np.ndarray:

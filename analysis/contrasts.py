@@ -39,8 +39,11 @@ class Questions:
         both = list(combinations(range(len(self.names)), 2))
         if not both:
             raise ValueError(f"pairs need two means or slopes, not {', '.join(self.names) or 'none'}")
-        return Questions(self.fit, tuple(f"{self.names[i]} - {self.names[j]}" for i, j in both),
-                         np.array([self.L[i] - self.L[j] for i, j in both]))
+        return Questions(
+            self.fit,
+            tuple(f"{self.names[i]} - {self.names[j]}" for i, j in both),
+            np.array([self.L[i] - self.L[j] for i, j in both]),
+        )
 
     def differ(self) -> tuple[float, int, float, float]:
         """F, numerator and denominator df and p of all being equal."""
@@ -83,7 +86,9 @@ def slopes(fit: Fit, of: str, *, by: str | Sequence[str] = (), at: Mapping[str, 
     """Slopes on a numeric column or expression ("lp", "log10(params)") for each combination of the levels of `by`."""
     names = formulas.variables(of)
     if len(names) != 1 or names[0] not in fit.grid.numbers:
-        raise ValueError(f"'{of}' is no numeric predictor of '{fit.formula.text}'; there are {', '.join(fit.grid.numbers) or 'none'}")
+        raise ValueError(
+            f"'{of}' is no numeric predictor of '{fit.formula.text}'; there are {', '.join(fit.grid.numbers) or 'none'}"
+        )
     by = [by] if isinstance(by, str) else list(by)
     center = (at or {}).get(names[0], fit.grid.numbers[names[0]])
     step = 1e-4 * abs(center) if of != names[0] else max(abs(center), 1.0)
@@ -95,7 +100,9 @@ def slopes(fit: Fit, of: str, *, by: str | Sequence[str] = (), at: Mapping[str, 
     run = formulas.evaluate(of, high.head(1))[0] - formulas.evaluate(of, low.head(1))[0]
     change = (fit.grid.design.rows(high) - fit.grid.design.rows(low)) / run
     owner = low["\0cell"].to_numpy()
-    return Questions(fit, tuple(_name(by, cell) or of for cell in cells), np.array([change[owner == i].mean(0) for i in range(len(cells))]))
+    return Questions(
+        fit, tuple(_name(by, cell) or of for cell in cells), np.array([change[owner == i].mean(0) for i in range(len(cells))])
+    )
 
 
 def likelihood_ratio(smaller: Fit, larger: Fit) -> pd.Series:
@@ -108,9 +115,13 @@ def likelihood_ratio(smaller: Fit, larger: Fit) -> pd.Series:
         raise ValueError("a likelihood-ratio test compares fits of the same rows and response, both by ML or both by REML")
     df = larger.parameters - smaller.parameters
     if df < 1:
-        raise ValueError(f"the larger model has {larger.parameters} parameters and the smaller {smaller.parameters}: give the smaller one first")
+        raise ValueError(
+            f"the larger model has {larger.parameters} parameters and the smaller {smaller.parameters}: give the smaller one first"  # noqa: E501
+        )
     if larger.reml and set(smaller.cross.names) != set(larger.cross.names):
-        raise ValueError("restricted likelihoods with different fixed effects cannot be compared; fit both with reml=False (--ml)")
+        raise ValueError(
+            "restricted likelihoods with different fixed effects cannot be compared; fit both with reml=False (--ml)"
+        )
     chi2 = smaller.criterion - larger.criterion
     if chi2 < -1e-6 * max(1.0, abs(larger.criterion)):
         raise ValueError("the smaller model fits better, so the models are not nested")
@@ -123,8 +134,10 @@ def adjusted(p: pd.Series, method: Adjustment) -> np.ndarray:
     if method == "none":
         return p.to_numpy()
     if method not in STATSMODELS:
-        raise ValueError(f"no adjustment '{method}'{formulas.did_you_mean(method, [*STATSMODELS, 'tukey', 'none'])}; there are none, tukey, "
-                         f"{', '.join(STATSMODELS)}")
+        raise ValueError(
+            f"no adjustment '{method}'{formulas.did_you_mean(method, [*STATSMODELS, 'tukey', 'none'])}; there are none, tukey, "
+            f"{', '.join(STATSMODELS)}"
+        )
     from statsmodels.stats.multitest import multipletests
 
     return multipletests(p.to_numpy(), method=STATSMODELS[method])[1]

@@ -18,21 +18,23 @@ DEPENDENT = 1e-9  # of a column's length: what the columns before it leave of a 
 class Cells:
     """Responses by cell. Weighted: `weight` is the sum of w, `mean` the weighted mean, `within` sum of w (y - mean)^2."""
 
-    weight: np.ndarray       # (m,)
-    mean: np.ndarray         # (m,)
-    within: np.ndarray       # (m,)
-    count: np.ndarray        # (m,) rows in the cell
-    log_weight: float        # sum of log w over all rows
-    part: np.ndarray         # (m,) number of the residual variance that the cell's rows have
-    parts: tuple[str, ...]   # its names; ("",) where there is one residual variance
+    weight: np.ndarray  # (m,)
+    mean: np.ndarray  # (m,)
+    within: np.ndarray  # (m,)
+    count: np.ndarray  # (m,) rows in the cell
+    log_weight: float  # sum of log w over all rows
+    part: np.ndarray  # (m,) number of the residual variance that the cell's rows have
+    parts: tuple[str, ...]  # its names; ("",) where there is one residual variance
 
     @classmethod
-    def of_rows(cls, y: np.ndarray, weight: np.ndarray | None = None, part: np.ndarray | None = None,
-                parts: tuple[str, ...] = ("",)) -> "Cells":
+    def of_rows(
+        cls, y: np.ndarray, weight: np.ndarray | None = None, part: np.ndarray | None = None, parts: tuple[str, ...] = ("",)
+    ) -> "Cells":
         m = len(y)
         weight = np.ones(m) if weight is None else weight
-        return cls(weight, y, np.zeros(m), np.ones(m), float(np.log(weight).sum()),
-                   np.zeros(m, int) if part is None else part, parts)
+        return cls(
+            weight, y, np.zeros(m), np.ones(m), float(np.log(weight).sum()), np.zeros(m, int) if part is None else part, parts
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +45,14 @@ class Cross:
     """
 
     terms: tuple[Term, ...]
-    slices: tuple[slice, ...]    # columns of Z of each term; the k columns of a level are neighbours
-    N: np.ndarray                # (G, q + p + 1, q + p + 1)
-    counts: np.ndarray           # (G,) rows
+    slices: tuple[slice, ...]  # columns of Z of each term; the k columns of a level are neighbours
+    N: np.ndarray  # (G, q + p + 1, q + p + 1)
+    counts: np.ndarray  # (G,) rows
     log_weight: float
-    R: np.ndarray                # (p, p) upper triangular, X = QR
-    ols: np.ndarray              # (p,)
+    R: np.ndarray  # (p, p) upper triangular, X = QR
+    ols: np.ndarray  # (p,)
     parts: tuple[str, ...]
-    names: tuple[str, ...]       # of X's columns
+    names: tuple[str, ...]  # of X's columns
 
     @property
     def n(self) -> int:
@@ -119,8 +121,9 @@ def _dependence(names: tuple[str, ...], R: np.ndarray, left: np.ndarray) -> str:
     return f"the fixed effects cannot be told apart: {'; '.join(said)}; drop {', '.join(np.array(names)[left])} from the formula"
 
 
-def _products(design: Design, slices: list[slice], q: int, Q: np.ndarray, residual: np.ndarray, cells: Cells,
-              here: np.ndarray) -> np.ndarray:
+def _products(
+    design: Design, slices: list[slice], q: int, Q: np.ndarray, residual: np.ndarray, cells: Cells, here: np.ndarray
+) -> np.ndarray:
     """[Z Q r]'W[Z Q r] (d, d) over the cells of one residual group."""
     terms, w = design.terms, cells.weight[here]
     right = np.column_stack([Q, residual])[here]
@@ -131,11 +134,13 @@ def _products(design: Design, slices: list[slice], q: int, Q: np.ndarray, residu
     for s, (term, rows) in enumerate(zip(terms, slices, strict=True)):
         for a in range(term.k):
             weighted = w * columns[s][:, a]
-            N[rows, q:][a::term.k] = np.stack([np.bincount(codes[s], weighted * column, len(term.levels)) for column in right.T], 1)
+            N[rows, q:][a :: term.k] = np.stack(
+                [np.bincount(codes[s], weighted * column, len(term.levels)) for column in right.T], 1
+            )
             for t in range(s + 1):
                 for b in range(terms[t].k):
                     block = _tabulated(codes[s], codes[t], weighted * columns[t][:, b], len(term.levels), len(terms[t].levels))
-                    N[rows, slices[t]][a::term.k, b::terms[t].k] = block
+                    N[rows, slices[t]][a :: term.k, b :: terms[t].k] = block
     upper = np.triu_indices(q, 1)
     N[:q, :q][upper] = N[:q, :q].T[upper]
     N[q:, :q] = N[:q, q:].T

@@ -16,8 +16,30 @@ import numpy as np
 import pandas as pd
 from formulaic.errors import FormulaicError
 
-FUNCTIONS = {"log", "log10", "log2", "exp", "exp10", "exp2", "sqrt", "abs", "C", "I", "center", "scale", "standardize", "poly",
-             "bs", "cs", "cr", "Treatment", "Sum", "Helmert", "Diff", "Poly"}
+FUNCTIONS = {
+    "log",
+    "log10",
+    "log2",
+    "exp",
+    "exp10",
+    "exp2",
+    "sqrt",
+    "abs",
+    "C",
+    "I",
+    "center",
+    "scale",
+    "standardize",
+    "poly",
+    "bs",
+    "cs",
+    "cr",
+    "Treatment",
+    "Sum",
+    "Helmert",
+    "Diff",
+    "Poly",
+}
 STATEFUL = {"center", "scale", "standardize", "poly", "bs", "cs", "cr"}  # these see the rows, so rows cannot become cells first
 CONTEXT = {"sqrt": np.sqrt, "abs": np.abs}
 CONTRASTS = {"Treatment", "Sum", "Helmert", "Diff", "Poly"}
@@ -27,8 +49,8 @@ CONTRASTS = {"Treatment", "Sum", "Helmert", "Diff", "Poly"}
 class Random:
     """One random term `(columns | group)`: a full covariance matrix over `columns`, one draw a level of `group`."""
 
-    columns: str               # "1 + lp", as formulaic reads it
-    group: tuple[str, ...]     # ("model", "inter") is the crossing model:inter
+    columns: str  # "1 + lp", as formulaic reads it
+    group: tuple[str, ...]  # ("model", "inter") is the crossing model:inter
 
     @property
     def name(self) -> str:
@@ -67,11 +89,11 @@ class Term:
 
     name: str
     group: tuple[str, ...]
-    names: tuple[str, ...]     # k labels of the columns
+    names: tuple[str, ...]  # k labels of the columns
     levels: tuple[str, ...]
-    codes: np.ndarray          # (m,)
-    columns: np.ndarray        # (m, k)
-    spec: Any                  # formulaic's, for new rows
+    codes: np.ndarray  # (m,)
+    columns: np.ndarray  # (m, k)
+    spec: Any  # formulaic's, for new rows
 
     @property
     def k(self) -> int:
@@ -105,8 +127,10 @@ def parse(text: str, *, response: bool = True) -> Formula:
     if not tilde or "~" in right:
         raise ValueError(f"a formula is 'response ~ terms', not '{text}'")
     if response != bool(left):
-        raise ValueError(f"'{text}' {'lacks its response' if response else 'needs no response'}: write "
-                         f"'{'y ~ x + (1 | g)' if response else '~ x'}'")
+        raise ValueError(
+            f"'{text}' {'lacks its response' if response else 'needs no response'}: write "
+            f"'{'y ~ x + (1 | g)' if response else '~ x'}'"
+        )
     fixed, bars = _split(right, text)
     random = tuple(term for bar in bars for term in _random(bar, text))
     found = Formula(text.strip(), left, fixed, random)
@@ -136,12 +160,21 @@ def variables(expression: str) -> tuple[str, ...]:
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute | ast.Subscript | ast.Lambda | ast.comprehension | ast.NamedExpr):
-            raise ValueError(f"'{expression}' is no formula: only names, numbers and {', '.join(sorted(FUNCTIONS))} may stand there")
+            raise ValueError(
+                f"'{expression}' is no formula: only names, numbers and {', '.join(sorted(FUNCTIONS))} may stand there"
+            )
         if id(node) in called and not (isinstance(node, ast.Name) and node.id in FUNCTIONS):
             what = ast.unparse(node)
-            raise ValueError(f"no function '{what}' in formulas{did_you_mean(what, FUNCTIONS)}; there are {', '.join(sorted(FUNCTIONS))}")
-    return tuple(dict.fromkeys(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in called
-                               and node.id not in CONTRASTS))
+            raise ValueError(
+                f"no function '{what}' in formulas{did_you_mean(what, FUNCTIONS)}; there are {', '.join(sorted(FUNCTIONS))}"
+            )
+    return tuple(
+        dict.fromkeys(
+            node.id
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Name) and id(node) not in called and node.id not in CONTRASTS
+        )
+    )
 
 
 def known(names: Iterable[str], columns: Sequence[str]) -> None:
@@ -202,7 +235,7 @@ def _split(right: str, text: str) -> tuple[str, list[str]]:
             start = place
             kept.append("")
         elif sign == ")" and depth == 0:
-            inside = right[start + 1:place]
+            inside = right[start + 1 : place]
             if "|" in inside:
                 bars.append(inside)
                 kept[-1] = "\0"
@@ -261,8 +294,11 @@ def terms_of(part: str) -> list[Any]:
 def _calls(expression: str) -> set[str]:
     if _unreadable(expression):
         return set()
-    return {node.func.id for node in ast.walk(ast.parse(expression.replace("`", ""), mode="eval"))
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    return {
+        node.func.id
+        for node in ast.walk(ast.parse(expression.replace("`", ""), mode="eval"))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
 
 
 def _unreadable(expression: str) -> bool:
@@ -288,8 +324,10 @@ def _matrix(spec: Any, frame: pd.DataFrame) -> tuple[np.ndarray, tuple[str, ...]
     if values.shape[0] != len(frame):  # an intercept alone has no column to take its length from
         values = np.repeat(values[:1], len(frame), axis=0)
     if bad := [name for name, column in zip(names, values.T, strict=True) if not np.isfinite(column).all()]:
-        raise ValueError(f"{', '.join(bad)}: {int((~np.isfinite(values)).any(axis=1).sum())} rows are missing or infinite, "
-                         "or have a level that the fit has not seen")
+        raise ValueError(
+            f"{', '.join(bad)}: {int((~np.isfinite(values)).any(axis=1).sum())} rows are missing or infinite, "
+            "or have a level that the fit has not seen"
+        )
     return values, names, made.model_spec
 
 
@@ -316,8 +354,12 @@ def _factorized(column: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
 
 def _more_than_one_level(formula: Formula, frame: pd.DataFrame) -> None:
     groups = dict.fromkeys(name for term in formula.random for name in term.group)
-    texts = [name for expression in formula.expressions for name in variables(expression)
-             if not pd.api.types.is_numeric_dtype(frame[name])]
+    texts = [
+        name
+        for expression in formula.expressions
+        for name in variables(expression)
+        if not pd.api.types.is_numeric_dtype(frame[name])
+    ]
     for name in dict.fromkeys([*groups, *texts]):
         values = frame[name].unique()
         if len(values) == 1:

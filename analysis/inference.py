@@ -10,7 +10,7 @@ import numpy as np
 from analysis.likelihood import Direction, State
 from analysis.operators import Operator, hessian, times
 
-FLAT = 1e-8   # eigenvalues of the Hessian at most this are dropped, as lmerTest does: what makes singular fits usable
+FLAT = 1e-8  # eigenvalues of the Hessian at most this are dropped, as lmerTest does: what makes singular fits usable
 
 
 class Satterthwaite:
@@ -20,7 +20,7 @@ class Satterthwaite:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self.cov = state.sigma2 * state.C                    # (p, p) of gamma
+        self.cov = state.sigma2 * state.C  # (p, p) of gamma
 
     @cached_property
     def A(self) -> np.ndarray:
@@ -41,7 +41,7 @@ class Satterthwaite:
     def variance_df(self, variance: float, gradient: np.ndarray) -> float:
         """df of an estimated variance; infinite where nothing about it is estimated."""
         spread = gradient @ self.A @ gradient
-        return float(2 * variance ** 2 / spread) if spread > 0 else np.inf
+        return float(2 * variance**2 / spread) if spread > 0 else np.inf
 
     def df(self, contrast: np.ndarray) -> float:
         gradient = np.einsum("i,aij,j->a", contrast, self.jacobian, contrast) if len(self.jacobian) else np.zeros(0)
@@ -77,18 +77,18 @@ class KenwardRoger:
         if not self.components:
             self.cov = state.sigma2 * self.Phi
             return
-        self.P = -np.array([_QHHQ(state, a) for a in self.components])                        # (m, p, p)
-        self.Q = self._second()                                                               # (m, m, p, p)
-        self.W = self._variance()                                                             # (m, m)
+        self.P = -np.array([_QHHQ(state, a) for a in self.components])  # (m, p, p)
+        self.Q = self._second()  # (m, m, p, p)
+        self.W = self._variance()  # (m, m)
         bias = np.einsum("ab,abij->ij", self.W, self.Q - np.einsum("aij,jk,bkl->abil", self.P, self.Phi, self.P))
-        self.cov = state.sigma2 * (self.Phi + 2 * self.Phi @ bias @ self.Phi)                 # adjusted, of gamma
+        self.cov = state.sigma2 * (self.Phi + 2 * self.Phi @ bias @ self.Phi)  # adjusted, of gamma
 
     def _second(self) -> np.ndarray:
         state, K, a = self.state, self.operator.K, self.components
         m, p, q = len(a), state.model.p, state.model.q
         Q = np.empty((m, m, p, p))
         DU = [times(state, d, state.ZHQ) if d.part is None else None for d in a]
-        WU = {d.part: _WHQ(state, d.part) for d in a if d.part is not None}                   # (s, p) [Z Q]'D^-1 W^-1 H^-1Q
+        WU = {d.part: _WHQ(state, d.part) for d in a if d.part is not None}  # (s, p) [Z Q]'D^-1 W^-1 H^-1Q
         for i in range(m):
             for j in range(m):
                 if a[i].part is None and a[j].part is None:
@@ -101,7 +101,7 @@ class KenwardRoger:
                 else:
                     random, part = (i, a[j].part) if a[i].part is None else (j, a[i].part)
                     rows = state.model.slices[a[random].term]
-                    ZHW = WU[part][rows] - state.N[:q, rows].T @ (K @ WU[part][:q])           # Z'H^-1 W^-1 H^-1 Q
+                    ZHW = WU[part][rows] - state.N[:q, rows].T @ (K @ WU[part][:q])  # Z'H^-1 W^-1 H^-1 Q
                     Q[i, j] = DU[random].T @ ZHW if random == i else ZHW.T @ DU[random]
         return Q
 
@@ -132,7 +132,7 @@ class KenwardRoger:
             return np.inf, 1.0
         Phi, r = self.Phi, len(L)
         Theta = L.T @ np.linalg.solve(L @ Phi @ L.T, L)
-        B = Theta @ Phi @ self.P @ Phi                                                        # (m, p, p)
+        B = Theta @ Phi @ self.P @ Phi  # (m, p, p)
         u = np.trace(B, axis1=1, axis2=2)
         A1, A2 = u @ self.W @ u, np.sum(self.W * np.einsum("aij,bji->ab", B, B))
         if A2 <= 0:
@@ -141,9 +141,9 @@ class KenwardRoger:
         g = ((r + 1) * A1 - (r + 4) * A2) / ((r + 2) * A2)
         c1, c2, c3 = np.array([g, r - g, r + 2 - g]) / (3 * r + 2 * (1 - g))
         a, v0, v1, v2 = 1 - A2 / r, 1 + c1 * b, 1 - c2 * b, 1 - c3 * b
-        v0 = 0.0 if abs(v0) < 1e-10 else v0                                                   # these two as in pbkrtest
+        v0 = 0.0 if abs(v0) < 1e-10 else v0  # these two as in pbkrtest
         ratio = 1.0 if abs(a) < 1e-14 and abs(v1) < 1e-14 else a / v1
-        rho = ratio ** 2 * v0 / v2 / r
+        rho = ratio**2 * v0 / v2 / r
         df = 4 + (r + 2) / (r * rho - 1)
         return float(df), float(df * a / (df - 2))
 
@@ -165,7 +165,7 @@ def _components(state: State) -> list[Direction]:
 
 def _WHQ(state: State, g: int) -> np.ndarray:
     """(s, p) [Z Q]'D^-1 W^-1 H^-1 Q over residual group g: H^-1Q = D^-1 [Z Q] (-K Z'D^-1Q; I)."""
-    return state.model.cross.N[g, :len(state.L), :len(state.L)] @ _HQ(state) / state.delta[g] ** 2
+    return state.model.cross.N[g, : len(state.L), : len(state.L)] @ _HQ(state) / state.delta[g] ** 2
 
 
 def _HQ(state: State) -> np.ndarray:

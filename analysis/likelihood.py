@@ -35,7 +35,7 @@ class Likelihood:
         self.cross, self.reml, self.known = cross, reml, known
         self.terms, self.slices, self.q, self.p = cross.terms, cross.slices, cross.q, cross.p
         self.entries = [(t, i, j) for t, term in enumerate(self.terms) for j in range(term.k) for i in range(j, term.k)]
-        self.diagonal = np.array([i == j for _, i, j in self.entries], bool)   # these are >= 0
+        self.diagonal = np.array([i == j for _, i, j in self.entries], bool)  # these are >= 0
         self.r, self.G = len(self.entries), len(cross.parts)
         self.nu = cross.n - self.p if reml else cross.n
         if not known and cross.n <= self.p:
@@ -53,7 +53,7 @@ class Likelihood:
 
     def delta(self, point: np.ndarray) -> np.ndarray:
         """(G,) residual variances, relative to the first."""
-        return np.exp(np.concatenate([[0.0], point[self.r:]]))
+        return np.exp(np.concatenate([[0.0], point[self.r :]]))
 
     def at(self, point: np.ndarray) -> "State":
         return State(self, np.asarray(point, float))
@@ -77,9 +77,9 @@ class State:
         q, s = model.q, model.q + model.p
         M = self.times_factor(np.ascontiguousarray(self.times_factor(self.N).T))
         M[np.arange(q), np.arange(q)] += 1.0
-        self.L = linalg.cholesky(M[:s, :s], lower=True, check_finite=False)           # of [L'Z'D^-1ZL + I, …; …, Q'D^-1Q]
+        self.L = linalg.cholesky(M[:s, :s], lower=True, check_finite=False)  # of [L'Z'D^-1ZL + I, …; …, Q'D^-1Q]
         self.c = linalg.solve_triangular(self.L, M[:s, -1], lower=True, check_finite=False)
-        self.rss = float(self.N[-1, -1] - self.c @ self.c)                             # r'P r
+        self.rss = float(self.N[-1, -1] - self.c @ self.c)  # r'P r
         if not model.known and self.rss <= EXACT * self.N[-1, -1]:
             raise ValueError("the model fits the response without error: no residual variance can be estimated")
 
@@ -99,9 +99,9 @@ class State:
     def criterion(self) -> float:
         """-2 log likelihood, restricted for REML, in lme4's convention (no log|X'X|)."""
         model, diagonal = self.model, np.log(np.diag(self.L))
-        logs = 2 * diagonal[:model.q].sum() - model.cross.log_weight + model.cross.counts @ np.log(self.delta)
+        logs = 2 * diagonal[: model.q].sum() - model.cross.log_weight + model.cross.counts @ np.log(self.delta)
         if model.reml:
-            logs += 2 * diagonal[model.q:].sum() + 2 * np.log(np.abs(np.diag(model.cross.R))).sum()
+            logs += 2 * diagonal[model.q :].sum() + 2 * np.log(np.abs(np.diag(model.cross.R))).sum()
         return float(logs + model.nu * (LOG_2PI + np.log(self.sigma2)) + self.rss / self.sigma2)
 
     @cached_property
@@ -118,7 +118,7 @@ class State:
     @cached_property
     def C(self) -> np.ndarray:
         """(p, p) (Q'H^-1Q)^-1, the covariance of gamma over sigma^2."""
-        half = linalg.solve_triangular(self.L[self.model.q:, self.model.q:], np.eye(self.model.p), lower=True)
+        half = linalg.solve_triangular(self.L[self.model.q :, self.model.q :], np.eye(self.model.p), lower=True)
         return half.T @ half
 
     @cached_property
@@ -186,12 +186,12 @@ class State:
     @cached_property
     def gradient(self) -> np.ndarray:
         """Of the profiled criterion, at (theta, log delta)."""
-        theta = [np.sum(self.cone[d.term] * d.D) for d in self.directions[:self.model.r]]
+        theta = [np.sum(self.cone[d.term] * d.D) for d in self.directions[: self.model.r]]
         return np.array([*theta, *(self.delta[g] * self._residual_slope(g) for g in range(1, self.model.G))])
 
     def _residual_slope(self, g: int) -> float:
         """d criterion / d delta_g."""
-        N, J = self.model.cross.N[g], self.J if self.model.reml else self.J[:self.model.q]
+        N, J = self.model.cross.N[g], self.J if self.model.reml else self.J[: self.model.q]
         s = len(self.L)
         trace = self.model.cross.counts[g] / self.delta[g] - np.sum(J @ N[:s, :s] * J) / self.delta[g] ** 2
         return float(trace - self.rho @ N @ self.rho / self.delta[g] ** 2 / self.sigma2)

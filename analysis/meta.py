@@ -39,7 +39,7 @@ class Effects:
     def rss(self, w: np.ndarray) -> float:
         """Weighted residual sum of squares; Cochran's Q at w = 1 / v."""
         residual = self.y - self.X @ self.least_squares(w)[0]
-        return float(w @ residual ** 2)
+        return float(w @ residual**2)
 
     def projection(self, w: np.ndarray) -> np.ndarray:
         """(k, k) W - WX (X'WX)^-1 X'W."""
@@ -69,13 +69,13 @@ class Meta:
 
     estimates: pd.DataFrame
     cov: np.ndarray
-    tau2: dict[str, float]           # by level; one level "" for one tau^2
+    tau2: dict[str, float]  # by level; one level "" for one tau^2
     method: str
-    test: str                        # "z", "knapp-hartung" or "t"
+    test: str  # "z", "knapp-hartung" or "t"
     q: float
     q_df: int
     q_p: float
-    i2: float                        # percent
+    i2: float  # percent
     i2_by_level: dict[str, float]
     prediction: tuple[float, float] | None
     loglik: float
@@ -89,15 +89,25 @@ class Meta:
         return 1 + sum(self.tau2.values()) / self.effects.typical
 
 
-def meta(data: Data, effect: str, variance: str, *, moderators: str = "~ 1", random: str | None = None, method: str = "REML",
-         knapp_hartung: bool = False) -> Meta:
+def meta(
+    data: Data,
+    effect: str,
+    variance: str,
+    *,
+    moderators: str = "~ 1",
+    random: str | None = None,
+    method: str = "REML",
+    knapp_hartung: bool = False,
+) -> Meta:
     """Meta-analyse the column `effect` with sampling variances in `variance`; ValueError for bad input, in words."""
     method = method.upper()
     if method not in (*ESTIMATORS, "FE"):
-        raise ValueError(f"no method '{method}'{formulas.did_you_mean(method, [*ESTIMATORS, 'FE'])}; there are FE, {', '.join(ESTIMATORS)}")
+        raise ValueError(
+            f"no method '{method}'{formulas.did_you_mean(method, [*ESTIMATORS, 'FE'])}; there are FE, {', '.join(ESTIMATORS)}"
+        )
     right = formulas.parse(moderators, response=False)
     if right.random:
-        raise ValueError(f"moderators are fixed effects; give random terms apart (--random \"{moderators}\")")
+        raise ValueError(f'moderators are fixed effects; give random terms apart (--random "{moderators}")')
     terms = formulas.random_terms(random) if random else ()
     formula = Formula(f"{effect} ~ {right.fixed}", effect, right.fixed, terms)
     data = gathering.opened(data)
@@ -122,10 +132,26 @@ def _one_level(effects: Effects, method: str, knapp_hartung: bool) -> Meta:
     if knapp_hartung:
         cov = cov * effects.rss(w) / (k - p)
     df = float(k - p) if knapp_hartung else np.inf
-    said = [] if tau2 or method == "FE" else ["tau^2 is estimated zero: the interval is that of one true effect, and heterogeneity is easily "
-                                              f"missed with {k} effects"]
-    return _made(effects, beta, cov, df, {"": tau2}, method, "knapp-hartung" if knapp_hartung else "z",
-                 effects.loglik(w, restricted=method != "ML"), method != "ML", said)
+    said = (
+        []
+        if tau2 or method == "FE"
+        else [
+            "tau^2 is estimated zero: the interval is that of one true effect, and heterogeneity is easily "
+            f"missed with {k} effects"
+        ]
+    )
+    return _made(
+        effects,
+        beta,
+        cov,
+        df,
+        {"": tau2},
+        method,
+        "knapp-hartung" if knapp_hartung else "z",
+        effects.loglik(w, restricted=method != "ML"),
+        method != "ML",
+        said,
+    )
 
 
 def _multilevel(formula: Formula, frame: pd.DataFrame, variance: str, effects: Effects, method: str, knapp_hartung: bool) -> Meta:
@@ -136,21 +162,56 @@ def _multilevel(formula: Formula, frame: pd.DataFrame, variance: str, effects: E
     tau2 = {}
     for (name, D), term in zip(fit.covariances.items(), fit.state.model.terms, strict=True):
         if term.k > 1 or term.names != ("Intercept",):
-            raise ValueError(f"levels of a meta-analysis are intercepts, as in (1 | {term.name}); ({name}) can be fitted with `xlift fit`")
+            raise ValueError(
+                f"levels of a meta-analysis are intercepts, as in (1 | {term.name}); ({name}) can be fitted with `xlift fit`"
+            )
         tau2[term.name] = float(D[0, 0])
     logs = 2 * np.log(np.abs(np.diag(np.linalg.qr(effects.X, mode="r")))).sum() if fit.reml else 0.0
-    said = [*fit.warnings] + (["Knapp-Hartung's factor is for one level; tests are t on k - p as without it"] if knapp_hartung else [])
-    return _made(effects, fit.params.to_numpy(), fit.model_cov.to_numpy(), float(k - p), tau2, method, "t",
-                 (logs - fit.criterion) / 2, fit.reml, said, fit)
+    said = [*fit.warnings] + (
+        ["Knapp-Hartung's factor is for one level; tests are t on k - p as without it"] if knapp_hartung else []
+    )
+    return _made(
+        effects,
+        fit.params.to_numpy(),
+        fit.model_cov.to_numpy(),
+        float(k - p),
+        tau2,
+        method,
+        "t",
+        (logs - fit.criterion) / 2,
+        fit.reml,
+        said,
+        fit,
+    )
 
 
-def _made(effects: Effects, beta: np.ndarray, cov: np.ndarray, df: float, tau2: dict[str, float], method: str, test: str, loglik: float,
-          restricted: bool, said: list[str], fit: "mixed.Fit | None" = None) -> Meta:
+def _made(
+    effects: Effects,
+    beta: np.ndarray,
+    cov: np.ndarray,
+    df: float,
+    tau2: dict[str, float],
+    method: str,
+    test: str,
+    loglik: float,
+    restricted: bool,
+    said: list[str],
+    fit: "mixed.Fit | None" = None,
+) -> Meta:
     k, p = effects.X.shape
     se = np.sqrt(np.diag(cov))
     quantile = stats.t.ppf((1 + LEVEL) / 2, df)
-    estimates = pd.DataFrame({"term": effects.names, "estimate": beta, "se": se, "df": df, "low": beta - quantile * se,
-                              "high": beta + quantile * se, "p": 2 * stats.t.sf(np.abs(beta) / se, df)})
+    estimates = pd.DataFrame(
+        {
+            "term": effects.names,
+            "estimate": beta,
+            "se": se,
+            "df": df,
+            "low": beta - quantile * se,
+            "high": beta + quantile * se,
+            "p": 2 * stats.t.sf(np.abs(beta) / se, df),
+        }
+    )
     q, total, vt = effects.rss(1 / effects.v), sum(tau2.values()), effects.typical
     if method == "FE":  # metafor's I^2 of a fixed-effect model is the one that Q implies
         i2 = {"": 100 * max((q - (k - p)) / q, 0.0) if q else 0.0}
@@ -163,8 +224,24 @@ def _made(effects: Effects, beta: np.ndarray, cov: np.ndarray, df: float, tau2: 
         prediction = (float(x @ beta - half), float(x @ beta + half))
         if p > 1:
             said = [*said, "the prediction interval is for a new true effect at the moderators' means"]
-    return Meta(estimates, cov, tau2, method, test, q, k - p, float(stats.chi2.sf(q, k - p)), float(sum(i2.values())), i2, prediction,
-                loglik, "restricted" if restricted else "full", effects, tuple(said), fit)
+    return Meta(
+        estimates,
+        cov,
+        tau2,
+        method,
+        test,
+        q,
+        k - p,
+        float(stats.chi2.sf(q, k - p)),
+        float(sum(i2.values())),
+        i2,
+        prediction,
+        loglik,
+        "restricted" if restricted else "full",
+        effects,
+        tuple(said),
+        fit,
+    )
 
 
 def _dl(e: Effects) -> float:
@@ -195,6 +272,7 @@ def _pm(e: Effects) -> float:
 
 def generalized_q(e: Effects, target: float) -> float:
     """tau^2 >= 0 at which the generalised Q falls to `target`."""
+
     def excess(tau2: float) -> float:
         return e.rss(1 / (e.v + tau2)) - target
 
@@ -209,6 +287,7 @@ def generalized_q(e: Effects, target: float) -> float:
 def _likelihood(restricted: bool) -> Callable[[Effects], float]:
     def estimate(e: Effects) -> float:
         """The highest likelihood over tau^2 >= 0: every root of the score between grid points is looked at."""
+
         def score(tau2: float) -> float:
             w = 1 / (e.v + tau2)
             P = e.projection(w)
@@ -218,15 +297,24 @@ def _likelihood(restricted: bool) -> Callable[[Effects], float]:
         top = 10 * max(float(np.var(e.y)), float(e.v.max()))
         grid = np.concatenate([[0.0], np.geomspace(1e-8, 1, 60) * top])
         values = [score(x) for x in grid]
-        roots = [float(optimize.brentq(score, a, b, xtol=1e-15, rtol=8.9e-16))
-                 for a, b, left, right in zip(grid, grid[1:], values, values[1:], strict=False) if left > 0 >= right]
+        roots = [
+            float(optimize.brentq(score, a, b, xtol=1e-15, rtol=8.9e-16))
+            for a, b, left, right in zip(grid, grid[1:], values, values[1:], strict=False)
+            if left > 0 >= right
+        ]
         return max([0.0, *roots], key=lambda x: e.loglik(1 / (e.v + x), restricted=restricted))
 
     return estimate
 
 
 ESTIMATORS: dict[str, Callable[[Effects], float]] = {
-    "REML": _likelihood(True), "ML": _likelihood(False), "DL": _dl, "PM": _pm, "EB": _pm, "HE": _he, "SJ": _sj,
+    "REML": _likelihood(True),
+    "ML": _likelihood(False),
+    "DL": _dl,
+    "PM": _pm,
+    "EB": _pm,
+    "HE": _he,
+    "SJ": _sj,
 }
 
 
@@ -235,8 +323,10 @@ def q_profile(found: Meta, level: float = LEVEL) -> tuple[float, float]:
     if len(found.tau2) > 1:
         raise ValueError("Q-profile intervals are for one tau^2; `analysis.profile` profiles several")
     df = found.q_df
-    return (generalized_q(found.effects, stats.chi2.ppf((1 + level) / 2, df)),
-            generalized_q(found.effects, stats.chi2.ppf((1 - level) / 2, df)))
+    return (
+        generalized_q(found.effects, stats.chi2.ppf((1 + level) / 2, df)),
+        generalized_q(found.effects, stats.chi2.ppf((1 - level) / 2, df)),
+    )
 
 
 def robust(found: Meta, cluster: np.ndarray) -> pd.DataFrame:
@@ -252,29 +342,38 @@ def robust(found: Meta, cluster: np.ndarray) -> pd.DataFrame:
         raise ValueError("robust standard errors need at least two clusters")
     inverse = np.linalg.inv(V)
     M = np.linalg.inv(e.X.T @ inverse @ e.X)
-    half = M @ e.X.T @ inverse                                    # (p, k): beta = half y
+    half = M @ e.X.T @ inverse  # (p, k): beta = half y
     beta = half @ e.y
     residual = e.y - e.X @ beta
     IH = np.eye(len(e.y)) - e.X @ half
-    pieces = []                                                   # (p, k) for each cluster: what it adds to beta's error
+    pieces = []  # (p, k) for each cluster: what it adds to beta's error
     for c in range(codes.max() + 1):
         here = np.flatnonzero(codes == c)
-        D = np.linalg.cholesky(V[np.ix_(here, here)]).T           # V_c = D'D
+        D = np.linalg.cholesky(V[np.ix_(here, here)]).T  # V_c = D'D
         G = IH[here] @ V @ IH[here].T
         A = D.T @ _inverse_root(D @ G @ D.T) @ D
         pieces.append(half[:, here] @ A @ IH[here])
-    scores = np.stack([piece @ e.y for piece in pieces])          # (clusters, p); IH y is the residual
+    scores = np.stack([piece @ e.y for piece in pieces])  # (clusters, p); IH y is the residual
     assert np.allclose(IH @ e.y, residual, atol=1e-8 * max(1.0, np.abs(e.y).max()))
     cov = scores.T @ scores
     df = np.empty(len(beta))
     for j in range(len(beta)):
-        g = np.stack([piece[j] for piece in pieces])              # (clusters, k)
+        g = np.stack([piece[j] for piece in pieces])  # (clusters, k)
         B = g @ V @ g.T
         df[j] = np.trace(B) ** 2 / np.sum(B * B)
     se = np.sqrt(np.diag(cov))
     t = stats.t.ppf((1 + LEVEL) / 2, df)
-    return pd.DataFrame({"term": e.names, "estimate": beta, "se": se, "df": df, "p": 2 * stats.t.sf(np.abs(beta) / se, df),
-                         "low": beta - t * se, "high": beta + t * se})
+    return pd.DataFrame(
+        {
+            "term": e.names,
+            "estimate": beta,
+            "se": se,
+            "df": df,
+            "p": 2 * stats.t.sf(np.abs(beta) / se, df),
+            "low": beta - t * se,
+            "high": beta + t * se,
+        }
+    )
 
 
 def working_covariance(found: Meta) -> np.ndarray:

@@ -31,8 +31,17 @@ Df = Literal["kenward-roger", "satterthwaite"]
 LEVEL = 0.95
 
 
-def fit(formula: str | Formula, data: Data, *, reml: bool = True, df: Df = "kenward-roger", weights: str | None = None,
-        variances: str | None = None, residual_by: str | None = None, missing: str = "raise") -> "Fit":
+def fit(
+    formula: str | Formula,
+    data: Data,
+    *,
+    reml: bool = True,
+    df: Df = "kenward-roger",
+    weights: str | None = None,
+    variances: str | None = None,
+    residual_by: str | None = None,
+    missing: str = "raise",
+) -> "Fit":
     """Fit by REML (or ML) and test with Kenward-Roger (or Satterthwaite) degrees of freedom.
 
     data         a frame, the path of a .csv, .tsv or .parquet file, or a `facts.Relation`
@@ -65,8 +74,10 @@ def _identifiable(design: Design, n: int, *, known: bool) -> None:
     """ValueError where a term's effects cannot be told from the residual, as in lme4."""
     for term in design.terms:
         if not known and term.size >= n:
-            raise ValueError(f"({', '.join(term.names)} | {term.name}) has {term.size} random effects for {n} rows: they cannot be "
-                             "told from the residual; drop the term, or give known variances")
+            raise ValueError(
+                f"({', '.join(term.names)} | {term.name}) has {term.size} random effects for {n} rows: they cannot be "
+                "told from the residual; drop the term, or give known variances"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +85,18 @@ class Grid:
     """What later questions need of the data: how rows are coded, and the values of the predictors."""
 
     design: Design
-    numbers: dict[str, float]          # mean of each numeric predictor over rows
-    levels: dict[str, tuple]           # levels of each other predictor, in order
+    numbers: dict[str, float]  # mean of each numeric predictor over rows
+    levels: dict[str, tuple]  # levels of each other predictor, in order
 
     @classmethod
     def of(cls, design: Design, gathered: gathering.Gathered) -> "Grid":
-        names = dict.fromkeys(n for term in formulas.terms_of(design.formula.fixed) for f in term.factors
-                              for n in formulas.variables(f.expr) if n in gathered.frame)
+        names = dict.fromkeys(
+            n
+            for term in formulas.terms_of(design.formula.fixed)
+            for f in term.factors
+            for n in formulas.variables(f.expr)
+            if n in gathered.frame
+        )
         weight, numbers, levels = gathered.cells.count, {}, {}
         for name in names:
             column = gathered.frame[name]
@@ -108,7 +124,7 @@ class Fit:
     state: State = field(repr=False)
     inference: Satterthwaite | KenwardRoger = field(repr=False)
     grid: Grid = field(repr=False)
-    columns: Columns = Columns()
+    columns: Columns = field(default_factory=Columns)
     dropped: int = 0
 
     @property
@@ -195,8 +211,18 @@ class Fit:
         se = np.sqrt(np.einsum("ri,ij,rj->r", inner, self.inference.cov, inner))
         df = np.array([self.inference.df(row) for row in inner])
         t, half = (estimate - null) / se, stats.t.ppf((1 + level) / 2, df) * se
-        return pd.DataFrame({"contrast": names, "estimate": estimate, "se": se, "df": df, "t": t, "p": 2 * stats.t.sf(abs(t), df),
-                             "low": estimate - half, "high": estimate + half})
+        return pd.DataFrame(
+            {
+                "contrast": names,
+                "estimate": estimate,
+                "se": se,
+                "df": df,
+                "t": t,
+                "p": 2 * stats.t.sf(abs(t), df),
+                "low": estimate - half,
+                "high": estimate + half,
+            }
+        )
 
     def f_test(self, r_matrix: Any) -> Any:
         """F test of L beta = c, as statsmodels' ContrastResults; text such as "lp = 0, lp:inter[T.b] = 0" will do."""
@@ -250,8 +276,10 @@ class Fit:
     @cached_property
     def covariances(self) -> dict[str, np.ndarray]:
         """Covariance (k, k) of each random term, by "columns | group"."""
-        return {f"{' + '.join(term.names)} | {term.name}": self.state.sigma2 * T @ T.T
-                for term, T in zip(self.state.model.terms, self.state.T, strict=True)}
+        return {
+            f"{' + '.join(term.names)} | {term.name}": self.state.sigma2 * T @ T.T
+            for term, T in zip(self.state.model.terms, self.state.T, strict=True)
+        }
 
     @cached_property
     def residual_variances(self) -> dict[str, float]:
@@ -271,7 +299,7 @@ class Fit:
     @property
     def theta(self) -> np.ndarray:
         """Relative covariance factors, lower triangles by column, term after term, as lme4 has them."""
-        return self.state.point[:self.state.model.r]
+        return self.state.point[: self.state.model.r]
 
     @cached_property
     def random_effects(self) -> pd.DataFrame:
@@ -280,9 +308,11 @@ class Fit:
         sd = np.sqrt(state.sigma2 * np.einsum("ij,ij->j", state.J[:q, :q], state.J[:q, :q]))
         for t, term in enumerate(state.model.terms):
             modes = state.by_level(t, state.ZPy) @ (state.T[t] @ state.T[t].T)
-            rows += [(term.name, level, name, mode, spread)
-                     for level, values, spreads in zip(term.levels, modes, state.by_level(t, sd), strict=True)
-                     for name, mode, spread in zip(term.names, values, spreads, strict=True)]
+            rows += [
+                (term.name, level, name, mode, spread)
+                for level, values, spreads in zip(term.levels, modes, state.by_level(t, sd), strict=True)
+                for name, mode, spread in zip(term.names, values, spreads, strict=True)
+            ]
         return pd.DataFrame(rows, columns=["group", "level", "term", "mode", "sd"])
 
     @cached_property

@@ -18,7 +18,7 @@ class Operator:
         self.state, self.model = state, state.model
         self.size = len(state.L) if projected else self.model.q
         self.ZOZ = state.ZPZ if projected else state.ZHZ
-        self.J = state.J[:self.size, :self.size]
+        self.J = state.J[: self.size, : self.size]
 
     @cached_property
     def K(self) -> np.ndarray:
@@ -32,7 +32,7 @@ class Operator:
 
     def products(self, g: int) -> np.ndarray:
         """(size, size) B'WB of residual group g."""
-        return self.model.cross.N[g, :self.size, :self.size]
+        return self.model.cross.N[g, : self.size, : self.size]
 
     def residual(self, g: int) -> np.ndarray:
         """(q, q) Z'O W^-1 O Z over the rows of residual group g."""
@@ -43,7 +43,7 @@ class Operator:
         if a.part is None:
             return float(np.sum(self.state.level_sum(a.term, self.ZOZ) * a.D))
         delta = self.state.delta[a.part]
-        return float(self.model.cross.counts[a.part] / delta - np.sum(self.K * self.products(a.part)) / delta ** 2)
+        return float(self.model.cross.counts[a.part] / delta - np.sum(self.K * self.products(a.part)) / delta**2)
 
     def traces(self, directions: list[Direction]) -> np.ndarray:
         """(m, m) tr(O H_a O H_b)."""
@@ -54,7 +54,7 @@ class Operator:
         KN = {d.part: self.K @ self.products(d.part) / state.delta[d.part] ** 2 for d in directions if d.part is not None}
         out = np.empty((m, m))
         for i, a in enumerate(directions):
-            for j, b in enumerate(directions[:i + 1]):
+            for j, b in enumerate(directions[: i + 1]):
                 if a.part is None and b.part is None:
                     value = np.sum(DS[i][:, rows[j]] * DS[j][:, rows[i]].T)
                 elif a.part is None or b.part is None:
@@ -64,7 +64,7 @@ class Operator:
                     value = np.sum(KN[a.part] * KN[b.part].T)
                     if a.part == b.part:
                         delta = state.delta[a.part]
-                        value += self.model.cross.counts[a.part] / delta ** 2 - 2 * np.trace(KN[a.part]) / delta
+                        value += self.model.cross.counts[a.part] / delta**2 - 2 * np.trace(KN[a.part]) / delta
                 out[i, j] = out[j, i] = value
         return out
 
@@ -122,12 +122,12 @@ def hessian(state: State) -> np.ndarray:
         for j, (u, s, d) in enumerate(model.entries):
             if t == u and c == d:  # d2 TT' / dT_rc dT_sd = E_rs + E_sr
                 H[i, j] += 2 * state.cone[t][r, s]
-    H[:m, m] = H[m, :m] = 2 * first / sigma ** 3
-    H[m, m] = -2 * model.nu / state.sigma2 + 6 * state.rss / state.sigma2 ** 2
+    H[:m, m] = H[m, :m] = 2 * first / sigma**3
+    H[m, m] = -2 * model.nu / state.sigma2 + 6 * state.rss / state.sigma2**2
     chain = np.ones(m + 1)
-    chain[model.r:m] = state.delta[1:]
+    chain[model.r : m] = state.delta[1:]
     H = chain[:, None] * H * chain
-    H[range(model.r, m), range(model.r, m)] += state.gradient[model.r:]
+    H[range(model.r, m), range(model.r, m)] += state.gradient[model.r :]
     return H
 
 

@@ -11,12 +11,12 @@ from scipy import optimize
 from analysis.likelihood import Likelihood, State
 from analysis.operators import profiled_hessian
 
-STARTS = (1.0, 0.15)                                   # standard deviations of random effects, relative to sigma
-STEPS = (1e-4, 1e-3, 1e-2, 0.05, 0.2, 1.0, 3.0)        # variances to try where one wants to grow
-NEGATIVE = 1e-6                                        # of the largest eigenvalue: what counts as wanting to
-SETTLED = 1e-9                                         # what another Newton step would gain, in units of the criterion
+STARTS = (1.0, 0.15)  # standard deviations of random effects, relative to sigma
+STEPS = (1e-4, 1e-3, 1e-2, 0.05, 0.2, 1.0, 3.0)  # variances to try where one wants to grow
+NEGATIVE = 1e-6  # of the largest eigenvalue: what counts as wanting to
+SETTLED = 1e-9  # what another Newton step would gain, in units of the criterion
 ESCAPES = 25
-SINGULAR = 1e-4                                        # standard deviation relative to sigma that counts as 0, as lme4 has it
+SINGULAR = 1e-4  # standard deviation relative to sigma that counts as 0, as lme4 has it
 
 
 class NotConverged(RuntimeError):
@@ -68,13 +68,15 @@ def _ones(model: Likelihood) -> np.ndarray:
 
 def _descend(model: Likelihood, start: np.ndarray, scale: np.ndarray) -> State:
     """L-BFGS-B with non-negative diagonals."""
+
     def scaled(x: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = model.value_and_gradient(x * scale)
         return value, gradient * scale
 
     bounds = [(0.0, None) if d else (None, None) for d in model.diagonal] + [(-30.0, 30.0)] * (model.G - 1)
-    found = optimize.minimize(scaled, start / scale, jac=True, method="L-BFGS-B", bounds=bounds,
-                              options={"maxiter": 500, "ftol": 1e-12, "gtol": 1e-6})
+    found = optimize.minimize(
+        scaled, start / scale, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500, "ftol": 1e-12, "gtol": 1e-6}
+    )
     return model.at(found.x * scale)
 
 
@@ -82,9 +84,10 @@ def _polish(state: State) -> State:
     """Newton steps on the exact Hessian while they help."""
     for _ in range(30):
         step = _newton(state)[0]
-        nearer = next((trial for trial in (_try(state, step * 0.5 ** k) for k in range(12)) if trial is not None), None)
-        if nearer is None or (np.abs(nearer.gradient).max() >= 0.5 * np.abs(state.gradient).max() \
-                and state.criterion - nearer.criterion < 1e-10):
+        nearer = next((trial for trial in (_try(state, step * 0.5**k) for k in range(12)) if trial is not None), None)
+        if nearer is None or (
+            np.abs(nearer.gradient).max() >= 0.5 * np.abs(state.gradient).max() and state.criterion - nearer.criterion < 1e-10
+        ):
             break
         state = nearer
     return state
@@ -143,7 +146,7 @@ def _accepted(state: State, scale: np.ndarray) -> State:
         raise NotConverged(f"the criterion still falls ({gain:.1g} in one Newton step); the model is too rich for these data")
     if _wants_to_grow(state, 0.999 * scale) and _escape(state, scale) is not None:
         raise NotConverged(f"some variance still wants to grow: {_where(state, scale)}")
-    if (np.abs(state.point[state.model.r:]) > 25).any():
+    if (np.abs(state.point[state.model.r :]) > 25).any():
         raise NotConverged("a residual variance goes to zero: its group is fitted without error")
     return state
 

@@ -27,8 +27,9 @@ class _Row:
     new: dict[int, list[np.ndarray]]
 
 
-def predict(fit: Fit, rows: pd.DataFrame, *, weights: Sequence[float] | None = None, level: float = LEVEL,
-            observation: bool = False) -> pd.DataFrame:
+def predict(
+    fit: Fit, rows: pd.DataFrame, *, weights: Sequence[float] | None = None, level: float = LEVEL, observation: bool = False
+) -> pd.DataFrame:
     """estimate, se, df, low, high: a row each, or, with `weights`, one weighted mean of the rows.
 
     se is the prediction error's: estimates of the coefficients, conditional modes, new levels, and with `observation` the
@@ -65,7 +66,7 @@ def _row(fit: Fit, X: np.ndarray, places: list, w: np.ndarray) -> _Row:
         fresh: dict[str, np.ndarray] = {}
         for share, name, z in zip(w, names, columns, strict=True):
             if name in number:
-                a[start + number[name] * term.k:start + (number[name] + 1) * term.k] += share * z
+                a[start + number[name] * term.k : start + (number[name] + 1) * term.k] += share * z
             elif name is not None:
                 fresh[name] = fresh.get(name, 0.0) + share * z
         new[t] = list(fresh.values())
@@ -88,7 +89,7 @@ def _variance(state: State, row: _Row, sigma: float, extra: float) -> float:
     """Variance of the prediction error at a state and a sigma: Henderson's inverse, new draws, residual."""
     half = state.J @ row.a
     drawn = sum(float(z @ (state.T[t] @ state.T[t].T) @ z) for t, levels in row.new.items() for z in levels)
-    return float(sigma ** 2 * (half @ half + drawn + extra))
+    return float(sigma**2 * (half @ half + drawn + extra))
 
 
 def _df(fit: Fit, row: _Row, sigma: float, extra: float, variance: float) -> float:

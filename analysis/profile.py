@@ -16,7 +16,7 @@ from analysis.mixed import Fit
 from analysis.optimise import NotConverged, minimise, scales
 
 LEVEL = 0.95
-REACH = 60   # doublings of a step before a limit is said not to exist
+REACH = 60  # doublings of a step before a limit is said not to exist
 
 
 def profile(fit: Fit, names: list[str] | None = None, *, level: float = LEVEL) -> pd.DataFrame:
@@ -50,24 +50,24 @@ def _components(state) -> dict[str, tuple]:
 def _coefficient(state, j: int, target: float) -> tuple[float, float]:
     """Limits of beta_j: the response less beta_j x_j, regressed on the other columns."""
     cross = state.model.cross
-    l = linalg.solve_triangular(cross.R, np.eye(cross.p)[j], trans="T")        # beta_j = ols_j + l'gamma
-    u = l / (l @ l)
-    rest = linalg.null_space(l[None, :])                                        # the other directions of gamma
+    row = linalg.solve_triangular(cross.R, np.eye(cross.p)[j], trans="T")  # beta_j = ols_j + row'gamma
+    u = row / (row @ row)
+    rest = linalg.null_space(row[None, :])  # the other directions of gamma
     q, p = cross.q, cross.p
-    keep = linalg.block_diag(np.eye(q), rest, np.eye(1))                        # [Z Q r] -> [Z Q rest r]
+    keep = linalg.block_diag(np.eye(q), rest, np.eye(1))  # [Z Q r] -> [Z Q rest r]
     at = {"point": state.point}
 
     def deviance(value: float) -> float:
         move = np.eye(q + p + 1)
         move[q:-1, -1] = -(value - cross.ols[j]) * u
         N = keep.T @ (move.T @ cross.N[0] @ move) @ keep
-        held = replace(cross, N=N[None], R=np.eye(p - 1), ols=np.zeros(p - 1), names=cross.names[:j] + cross.names[j + 1:])
+        held = replace(cross, N=N[None], R=np.eye(p - 1), ols=np.zeros(p - 1), names=cross.names[:j] + cross.names[j + 1 :])
         found = minimise_from(Likelihood(held, reml=False, known=state.model.known), at["point"])
         at["point"] = found.point
         return found.criterion
 
     center = float(cross.coefficients(state.gamma)[j])
-    se = float(np.sqrt(state.sigma2 * l @ state.C @ l))
+    se = float(np.sqrt(state.sigma2 * row @ state.C @ row))
     return _limit(deviance, center, -se, target, at, state.point), _limit(deviance, center, se, target, at, state.point)
 
 
@@ -98,8 +98,10 @@ def _component(state, kind: str, place: list[int], target: float) -> tuple[float
 
     if kind == "cor":
         ends = (-1.0, 1.0)
-        return tuple(end if deviance(end) <= target else float(optimize.brentq(lambda x: deviance(x) - target, center, end, xtol=1e-8))
-                     for end in ends)
+        return tuple(
+            end if deviance(end) <= target else float(optimize.brentq(lambda x: deviance(x) - target, center, end, xtol=1e-8))
+            for end in ends
+        )
     step = max(0.1 * center, 1e-3 * held.sigma)
     floor = 0.0 if kind == "sd" else 1e-6 * center
     memory["point"] = held.start
@@ -108,7 +110,9 @@ def _component(state, kind: str, place: list[int], target: float) -> tuple[float
     return low, _limit(deviance, center, step, target, memory, held.start)
 
 
-def _limit(deviance: Callable[[float], float], center: float, step: float, target: float, memory: dict, start: np.ndarray) -> float:
+def _limit(
+    deviance: Callable[[float], float], center: float, step: float, target: float, memory: dict, start: np.ndarray
+) -> float:
     """The nearest value beyond the centre, in the step's direction, whose deviance is the target; inf where there is none."""
     memory["point"], inside = start, center
     for _ in range(REACH):
@@ -139,20 +143,27 @@ class _Held:
             D = (T[self.t] @ T[self.t].T)[np.ix_(self.order, self.order)]
             T[self.t] = np.linalg.cholesky(D + 1e-12 * np.diag(np.maximum(np.diag(D), 1e-12 * state.sigma2)))
         first = T[self.t] if place else None
-        self.center = {"sigma": lambda: self.sigma, "sd": lambda: float(np.sqrt(D[0, 0])),
-                       "cor": lambda: float(first[1, 0] / np.hypot(first[1, 0], first[1, 1]))}[kind]()
+        self.center = {
+            "sigma": lambda: self.sigma,
+            "sd": lambda: float(np.sqrt(D[0, 0])),
+            "cor": lambda: float(first[1, 0] / np.hypot(first[1, 0], first[1, 1])),
+        }[kind]()
         free = [T[t][i, j] for t, i, j in self.model.entries]
-        self.free = [not (t == self.t and ((kind == "sd" and (i, j) == (0, 0)) or (kind == "cor" and (i, j) == (1, 0))))
-                     for t, i, j in self.model.entries]
+        self.free = [
+            not (t == self.t and ((kind == "sd" and (i, j) == (0, 0)) or (kind == "cor" and (i, j) == (1, 0))))
+            for t, i, j in self.model.entries
+        ]
         floor = [1e-2 * self.sigma if i == j else 0.0 for _, i, j in self.model.entries]
         values = [max(x, low) if low else x for x, low in zip(free, floor, strict=True)]
         if kind == "cor":  # the free entry (1, 1) stands for the second standard deviation
             values[self.model.entries.index((self.t, 1, 1))] = float(np.hypot(first[1, 0], first[1, 1]))
         has_sigma = kind != "sigma" and not self.model.known
-        self.start = np.array([x for x, is_free in zip(values, self.free, strict=True) if is_free] + [np.log(self.sigma)] * has_sigma)
+        self.start = np.array(
+            [x for x, is_free in zip(values, self.free, strict=True) if is_free] + [np.log(self.sigma)] * has_sigma
+        )
         size = self.sigma * scales(self.model)
         if self.t is not None:  # the held term's columns stand in another order
-            size[[t == self.t for t, _, _ in self.model.entries]] = np.sqrt(np.maximum(np.diag(D), 1e-4 * self.sigma ** 2)).max()
+            size[[t == self.t for t, _, _ in self.model.entries]] = np.sqrt(np.maximum(np.diag(D), 1e-4 * self.sigma**2)).max()
         kept = [(unit, i == j) for unit, (_, i, j), is_free in zip(size, self.model.entries, self.free, strict=True) if is_free]
         self.units = np.array([unit for unit, _ in kept] + [1.0] * has_sigma)
         self.bounds = [(0.0 if diagonal else -1e3 * unit, 1e3 * unit) for unit, diagonal in kept]
@@ -167,6 +178,7 @@ class _Held:
 
     def _descend(self, value: float, start: np.ndarray) -> optimize.OptimizeResult:
         """L-BFGS-B in units of each parameter; a step too long for the arithmetic counts as a very bad one."""
+
         def scaled(x: np.ndarray) -> tuple[float, np.ndarray]:
             try:
                 fun, gradient = self.deviance(x * self.units, value)
@@ -175,8 +187,14 @@ class _Held:
             return fun, gradient * self.units
 
         bounds = [(low / unit, high / unit) for (low, high), unit in zip(self.bounds, self.units, strict=True)]
-        found = optimize.minimize(scaled, start / self.units, jac=True, method="L-BFGS-B", bounds=bounds,
-                                  options={"ftol": 1e-14, "gtol": 1e-8, "maxiter": 300})
+        found = optimize.minimize(
+            scaled,
+            start / self.units,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"ftol": 1e-14, "gtol": 1e-8, "maxiter": 300},
+        )
         return optimize.OptimizeResult(x=found.x * self.units, fun=found.fun)
 
     def deviance(self, x: np.ndarray, value: float) -> tuple[float, np.ndarray]:
@@ -188,10 +206,10 @@ class _Held:
         ordered = list(T)
         if self.t is not None:
             back = np.argsort(self.order)
-            ordered[self.t] = T[self.t][back]                              # not lower triangular; D is what counts
+            ordered[self.t] = T[self.t][back]  # not lower triangular; D is what counts
         state = State(self.model, np.zeros(self.model.r), ordered)
-        s2 = sigma ** 2
-        logs = 2 * np.log(np.diag(state.L)[:self.model.q]).sum() - self.model.cross.log_weight
+        s2 = sigma**2
+        logs = 2 * np.log(np.diag(state.L)[: self.model.q]).sum() - self.model.cross.log_weight
         fun = logs + self.model.cross.n * np.log(2 * np.pi * s2) + state.rss / s2
         M = []
         for t in range(len(T)):
@@ -199,9 +217,9 @@ class _Held:
             M.append(state.level_sum(t, state.ZHZ) - v.T @ v / s2)
         if self.t is not None:
             M[self.t] = M[self.t][np.ix_(self.order, self.order)]
-        G = [2 * M[t] @ A[t] / s2 for t in range(len(T))]                  # d fun / d absolute factors, at fixed sigma
+        G = [2 * M[t] @ A[t] / s2 for t in range(len(T))]  # d fun / d absolute factors, at fixed sigma
         if correlation is not None:
-            G[self.t][1, 1] = correlation * G[self.t][1, 0] + np.sqrt(1 - correlation ** 2) * G[self.t][1, 1]
+            G[self.t][1, 1] = correlation * G[self.t][1, 0] + np.sqrt(1 - correlation**2) * G[self.t][1, 1]
         gradient = [G[t][i, j] for (t, i, j), free in zip(self.model.entries, self.free, strict=True) if free]
         if self.kind != "sigma" and not known:
             shrink = sum(np.sum(M[t] * (A[t] @ A[t].T)) for t in range(len(T))) / s2
@@ -216,5 +234,5 @@ class _Held:
         if self.kind != "cor":
             return A, None
         spread = A[self.t][1, 1]
-        A[self.t][1, :2] = value * spread, np.sqrt(1 - value ** 2) * spread
+        A[self.t][1, :2] = value * spread, np.sqrt(1 - value**2) * spread
         return A, value

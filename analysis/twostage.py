@@ -20,8 +20,15 @@ from analysis.formula import Formula
 LEVEL = 0.95
 
 
-def two_stage(formula: str | Formula, data: Data, unit: str, *, weights: str | None = None, variances: str | None = None,
-              missing: str = "raise") -> pd.DataFrame:
+def two_stage(
+    formula: str | Formula,
+    data: Data,
+    unit: str,
+    *,
+    weights: str | None = None,
+    variances: str | None = None,
+    missing: str = "raise",
+) -> pd.DataFrame:
     """term, estimate, se, df, t, p, low, high of each coefficient; ValueError where units are too few or lack a level.
 
     Random terms of the formula play no part: units are compared whole.
@@ -35,9 +42,14 @@ def two_stage(formula: str | Formula, data: Data, unit: str, *, weights: str | N
     own = [name for name, columns in within.items() if len(columns) > 1 or name == ()]
     summaries = _summaries(design, cells, units.codes, within, own)
     first = pd.Series(range(len(units.codes))).groupby(units.codes).first().to_numpy()
-    rows = [row for name, columns in within.items()
-            for row in _second(summaries[name], columns, between, first, len(units.levels), unit)]
-    return pd.DataFrame(sorted(rows), columns=["place", "term", "estimate", "se", "df", "t", "p", "low", "high"]).drop(columns="place")
+    rows = [
+        row
+        for name, columns in within.items()
+        for row in _second(summaries[name], columns, between, first, len(units.levels), unit)
+    ]
+    return pd.DataFrame(sorted(rows), columns=["place", "term", "estimate", "se", "df", "t", "p", "low", "high"]).drop(
+        columns="place"
+    )
 
 
 def _split(formula: Formula, design, frame: pd.DataFrame, unit: str) -> tuple[dict, dict[int, np.ndarray]]:
@@ -79,7 +91,7 @@ def _summaries(design, cells: Cells, codes: np.ndarray, within: dict, own: list)
         blocks = [np.where(codes == u, base[name], 0.0) for u in units for name in own]
         joint = np.stack([*blocks, *(base[name] for name in common)], 1)
         coefficients = np.linalg.lstsq(root[:, None] * joint, root * y, rcond=None)[0]
-        y = y - joint[:, len(blocks):] @ coefficients[len(blocks):]
+        y = y - joint[:, len(blocks) :] @ coefficients[len(blocks) :]
     whole = _by_unit(np.stack([base[name] for name in own], 1), y, root, codes, own, design)
     for name in names:
         values[name] = whole[:, own.index(name)] if name in own else each[:, names.index(name)]
@@ -94,8 +106,10 @@ def _by_unit(B: np.ndarray, y: np.ndarray, root: np.ndarray, codes: np.ndarray, 
         here = codes == u
         half = root[here, None] * B[here]
         if np.linalg.matrix_rank(half) < B.shape[1]:
-            raise ValueError(f"'{level}' lacks some level or value of {', '.join(':'.join(n) for n in names if n)}: "
-                             "its own regression cannot be computed")
+            raise ValueError(
+                f"'{level}' lacks some level or value of {', '.join(':'.join(n) for n in names if n)}: "
+                "its own regression cannot be computed"
+            )
         found.append(np.linalg.lstsq(half, root[here] * y[here], rcond=None)[0])
     return np.array(found)
 
@@ -110,16 +124,29 @@ def _second(summary: np.ndarray, columns: list, between: dict, first: np.ndarray
     H = np.stack([between[j][first] for j, _ in columns], 1)
     df = units - H.shape[1]
     if df < 1 or np.linalg.matrix_rank(H) < H.shape[1]:
-        raise ValueError(f"{units} levels of '{unit}' cannot carry {', '.join(name for _, name in columns)}; "
-                         "two stages need more levels than coefficients")
+        raise ValueError(
+            f"{units} levels of '{unit}' cannot carry {', '.join(name for _, name in columns)}; "
+            "two stages need more levels than coefficients"
+        )
     inverse = np.linalg.inv(H.T @ H)
     b = inverse @ H.T @ summary
     variance = np.sum((summary - H @ b) ** 2) / df
     se = np.sqrt(variance * np.diag(inverse))
     half = stats.t.ppf((1 + LEVEL) / 2, df) * se
-    return [(j, name, b[i], se[i], float(df), b[i] / se[i] if se[i] else np.nan,
-             2 * stats.t.sf(abs(b[i]) / se[i], df) if se[i] else np.nan, b[i] - half[i], b[i] + half[i])
-            for i, (j, name) in enumerate(columns)]
+    return [
+        (
+            j,
+            name,
+            b[i],
+            se[i],
+            float(df),
+            b[i] / se[i] if se[i] else np.nan,
+            2 * stats.t.sf(abs(b[i]) / se[i], df) if se[i] else np.nan,
+            b[i] - half[i],
+            b[i] + half[i],
+        )
+        for i, (j, name) in enumerate(columns)
+    ]
 
 
 def _outside(name: str) -> str:
@@ -139,9 +166,9 @@ def _factors(name: str) -> list[str]:
         depth += (sign in "([") - (sign in ")]")
         if sign == ":" and not depth:
             cuts.append(place)
-    return [name[a + 1:b] for a, b in pairwise([*cuts, len(name)])]
+    return [name[a + 1 : b] for a, b in pairwise([*cuts, len(name)])]
 
 
 def _expression(part: str) -> str:
     """'C(x)[T.2]' -> C(x)."""
-    return part[:part.index("[")] if part.endswith("]") and "[" in part else part
+    return part[: part.index("[")] if part.endswith("]") and "[" in part else part

@@ -38,20 +38,32 @@ def test_levels_are_rma_mv_s(method):
     assert list(found.tau2.values()) == pytest.approx(expected["sigma2"], rel=1e-4)
     assert found.loglik == pytest.approx(expected["loglik"], abs=1e-8) and found.loglik >= expected["loglik"] - 1e-9
     mean = found.estimates.iloc[0]
-    assert (mean.estimate, mean.se, mean.low, mean.high) == pytest.approx((expected["beta"], expected["se"], expected["low"], expected["high"]), rel=1e-5)
+    assert (mean.estimate, mean.se, mean.low, mean.high) == pytest.approx(
+        (expected["beta"], expected["se"], expected["low"], expected["high"]), rel=1e-5
+    )
     assert found.q == pytest.approx(expected["QE"], rel=1e-9)
 
 
 @shared
-@pytest.mark.parametrize(("case", "options"), [
-    ("bcg_FE", {"method": "FE"}), ("bcg_DL", {"method": "DL"}), ("bcg_REML", {}), ("bcg_REML_knha", {"knapp_hartung": True}),
-    ("bcg_metareg_knha", {"moderators": "~ ablat + year", "knapp_hartung": True})], ids=str)
+@pytest.mark.parametrize(
+    ("case", "options"),
+    [
+        ("bcg_FE", {"method": "FE"}),
+        ("bcg_DL", {"method": "DL"}),
+        ("bcg_REML", {}),
+        ("bcg_REML_knha", {"knapp_hartung": True}),
+        ("bcg_metareg_knha", {"moderators": "~ ablat + year", "knapp_hartung": True}),
+    ],
+    ids=str,
+)
 def test_the_shared_fixtures_of_one_level(case, options):
     expected = json.loads((STATS / f"{case}.json").read_text())
     found = meta.meta(pd.read_csv(STATS / "bcg.csv", skipinitialspace=True), "yi", "vi", **options)
     for ours, theirs in (("se", "se"), ("p", "pval"), ("low", "ci.lb"), ("high", "ci.ub")):
         assert found.estimates[ours].to_numpy() == pytest.approx(np.atleast_1d(expected[theirs]), rel=1e-9)
-    assert sum(found.tau2.values()) == pytest.approx(expected["tau2"], rel=1e-9) and found.i2 == pytest.approx(expected["I2"], rel=1e-9)
+    assert sum(found.tau2.values()) == pytest.approx(expected["tau2"], rel=1e-9) and found.i2 == pytest.approx(
+        expected["I2"], rel=1e-9
+    )
     assert found.loglik == pytest.approx(expected["logLik"], abs=1e-8) and found.q_p == pytest.approx(expected["QEp"], rel=1e-8)
     if "predict" in expected and found.prediction:
         assert found.prediction == pytest.approx((expected["predict"]["pi.lb"], expected["predict"]["pi.ub"]), rel=1e-9)
@@ -70,11 +82,19 @@ def test_the_shared_fixtures_of_several_levels():
     assert (robust.se, robust.df) == pytest.approx((expected["robust_CR2"]["se"], expected["robust_CR2"]["df"]), rel=1e-6)
     assert found.prediction == pytest.approx((expected["predict"]["pi.lb"], expected["predict"]["pi.ub"]), rel=1e-6)
     crossed = json.loads((STATS / "sim_effects_c_mv.json").read_text())
-    found = meta.meta(pd.read_csv(STATS / "sim_effects_c.csv"), "yi", "vi", moderators="~ lp * inter",
-                      random="(1 | lang) + (1 | target) + (1 | model) + (1 | cell)")
+    found = meta.meta(
+        pd.read_csv(STATS / "sim_effects_c.csv"),
+        "yi",
+        "vi",
+        moderators="~ lp * inter",
+        random="(1 | lang) + (1 | target) + (1 | model) + (1 | cell)",
+    )
     assert list(found.tau2.values()) == pytest.approx(crossed["sigma2"], rel=1e-5)
     assert found.loglik == pytest.approx(crossed["logLik"], abs=1e-8)
-    names = [name.replace("intrcpt", "Intercept").replace("interi", "inter[T.i") + ("]" if "interi" in name else "") for name in crossed["beta"]]
+    names = [
+        name.replace("intrcpt", "Intercept").replace("interi", "inter[T.i") + ("]" if "interi" in name else "")
+        for name in crossed["beta"]
+    ]
     assert found.estimates.set_index("term").loc[names, "se"].to_numpy() == pytest.approx(crossed["se"], rel=1e-6)
 
 
@@ -91,10 +111,17 @@ def test_effects_without_heterogeneity_say_that_tau2_is_zero():
     assert found.tau2 == {"": 0.0} and "estimated zero" in found.warnings[0]
 
 
-@pytest.mark.parametrize(("options", "says"), [
-    ({"effect": "y"}, "no column 'y' \\(did you mean 'yi'"), ({"method": "RMEL"}, "did you mean 'REML'"),
-    ({"moderators": "~ ablat + I(2 * ablat)"}, "is a combination of"), ({"random": "(1 | author)"}, "no column 'author'"),
-    ({"random": "(1 | x)", "method": "DL"}, "need REML or ML"), ({"variance": "negative"}, "have to be positive")])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"effect": "y"}, "no column 'y' \\(did you mean 'yi'"),
+        ({"method": "RMEL"}, "did you mean 'REML'"),
+        ({"moderators": "~ ablat + I(2 * ablat)"}, "is a combination of"),
+        ({"random": "(1 | author)"}, "no column 'author'"),
+        ({"random": "(1 | x)", "method": "DL"}, "need REML or ML"),
+        ({"variance": "negative"}, "have to be positive"),
+    ],
+)
 def test_bad_input_is_said(options, says):
     rows = BCG.assign(negative=-BCG["vi"], x=np.arange(13) % 3)
     with pytest.raises(ValueError, match=says):

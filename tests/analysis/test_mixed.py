@@ -60,9 +60,13 @@ def test_cells_from_parquet_or_a_query_are_the_same_fit_as_rows(registry, tmp_pa
     weighted.to_parquet(tmp_path / "weighted.parquet")
     for options in ({"weights": "w"}, {"variances": "w"}, {"residual_by": "target"}):
         one, two = (mixed.fit(FULL, data, **options) for data in (weighted, tmp_path / "weighted.parquet"))
-        assert one.criterion == pytest.approx(two.criterion, abs=1e-8) and one.bse.to_numpy() == pytest.approx(two.bse.to_numpy(), rel=1e-6)
+        assert one.criterion == pytest.approx(two.criterion, abs=1e-8) and one.bse.to_numpy() == pytest.approx(
+            two.bse.to_numpy(), rel=1e-6
+        )
     centred = "gain ~ center(lp) + (1 | lang)"
-    assert mixed.fit(centred, registry).params.to_numpy() == pytest.approx(mixed.fit(centred, tmp_path / "rows.parquet").params.to_numpy())
+    assert mixed.fit(centred, registry).params.to_numpy() == pytest.approx(
+        mixed.fit(centred, tmp_path / "rows.parquet").params.to_numpy()
+    )
 
 
 def test_a_balanced_contrast_is_a_difference_of_means_on_the_right_stratum(balanced):
@@ -71,7 +75,9 @@ def test_a_balanced_contrast_is_a_difference_of_means_on_the_right_stratum(balan
     expected = stats.ttest_rel(means["i1"], means["i0"])
     row = fit.effects.set_index("term").loc["inter[T.i1]"]
     assert not fit.singular
-    assert (row.estimate, row.df, row.t, row.p) == pytest.approx(((means["i1"] - means["i0"]).mean(), 4, expected.statistic, expected.pvalue), rel=1e-6)
+    assert (row.estimate, row.df, row.t, row.p) == pytest.approx(
+        ((means["i1"] - means["i0"]).mean(), 4, expected.statistic, expected.pvalue), rel=1e-6
+    )
 
 
 def test_without_random_terms_it_is_least_squares(registry):
@@ -119,7 +125,11 @@ def test_dense_matrices_give_the_same_likelihood(balanced):
     """The definition, with n x n matrices."""
     fit = mixed.fit("gain ~ lp + (1 + lp | lang) + (1 | target)", balanced)
     X, y = np.column_stack([np.ones(len(balanced)), balanced["lp"]]), balanced["gain"].to_numpy()
-    D, tau2, s2 = fit.covariances["Intercept + lp | lang"], fit.covariances["Intercept | target"][0, 0], fit.residual_variances[""]
+    D, tau2, s2 = (
+        fit.covariances["Intercept + lp | lang"],
+        fit.covariances["Intercept | target"][0, 0],
+        fit.residual_variances[""],
+    )
     same = lambda name: balanced[name].to_numpy()[:, None] == balanced[name].to_numpy()  # noqa: E731
     V = same("lang") * (X @ D @ X.T) + same("target") * tau2 + s2 * np.eye(len(y))
     inverse = np.linalg.inv(V)
@@ -131,24 +141,28 @@ def test_dense_matrices_give_the_same_likelihood(balanced):
     assert fit.model_cov.to_numpy() == pytest.approx(C)
 
 
-@pytest.mark.parametrize(("formula", "change", "says"), [
-    ("gain ~ lpp + (1 | lang)", {}, "no column 'lpp' \\(did you mean 'lp'\\?\\)"),
-    ("gain ~ lp + model + (1 | lang)", {}, "model\\[T.m4\\] is a combination of Intercept, lp"),
-    ("gain ~ lp + (1 | lang)", {"gain": 1.0}, "constant: it is 1"),
-    ("gain ~ lp + (1 | lang)", {"lang": "de"}, "'lang' has one level only"),
-    ("gain ~ lp + inter + (1 | lang)", {"inter": "a"}, "'inter' has one level only"),
-    ("gain ~ lp + (1 | lang)", {"gain": np.inf}, "infinite values: 914 in 'gain'"),
-    ("gain ~ lp + (1 | lang)", {"lp": np.nan}, "missing values: 914 in 'lp', of 914 rows"),
-    ("gain ~ log(lp) + (1 | lang)", {}, "log\\(lp\\): .* missing or infinite"),
-    ("gain ~ lp + (1 | row)", {"row": range(914)}, "914 random effects for 914 rows"),
-    ("lang ~ lp + (1 | model)", {}, "not numeric"),
-    ("gain ~ lp + (1 | lang", {}, "leaves a bracket open"),
-    ("gain ~ lp + open(lp) + (1 | lang)", {}, "no function 'open'"),
-    ("gain ~ lp.real + (1 | lang)", {}, "is no formula"),
-    ("gain lp", {}, "a formula is 'response ~ terms'"),
-    ("gain ~ lp + (1 | lang) + (1 | lang)", {}, "twice"),
-    ("gain ~ lp | lang", {}, "a bar outside brackets"),
-    ("gain ~ 0 + (1 | lang)", {}, "no fixed effect")])
+@pytest.mark.parametrize(
+    ("formula", "change", "says"),
+    [
+        ("gain ~ lpp + (1 | lang)", {}, "no column 'lpp' \\(did you mean 'lp'\\?\\)"),
+        ("gain ~ lp + model + (1 | lang)", {}, "model\\[T.m4\\] is a combination of Intercept, lp"),
+        ("gain ~ lp + (1 | lang)", {"gain": 1.0}, "constant: it is 1"),
+        ("gain ~ lp + (1 | lang)", {"lang": "de"}, "'lang' has one level only"),
+        ("gain ~ lp + inter + (1 | lang)", {"inter": "a"}, "'inter' has one level only"),
+        ("gain ~ lp + (1 | lang)", {"gain": np.inf}, "infinite values: 914 in 'gain'"),
+        ("gain ~ lp + (1 | lang)", {"lp": np.nan}, "missing values: 914 in 'lp', of 914 rows"),
+        ("gain ~ log(lp) + (1 | lang)", {}, "log\\(lp\\): .* missing or infinite"),
+        ("gain ~ lp + (1 | row)", {"row": range(914)}, "914 random effects for 914 rows"),
+        ("lang ~ lp + (1 | model)", {}, "not numeric"),
+        ("gain ~ lp + (1 | lang", {}, "leaves a bracket open"),
+        ("gain ~ lp + open(lp) + (1 | lang)", {}, "no function 'open'"),
+        ("gain ~ lp.real + (1 | lang)", {}, "is no formula"),
+        ("gain lp", {}, "a formula is 'response ~ terms'"),
+        ("gain ~ lp + (1 | lang) + (1 | lang)", {}, "twice"),
+        ("gain ~ lp | lang", {}, "a bar outside brackets"),
+        ("gain ~ 0 + (1 | lang)", {}, "no fixed effect"),
+    ],
+)
 def test_bad_input_is_said_in_words(registry, tmp_path, formula, change, says):
     rows = registry.assign(**change)
     with pytest.raises(ValueError, match=says):
@@ -170,7 +184,13 @@ def test_empty_data_and_missing_rows_are_said(registry):
 
 def test_formulas_are_taken_apart():
     found = parse("log10(y) ~ a * b + (1 + x || g) + (1 | a/b) + (0 + x | c:d)")
-    assert [(term.columns, term.name) for term in found.random] == [("1", "g"), ("0 + x", "g"), ("1", "a"), ("1", "a:b"), ("0 + x", "c:d")]
+    assert [(term.columns, term.name) for term in found.random] == [
+        ("1", "g"),
+        ("0 + x", "g"),
+        ("1", "a"),
+        ("1", "a:b"),
+        ("0 + x", "c:d"),
+    ]
     assert (found.response, found.fixed, found.keys) == ("log10(y)", "a * b", ("a", "b", "x", "g", "c", "d"))
 
 
@@ -197,8 +217,12 @@ def test_predictions_know_old_levels_from_new_ones(registry):
     rows = pd.DataFrame({"lp": 1.0, "inter": ["i0", "i1", "i2"]})
     plain = prediction.predict(fit, rows)
     assert plain["estimate"].to_numpy() == pytest.approx(fit.predict(rows).to_numpy())
-    assert plain["se"].to_numpy() == pytest.approx([np.sqrt(x @ fit.model_cov.to_numpy() @ x) for x in fit.grid.design.rows(rows)])
-    assert plain["df"].to_numpy() == pytest.approx(fit.contrasts(fit.grid.design.rows(rows), list("abc"))["df"].to_numpy(), rel=0.02)
+    assert plain["se"].to_numpy() == pytest.approx(
+        [np.sqrt(x @ fit.model_cov.to_numpy() @ x) for x in fit.grid.design.rows(rows)]
+    )
+    assert plain["df"].to_numpy() == pytest.approx(
+        fit.contrasts(fit.grid.design.rows(rows), list("abc"))["df"].to_numpy(), rel=0.02
+    )
     new = prediction.predict(fit, rows.assign(model="new"), weights=[1 / 3] * 3).iloc[0]
     x = fit.grid.design.rows(rows).mean(0)
     both = fit.covariances["Intercept | model"][0, 0] + fit.covariances["Intercept | model:inter"][0, 0] / 3
@@ -206,8 +230,16 @@ def test_predictions_know_old_levels_from_new_ones(registry):
     known = prediction.predict(fit, registry.head(2))
     modes = fit.random_effects.set_index(["group", "level", "term"])["mode"]
     first = registry.iloc[0]
-    total = fit.predict(registry.head(1)).iloc[0] + modes["lang", first.lang, "Intercept"] + first.lp * modes["lang", first.lang, "lp"]
-    total += modes["target", first.target, "Intercept"] + modes["model", first.model, "Intercept"] + modes["model:inter", first.mi, "Intercept"]
+    total = (
+        fit.predict(registry.head(1)).iloc[0]
+        + modes["lang", first.lang, "Intercept"]
+        + first.lp * modes["lang", first.lang, "lp"]
+    )
+    total += (
+        modes["target", first.target, "Intercept"]
+        + modes["model", first.model, "Intercept"]
+        + modes["model:inter", first.mi, "Intercept"]
+    )
     assert known["estimate"].iloc[0] == pytest.approx(total)
 
 

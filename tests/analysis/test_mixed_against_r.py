@@ -12,7 +12,12 @@ from analysis.profile import profile
 
 HERE = Path(__file__).parents[1] / "reference"
 STATS = Path(__file__).parents[3] / "shared" / "reference" / "stats"
-CASES = {"sleepstudy": "sleepstudy", "sleepstudy_uncorr": "sleepstudy", "Penicillin": "Penicillin", "sim_registry_a": "sim_registry_a"}
+CASES = {
+    "sleepstudy": "sleepstudy",
+    "sleepstudy_uncorr": "sleepstudy",
+    "Penicillin": "Penicillin",
+    "sim_registry_a": "sim_registry_a",
+}
 OURS = json.loads((HERE / "r-results.json").read_text())
 shared = pytest.mark.skipif(not STATS.is_dir(), reason=f"no {STATS}")
 
@@ -36,7 +41,12 @@ def case(request):
         pytest.skip(f"no {STATS}")
     expected, rows = json.loads((STATS / f"{request.param}.json").read_text()), table(CASES[request.param])
     form = expected["formula"]
-    return expected, mixed.fit(form, rows), mixed.fit(form, rows, df="satterthwaite"), mixed.fit(form, rows, df="satterthwaite", reml=False)
+    return (
+        expected,
+        mixed.fit(form, rows),
+        mixed.fit(form, rows, df="satterthwaite"),
+        mixed.fit(form, rows, df="satterthwaite", reml=False),
+    )
 
 
 def test_the_criterion_is_r_s_and_never_above(case):
@@ -50,7 +60,12 @@ def test_the_criterion_is_r_s_and_never_above(case):
 @pytest.mark.parametrize(("method", "which"), [("kenward_roger", 1), ("satterthwaite", 2)])
 def test_coefficients_and_their_tests_are_r_s(case, method, which):
     expected, found = r_table(case[0][method]), case[which].effects.assign(term=lambda t: t["term"].map(r_name)).set_index("term")
-    for ours, theirs, rel in (("estimate", "Estimate", 1e-6), ("se", "Std. Error", 1e-6), ("df", "df", 1e-5), ("p", "Pr(>|t|)", 2e-5)):
+    for ours, theirs, rel in (
+        ("estimate", "Estimate", 1e-6),
+        ("se", "Std. Error", 1e-6),
+        ("df", "df", 1e-5),
+        ("p", "Pr(>|t|)", 2e-5),
+    ):
         assert found[ours].to_dict() == pytest.approx(expected[theirs].to_dict(), rel=rel)
 
 
@@ -72,7 +87,10 @@ def test_variance_components_are_r_s(case):
 def test_conditional_modes_and_their_deviations_are_r_s(case):
     expected, found = pd.DataFrame(case[0]["ranef"]), case[1].random_effects
     found = found.assign(term=found["term"].replace("Intercept", "(Intercept)")).set_index(["group", "level", "term"])
-    keys = [(group.removesuffix(".1"), str(level), term) for group, level, term in zip(expected["grpvar"], expected["grp"], expected["term"], strict=True)]
+    keys = [
+        (group.removesuffix(".1"), str(level), term)
+        for group, level, term in zip(expected["grpvar"], expected["grp"], expected["term"], strict=True)
+    ]
     for ours, theirs in (("mode", "condval"), ("sd", "condsd")):
         assert np.abs(found.loc[keys, ours].to_numpy() - expected[theirs]).max() < 1e-5 * expected[theirs].abs().max()
 
@@ -85,24 +103,44 @@ def test_f_tests_are_r_s():
         at_zero = contrasts.means(fit, "inter", at={"lp": 0}).differ()
         both = fit.f_test("lp:inter[T.i1] = 0, lp:inter[T.i2] = 0")
         assert (both.fvalue, both.df_denom) == pytest.approx(tuple(theirs.loc["lp:inter", ["F value", "DenDF"]]), rel=1e-5)
-        assert (at_zero[0], at_zero[2], at_zero[3]) == pytest.approx(tuple(theirs.loc["inter", ["F value", "DenDF", "Pr(>F)"]]), rel=1e-5)
+        assert (at_zero[0], at_zero[2], at_zero[3]) == pytest.approx(
+            tuple(theirs.loc["inter", ["F value", "DenDF", "Pr(>F)"]]), rel=1e-5
+        )
         slope = contrasts.slopes(fit, "lp")
-        assert (slope.table()["t"][0] ** 2, slope.table()["df"][0]) == pytest.approx(tuple(theirs.loc["lp", ["F value", "DenDF"]]), rel=1e-5)
+        assert (slope.table()["t"][0] ** 2, slope.table()["df"][0]) == pytest.approx(
+            tuple(theirs.loc["lp", ["F value", "DenDF"]]), rel=1e-5
+        )
 
 
 @shared
 def test_means_slopes_pairs_and_equivalence_are_emmeans():
-    expected, form = json.loads((STATS / "sim_registry_a_emmeans.json").read_text()), json.loads((STATS / "sim_registry_a.json").read_text())["formula"]
+    expected, form = (
+        json.loads((STATS / "sim_registry_a_emmeans.json").read_text()),
+        json.loads((STATS / "sim_registry_a.json").read_text())["formula"],
+    )
     rows = table("sim_registry_a")
     plain, kr = mixed.fit(form, rows, df="satterthwaite"), mixed.fit(form, rows)
     at = {"lp": 1}
     pairs = contrasts.means(plain, "inter", at=at).pairs()
-    checks = [(contrasts.means(plain, "inter", at=at).table(), "emm_s", "emmean"), (contrasts.means(kr, "inter", at=at).table(), "emm_kr", "emmean"),
-              (contrasts.slopes(plain, "lp", by="inter").table(), "trends", "lp.trend"), (pairs.table(adjust="holm"), "pairs_holm", "estimate"),
-              (pairs.table(adjust="tukey"), "pairs_tukey", "estimate"), (pairs.equivalence(1.0), "tost", "estimate")]
+    checks = [
+        (contrasts.means(plain, "inter", at=at).table(), "emm_s", "emmean"),
+        (contrasts.means(kr, "inter", at=at).table(), "emm_kr", "emmean"),
+        (contrasts.slopes(plain, "lp", by="inter").table(), "trends", "lp.trend"),
+        (pairs.table(adjust="holm"), "pairs_holm", "estimate"),
+        (pairs.table(adjust="tukey"), "pairs_tukey", "estimate"),
+        (pairs.equivalence(1.0), "tost", "estimate"),
+    ]
     for found, key, estimate in checks:
         theirs = pd.DataFrame(expected[key])
-        names = {"estimate": estimate, "se": "SE", "df": "df", "t": "t.ratio", "p": "p.value", "low": "lower.CL", "high": "upper.CL"}
+        names = {
+            "estimate": estimate,
+            "se": "SE",
+            "df": "df",
+            "t": "t.ratio",
+            "p": "p.value",
+            "low": "lower.CL",
+            "high": "upper.CL",
+        }
         for ours, name in names.items():
             if name in theirs:
                 assert found[ours].to_numpy() == pytest.approx(theirs[name].to_numpy(), rel=1e-5), (key, ours)
@@ -113,8 +151,14 @@ def test_profile_limits_are_where_the_deviance_is_chi_square_s():
     """lme4 interpolates; where it does so well, its limits are ours."""
     expected = r_table(json.loads((STATS / "sleepstudy.json").read_text())["confint_profile"])
     found = profile(mixed.fit("Reaction ~ Days + (Days | Subject)", table("sleepstudy"))).set_index("name")
-    names = {"sd (Intercept | Subject)": "sd_(Intercept)|Subject", "sd (Days | Subject)": "sd_Days|Subject", "sigma": "sigma", "Days": "Days",
-             "cor (Days, Intercept | Subject)": "cor_Days.(Intercept)|Subject", "Intercept": "(Intercept)"}
+    names = {
+        "sd (Intercept | Subject)": "sd_(Intercept)|Subject",
+        "sd (Days | Subject)": "sd_Days|Subject",
+        "sigma": "sigma",
+        "Days": "Days",
+        "cor (Days, Intercept | Subject)": "cor_Days.(Intercept)|Subject",
+        "Intercept": "(Intercept)",
+    }
     for ours, theirs in names.items():
         assert found.loc[ours].to_numpy() == pytest.approx(expected.loc[theirs, ["2.5 %", "97.5 %"]].to_numpy(float), rel=1e-4)
 
@@ -147,5 +191,7 @@ def test_nested_terms_are_lme4_s():
     assert fit.criterion == pytest.approx(expected["criterion"], abs=1e-8, rel=0)
     assert fit.df["Intercept"] == pytest.approx(expected["kr"][0]["df"], rel=1e-5)
     found = dict(zip(fit.variance_components["group"], fit.variance_components["value"], strict=True))
-    assert found["batch:cask"] == pytest.approx(next(row["vcov"] for row in expected["varcorr"] if row["grp"] == "cask:batch"), rel=1e-4)
+    assert found["batch:cask"] == pytest.approx(
+        next(row["vcov"] for row in expected["varcorr"] if row["grp"] == "cask:batch"), rel=1e-4
+    )
     assert found["batch"] == pytest.approx(next(row["vcov"] for row in expected["varcorr"] if row["grp"] == "batch"), rel=1e-4)

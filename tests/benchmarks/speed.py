@@ -39,15 +39,21 @@ cat(sprintf('{"rows": %%d, "cpu_s": %%.3f, "criterion": %%.9f, "lp": %%.9f}', nr
 
 def measured(path: Path) -> dict:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", CHILD, str(path), FORMULA], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, str(path), FORMULA], env=environment, capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout)
 
 
 def verb(frame, folder: Path) -> dict:
     frame.head(1000).to_csv(folder / "small.csv", index=False)
     environment, start = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import xlift; xlift.main()", "fit", "--data", str(folder / "small.csv"), "--formula", FORMULA],
-                   env=environment, capture_output=True, check=True)
+    subprocess.run(
+        [sys.executable, "-c", "import xlift; xlift.main()", "fit", "--data", str(folder / "small.csv"), "--formula", FORMULA],
+        env=environment,
+        capture_output=True,
+        check=True,
+    )
     return {"rows": 1000, "wall_s": round(time.perf_counter() - start, 2)}
 
 
@@ -57,8 +63,13 @@ def lme4(frame, folder: Path) -> dict:
     frame.to_csv(folder / "rows.csv", index=False)
     (folder / "fit.R").write_text(LME4 % FORMULA)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(["Rscript", "--vanilla", str(folder / "fit.R"), str(folder / "rows.csv")], env=environment, capture_output=True, text=True,
-                          check=True)
+    done = subprocess.run(
+        ["Rscript", "--vanilla", str(folder / "fit.R"), str(folder / "rows.csv")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return json.loads(done.stdout)
 
 

@@ -24,7 +24,7 @@ from analysis.inference import Satterthwaite  # noqa: E402
 
 FORMULA = "gain ~ lp + inter + (1 + lp | lang) + (1 | target) + (1 | mi) + (1 | model)"
 NEW = pd.DataFrame({"lp": 1.0, "inter": ["i0", "i1", "i2"], "model": "new", "mi": ["new:i0", "new:i1", "new:i2"]})
-TRUTH = 1.0 + np.linspace(-1, 1.5, 3).mean()   # mean gain at 10B over the intermediates, of an average model
+TRUTH = 1.0 + np.linspace(-1, 1.5, 3).mean()  # mean gain at 10B over the intermediates, of an average model
 
 
 def mixed_row(models: int, sd: float, replicate: int) -> dict[str, float]:
@@ -38,9 +38,12 @@ def mixed_row(models: int, sd: float, replicate: int) -> dict[str, float]:
     rng = np.random.default_rng([models, int(1000 * sd), replicate])
     true = TRUTH + rng.normal(0, sd) + rng.normal(0, 0.4, 3).mean()
     band = prediction.predict(fit, NEW, weights=[1 / 3] * 3).iloc[0]
-    return {"kenward-roger": fit.pvalues["lp"] < 0.05, "satterthwaite": 2 * stats.t.sf(abs(t), plain.df(row)) < 0.05,
-            "model variance estimated 0": any("| model" in term and "mi" not in term for term in fit.singular_terms),
-            "new model outside its interval": not band.low <= true <= band.high}
+    return {
+        "kenward-roger": fit.pvalues["lp"] < 0.05,
+        "satterthwaite": 2 * stats.t.sf(abs(t), plain.df(row)) < 0.05,
+        "model variance estimated 0": any("| model" in term and "mi" not in term for term in fit.singular_terms),
+        "new model outside its interval": not band.low <= true <= band.high,
+    }
 
 
 def two_stage_row(models: int, sd: float, replicate: int) -> bool:
@@ -60,9 +63,20 @@ def main() -> None:
             found = pd.DataFrame([mixed_row(models, sd, i) for i in range(options.replications)])
             rates = [(name, found[name].mean(), len(found)) for name in found]
             if options.two_stage:
-                rates.append(("two-stage", np.mean([two_stage_row(models, sd, i) for i in range(options.two_stage)]), options.two_stage))
-            rows += [{"models": models, "model_sd": sd, "what": name, "rate": float(rate), "replications": n,
-                      "monte_carlo_se": float(np.sqrt(rate * (1 - rate) / n))} for name, rate, n in rates]
+                rates.append(
+                    ("two-stage", np.mean([two_stage_row(models, sd, i) for i in range(options.two_stage)]), options.two_stage)
+                )
+            rows += [
+                {
+                    "models": models,
+                    "model_sd": sd,
+                    "what": name,
+                    "rate": float(rate),
+                    "replications": n,
+                    "monte_carlo_se": float(np.sqrt(rate * (1 - rate) / n)),
+                }
+                for name, rate, n in rates
+            ]
             print(pd.DataFrame(rows).tail(len(rates)).to_string(index=False), flush=True)
             pd.DataFrame(rows).to_csv(options.out / "error.csv", index=False, float_format="%.6g")
 
