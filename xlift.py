@@ -209,6 +209,78 @@ def report(
             print(f"xlift: the report is not in MLflow: {error}", file=sys.stderr)
 
 
+@app.command()
+def fit(
+    data: Annotated[Path, typer.Option(help="a table: .csv, .tsv or .parquet", show_default=False)],
+    formula: Annotated[str, typer.Option(help="such as 'gain ~ lp * inter + (1 + lp | lang) + (1 | model)'", show_default=False)],
+    variances: Annotated[str | None, typer.Option(help="column of known sampling variances")] = None,
+    weights: Annotated[str | None, typer.Option(help="column of weights: Var(e) = sigma^2 / weight")] = None,
+    residual_by: Annotated[str | None, typer.Option(help="column with one residual variance for each value")] = None,
+    df: Annotated[str, typer.Option(help="kenward-roger, satterthwaite or two-stage")] = "kenward-roger",
+    unit: Annotated[str | None, typer.Option(help="with two-stage: the column of the units, such as model")] = None,
+    ml: Annotated[bool, typer.Option("--ml", help="maximum likelihood; with --df satterthwaite")] = False,
+    missing: Annotated[str, typer.Option(help="raise, or drop rows with missing values")] = "raise",
+    engine: Annotated[str, typer.Option(help="xlift; or statsmodels: the nearest MixedLM beside it")] = "xlift",
+    as_json: AsJson = False,
+) -> None:
+    """Fit a mixed model, with degrees of freedom for few models."""
+    from analysis.answers import fitted
+    from analysis.optimise import NotConverged
+
+    try:
+        answer = fitted(
+            formula,
+            data,
+            variances=variances,
+            weights=weights,
+            residual_by=residual_by,
+            df=df,
+            unit=unit,
+            reml=not ml,
+            missing=missing,
+            engine=engine,
+        )
+    except NotConverged as error:
+        print(f"xlift: no fit: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(answer.json() if as_json else answer.text())
+
+
+@app.command()
+def meta(
+    data: Annotated[Path, typer.Option(help="a table: .csv, .tsv or .parquet", show_default=False)],
+    effect: Annotated[str, typer.Option(help="column of effects", show_default=False)],
+    variance: Annotated[str, typer.Option(help="column of their sampling variances", show_default=False)],
+    moderators: Annotated[str, typer.Option(help="such as '~ x'")] = "~ 1",
+    random: Annotated[str | None, typer.Option(help="several levels, such as '(1 | study/effect)'")] = None,
+    method: Annotated[str, typer.Option(help="REML, ML, DL, PM, EB, HE, SJ or FE")] = "REML",
+    knapp_hartung: Annotated[bool, typer.Option("--knapp-hartung", help="t tests with Knapp and Hartung's factor")] = False,
+    cluster: Annotated[str | None, typer.Option(help="column of clusters: adds robust CR2 estimates")] = None,
+    forest: Annotated[Path | None, typer.Option(help="write a forest plot to this .svg or .png")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Meta-analyse effects with known sampling variances."""
+    from analysis.answers import meta_analysed
+    from analysis.optimise import NotConverged
+
+    try:
+        answer = meta_analysed(
+            data,
+            effect,
+            variance,
+            moderators=moderators,
+            random=random,
+            method=method,
+            knapp_hartung=knapp_hartung,
+            cluster=cluster,
+            forest=forest,
+        )
+    except NotConverged as error:
+        print(f"xlift: no fit: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(answer.json() if as_json else answer.text())
+
+
 def _plan(study: Path, data: Path | None):
     """The plan of a manifest, with its warnings on standard error."""
     from registry import manifest

@@ -5,8 +5,10 @@ metric). Views, one a file of `analysis/sql`: `stages`, `scores`, `gains`, `miss
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
+from pathlib import Path
 from typing import Any, Protocol
 
 import duckdb
@@ -78,6 +80,39 @@ def query(connection: duckdb.DuckDBPyConnection, statement: str, parameters: Seq
         return connection.execute(parsed[0], list(parameters)).df()
     except duckdb.Error as error:
         raise ValueError(f"the query does not work: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """Something to select from: a file, or a query over a connection. One thread: fits share machines."""
+
+    connection: duckdb.DuckDBPyConnection
+    source: str   # what stands after FROM
+
+    @classmethod
+    def parquet(cls, path: Path) -> "Relation":
+        connection = duckdb.connect(":memory:", config={"threads": 1, "memory_limit": "1GB"})
+        return cls(connection, f"read_parquet('{str(path).replace(chr(39), chr(39) * 2)}')")
+
+    @classmethod
+    def of(cls, connection: duckdb.DuckDBPyConnection, statement: str) -> "Relation":
+        """The rows of one SELECT, such as "SELECT * FROM gains WHERE target = 'xnli'"."""
+        return cls(connection, f"({statement.rstrip().rstrip(';')})")
+
+    def select(self, what: str, tail: str = "") -> pd.DataFrame:
+        """SELECT `what` FROM the source; ValueError, in DuckDB's words, where that does not work."""
+        try:
+            return self.connection.execute(f"SELECT {what} FROM {self.source} AS data {tail}").df()
+        except duckdb.Error as error:
+            raise ValueError(f"the data cannot be read: {error}") from error
+
+    def columns(self) -> dict[str, str]:
+        """Names and DuckDB types."""
+        try:
+            described = self.connection.execute(f"DESCRIBE SELECT * FROM {self.source} AS data").fetchall()
+        except duckdb.Error as error:
+            raise ValueError(f"the data cannot be read: {error}") from error
+        return {row[0]: row[1] for row in described}
 
 
 def target_group(cell: Cell, apart: Iterable[str] | None) -> str:

@@ -1,0 +1,47 @@
+"""What a reader of a fit has to know beside its numbers, in plain words."""
+
+import numpy as np
+
+FEW_LEVELS = 5
+FEW_DF = 3.0
+
+
+def cautions(fit) -> tuple[str, ...]:
+    """Singular terms with what follows, few levels, few degrees of freedom, rows left out; empty where all is well."""
+    return (*_dropped(fit), *_singular(fit), *_few_levels(fit), *_few_df(fit))
+
+
+def _dropped(fit) -> list[str]:
+    return [f"{fit.dropped:,} rows with missing values were left out"] if fit.dropped else []
+
+
+def _singular(fit) -> list[str]:
+    said = []
+    for term, T, name in zip(fit.state.model.terms, fit.state.T, fit.covariances, strict=True):
+        if name not in fit.singular_terms:
+            continue
+        if np.abs(T).max() < 1e-4 or term.k == 1:
+            said.append(
+                f"singular fit: the variance of ({name}) is estimated zero. {term.name} is then as good as not in the model, and "
+                f"intervals can be too narrow; with {len(term.levels)} levels a real variance is easily missed"
+            )
+        else:
+            said.append(
+                f"singular fit: the covariance matrix of ({name}) has less than full rank (a variance of zero, or a correlation of "  # noqa: E501
+                f"-1 or 1). The data do not tell its {term.k} parts apart; a simpler term, as with ||, says the same"
+            )
+    return said
+
+
+def _few_levels(fit) -> list[str]:
+    few = {term.name: len(term.levels) for term in fit.state.model.terms if len(term.levels) < FEW_LEVELS}
+    return [f"{name} has only {count} levels: its variance is hardly known" for name, count in few.items()]
+
+
+def _few_df(fit) -> list[str]:
+    few = fit.effects[fit.effects["df"] < FEW_DF]
+    return (
+        [f"{', '.join(few['term'])}: fewer than {FEW_DF:.0f} degrees of freedom, so the interval is honest but wide"]
+        if len(few)
+        else []
+    )

@@ -1,0 +1,98 @@
+"""From a Parquet file through Kenward-Roger: CPU seconds and memory above the imports, in a fresh process a size.
+
+    python tests/benchmarks/speed.py                # 50,000 rows; 500,000 rows in 20,000 cells; the verb on 1,000 rows
+    python tests/benchmarks/speed.py --lme4         # the same 50,000 rows in R's lme4 (Debian: apt-get install r-cran-lme4)
+
+Bars: 0.5 CPU s, 1 CPU s, 100 MB, 3 s; lme4's default fit at least 20 times slower at 50,000 rows.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FORMULA = "gain ~ lp * inter + (1 + lp | lang) + (1 | target) + (1 | model) + (1 | model:inter)"
+SHAPES = {"50k": (6, 9, 9, 36, 3), "500k": (6, 9, 9, 40, 27)}
+CHILD = """
+import resource, sys, time, json
+import duckdb, formulaic, numpy, pandas, scipy.linalg, scipy.optimize, scipy.stats
+from analysis import cautions, facts, mixed
+peak = lambda: int(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1]) / 1024
+before, start = peak(), time.process_time()
+fit = mixed.fit(sys.argv[2], sys.argv[1])
+fit.effects, fit.warnings
+print(json.dumps({"rows": fit.nobs, "random effects": fit.state.model.q, "cpu_s": round(time.process_time() - start, 3),
+                  "memory_mb": round(peak() - before, 1), "criterion": fit.criterion, "lp": fit.params["lp"]}))
+"""
+LME4 = """
+suppressMessages(library(lme4)); d <- read.csv(commandArgs(TRUE)[1], stringsAsFactors = TRUE)
+used <- system.time(m <- lmer(%s, d))
+cat(sprintf('{"rows": %%d, "cpu_s": %%.3f, "criterion": %%.9f, "lp": %%.9f}', nrow(d), used[1] + used[2], REMLcrit(m), fixef(m)["lp"]))
+"""
+
+
+def measured(path: Path) -> dict:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, str(path), FORMULA], env=environment, capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def verb(frame, folder: Path) -> dict:
+    frame.head(1000).to_csv(folder / "small.csv", index=False)
+    environment, start = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-c", "import xlift; xlift.main()", "fit", "--data", str(folder / "small.csv"), "--formula", FORMULA],
+        env=environment,
+        capture_output=True,
+        check=True,
+    )
+    return {"rows": 1000, "wall_s": round(time.perf_counter() - start, 2)}
+
+
+def lme4(frame, folder: Path) -> dict:
+    if not shutil.which("Rscript"):
+        raise SystemExit("no Rscript; on Debian: apt-get install r-cran-lme4")
+    frame.to_csv(folder / "rows.csv", index=False)
+    (folder / "fit.R").write_text(LME4 % FORMULA)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        ["Rscript", "--vanilla", str(folder / "fit.R"), str(folder / "rows.csv")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--lme4", action="store_true")
+    options = parser.parse_args()
+    sys.path[:0] = [str(ROOT / "tests" / "analysis")]
+    import registries
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for label, shape in SHAPES.items():
+            frame = registries.simulate(*shape, seed=1).sample(frac=1, random_state=0)  # rows in no order
+            frame.to_parquet(folder / f"{label}.parquet", index=False)
+            ours = measured(folder / f"{label}.parquet")
+            print(label, json.dumps(ours), flush=True)
+            if label == "50k":
+                print("verb", json.dumps(verb(frame, folder)), flush=True)
+                if options.lme4:
+                    theirs = lme4(frame, folder)
+                    print("lme4", json.dumps(theirs), f"{theirs['cpu_s'] / ours['cpu_s']:.0f} times our CPU time", flush=True)
+
+
+if __name__ == "__main__":
+    main()
