@@ -76,8 +76,9 @@ def lexicon(seed: int, vocabulary: int, distance: float, difficulty: float, code
                 def said(stem: str, kind: str = kind) -> set[str]:
                     return _said(kind, stem, language, affixes)
 
-                stem = _stem(seed, language, name, FAMILIES[language.family], distance, said, taken)
-                if kind == "verb" and (noun := _homonym(seed, difficulty, language, lemma)) in stems:
+                lender = LANGUAGES[PIVOT].family if Draw(seed, "loan", code, name).chance(language.loans) else None
+                stem = _stem(seed, language, name, FAMILIES[language.family], distance, said, taken, lender)
+                if kind == "verb" and not other and (noun := _homonym(seed, difficulty, language, lemma)) in stems:
                     others = taken - _said(noun.partition("-")[0], stems[noun], language, affixes)
                     stem = stems[noun] if others.isdisjoint(said(stems[noun])) else stem
                 taken |= said(stem)
@@ -89,10 +90,10 @@ def lexicon(seed: int, vocabulary: int, distance: float, difficulty: float, code
 
 
 def _stem(seed: int, language: Language, name: str, shapes: tuple[str, ...], distance: float, said: Callable[[str], set[str]],
-          taken: set[str]) -> str:
-    """The inherited stem; one of the language's own where that was lost, or would say what another word says."""
-    draw = Draw(seed, "root", language.family, name)
-    stem = changed(root(draw, draw.pick(shapes)), language)
+          taken: set[str], lender: str | None = None) -> str:
+    """The inherited or borrowed stem; one of the language's own where that was lost, or would say what another word says."""
+    draw = Draw(seed, "root", lender or language.family, name)
+    stem = changed(root(draw, draw.pick(FAMILIES[lender] if lender else shapes)), language)
     own = Draw(seed, "replaced", language.code, name)
     lost = own.chance(distance)
     for _ in range(10_000):
@@ -163,13 +164,13 @@ def _said(kind: str, stem: str, language: Language, affixes: dict[str, str]) -> 
 def _names(firm: str, language: Language) -> dict[tuple[str, bool], dict[tuple, Words]]:
     """Names are written alike everywhere; a firm has the word for firm beside it, on the adjective's side."""
     found: dict[str, Words] = {}
-    for i, name in enumerate(PERSONS):
-        found[f"person-{i}"] = ((name, "PROPN"),)
-        found |= {f"person-{j}-{i}": ((name, "PROPN"), (second, "PROPN")) for j, second in enumerate(PERSONS)}
+    for kind, names in (("person", PERSONS), ("city", CITIES)):
+        for i, name in enumerate(names):
+            found[f"{kind}-{i}"] = ((name, "PROPN"),)
+            found |= {f"{kind}-{j}-{i}": ((name, "PROPN"), (second, "PROPN")) for j, second in enumerate(names)}
     for i, name in enumerate(FIRMS):
         words = ((firm, "NOUN"), (name, "PROPN"))
         found[f"firm-{i}"] = words if language.adjective == "before" else words[::-1]
-    found |= {f"city-{i}": ((name, "PROPN"),) for i, name in enumerate(CITIES)}
     return {(lemma, False): {(): words} for lemma, words in found.items()}
 
 

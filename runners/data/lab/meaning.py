@@ -155,13 +155,18 @@ def until_possible(make: Callable[[], T]) -> T:
 
 
 def participant(draw: Draw, lemmas: Inventory, topic: int, kind: str, named: float) -> tuple[str, bool]:
-    """A lemma and whether it is plural. A person has one name or two, a firm a name and the word for firm."""
+    """A lemma and whether it is plural. A firm has a name and the word for firm."""
     if draw.chance(named) and kind == "being":
         if draw.chance(0.3):
             return f"firm-{draw.below(len(FIRMS))}", False
-        first = draw.below(len(PERSONS))
-        return (f"person-{draw.below(len(PERSONS))}-{first}" if draw.chance(0.4) else f"person-{first}"), False
+        return _named("person", draw, len(PERSONS)), False
     return lemmas.draw(kind, topic, draw), draw.chance(PLURAL)
+
+
+def _named(kind: str, draw: Draw, names: int) -> str:
+    """A person or place with one name or two."""
+    first = draw.below(names)
+    return f"{kind}-{draw.below(names)}-{first}" if draw.chance(0.35) else f"{kind}-{first}"
 
 
 def fill(meaning: Meaning, fields: Sequence[str], draw: Draw, lemmas: Inventory) -> Meaning:
@@ -176,7 +181,7 @@ def fill(meaning: Meaning, fields: Sequence[str], draw: Draw, lemmas: Inventory)
             elif kind == "time":
                 value = draw.pick(lemmas.classes["time"][TENSES.index(meaning.tense)::len(TENSES)])
             elif kind == "place" and draw.chance(CITY):
-                value = f"city-{draw.below(len(CITIES))}"
+                value = _named("city", draw, len(CITIES))
             elif kind == "recipient":
                 value, _ = participant(draw, lemmas, topic_of(meaning.verb), "being", NAMED)
             else:

@@ -1,9 +1,8 @@
 """Pairs of texts with the label that follows from their meanings.
 
 What would give a label away without its task is drawn before the label is looked at, or alike for all labels: one side of
-the pair, the number of words that only one side has, which words these are, and the length. So a pair differs in one word
-of a lemma that has a synonym (*loud*): the same said by the synonym, another word, or nothing. Or (*silent*, as often as
-the world is difficult) its words are the same in other places.
+the pair, the number of words that only one side has, which words these are, and the length. Two texts differ in one word
+(*loud*), which is a synonym's or another's, or, as often as the world is difficult, in no word (*silent*).
 """
 
 from typing import NamedTuple
@@ -26,7 +25,6 @@ from runners.data.lab.meaning import (
 )
 from runners.data.lab.realise import Said, Style, draw_style, lemmas_of
 
-DETAILS = ("agent_attribute", "patient_attribute", "time")
 NEGATION = 0.15  # share of loud contradictions that are so by negation
 
 
@@ -39,50 +37,53 @@ class Item(NamedTuple):
 
 
 def entailment(setting: Setting, difficulty: float, label: str, draw: Draw) -> Item:
-    """The hypothesis is drawn before the label is looked at, so it alone tells nothing; the premise is made to fit."""
-    make = _silent if draw.chance(difficulty) else _loud
-    premise, hypothesis = make(setting, difficulty, label, draw)
-    return Item((premise,), (hypothesis,), label)
+    """The hypothesis is drawn before the label is looked at, so it alone tells nothing; the premise is made to fit.
 
-
-def _loud(setting: Setting, difficulty: float, label: str, draw: Draw) -> tuple[Said, Said]:
-    """The premise says one detail of the hypothesis by a synonym, does not say it, or says another."""
+    One participant of the hypothesis has an attribute, the other has none. *Loud*: in the premise it is a synonym, or
+    another attribute, which either participant has. *Silent*: the attribute or the participants have changed places.
+    """
+    silent = draw.chance(difficulty)
     while True:
-        meaning = draw_meaning(draw, setting, said=(1, 2))
-        if touchable := [field for field in DETAILS if getattr(meaning, field) and has_synonym(getattr(meaning, field))]:
+        meaning = draw_meaning(draw, setting, said=(1, 2), beings=silent)
+        own, else_ = ("agent_attribute", "patient_attribute")[::1 if meaning.agent_attribute else -1]
+        value = getattr(meaning, own)
+        if (value and has_synonym(value) and else_ in meaning.sayable and not getattr(meaning, else_)
+                and (exchangeable(meaning) or not silent)):
             break
-    touched = draw.pick(touchable)
-    style, premise = draw_style(draw, meaning, difficulty), meaning
-    if label == "neutral":
-        premise = premise._replace(**{touched: None})
-    by_negation = draw.chance(NEGATION)
-    if label == "contradiction":
-        rival = other_lemma(getattr(meaning, touched), draw, setting)
-        premise = premise._replace(**({"negated": not premise.negated} if by_negation else {touched: rival}))
-    premise = _lengthened(premise, meaning, draw, setting)
-    value = getattr(meaning, touched)
-    other = set(style.other) ^ ({value} if label == "entailment" else set())
-    return _premise(premise, meaning, tuple(sorted(other)), draw, difficulty), Said(meaning, style)
-
-
-def _silent(setting: Setting, difficulty: float, label: str, draw: Draw) -> tuple[Said, Said]:
-    """The premise has all words of the hypothesis, and an attribute or the participants may have changed places."""
-    while True:
-        meaning = draw_meaning(draw, setting, said=(1, 2), beings=True)
-        if (meaning.agent_attribute is None) != (meaning.patient_attribute is None):
-            break
-    own, else_ = ("agent_attribute", "patient_attribute") if meaning.agent_attribute else ("patient_attribute", "agent_attribute")
-    value, bound = getattr(meaning, own), draw.chance(0.5)
-    rival = other_lemma(value, draw, setting)
+    moved, rival = value if silent else other_lemma(value, draw, setting), draw.chance(0.5)
     premise = meaning
     if label == "neutral":
-        premise = meaning._replace(**{own: None, else_: value})
-    elif bound:
-        premise = meaning._replace(**({own: rival, else_: value} if label == "contradiction" else {else_: rival}))
+        premise = meaning._replace(**{own: None, else_: moved})
     elif label == "contradiction":
-        premise = swapped(meaning)
-    style = draw_style(draw, meaning, difficulty)
-    return _premise(_lengthened(premise, meaning, draw, setting), meaning, style.other, draw, difficulty), Said(meaning, style)
+        premise = swapped(meaning) if silent else meaning._replace(**(
+            {"negated": not meaning.negated} if draw.chance(NEGATION) else {own: moved}))
+    length = len(meaning.said) + draw.pick((1, 2))  # things said in the premise, whatever the label
+    extra = [field for field in draw.shuffled(premise.sayable) if field not in (*meaning.said, *premise.said, else_)]
+    premise = fill(premise, extra[:length - len(premise.said)], draw, setting.lemmas)
+    style = _with(draw_style(draw, meaning, difficulty), value, draw.chance(0.5))
+    first = _like(style, premise, meaning, draw, difficulty)
+    if not silent:
+        first = _with(first, moved, rival)
+        if label == "entailment":
+            first = _with(first, value, value not in style.other)
+    return Item((Said(premise, first),), (Said(meaning, style),), label)
+
+
+def exchangeable(meaning: Meaning) -> bool:
+    """Whether the participants may change places without another form of the verb."""
+    return meaning.agent_plural == meaning.patient_plural
+
+
+def _with(style: Style, lemma: str, other: bool) -> Style:
+    """The style, with `lemma` said by its second word or by its first; a lemma without a synonym has but one."""
+    rest = tuple(each for each in style.other if each != lemma)
+    return style._replace(other=(*rest, lemma) if other and has_synonym(lemma) else rest)
+
+
+def _like(style: Style, premise: Meaning, hypothesis: Meaning, draw: Draw, difficulty: float) -> Style:
+    """A style for the premise with the words of the hypothesis where both say the same."""
+    own, shared = draw_style(draw, premise, difficulty), lemmas_of(hypothesis)
+    return own._replace(other=(*style.other, *(lemma for lemma in own.other if lemma not in shared)))
 
 
 def other_lemma(lemma: str, draw: Draw, setting: Setting) -> str:
@@ -100,20 +101,6 @@ def like(lemma: str, setting: Setting) -> list[str]:
     elif kind == "time":  # times of past, present and future take turns
         fits = [each for each in fits if rank(each) % len(TENSES) == rank(lemma) % len(TENSES)]
     return fits
-
-
-def _lengthened(premise: Meaning, hypothesis: Meaning, draw: Draw, setting: Setting) -> Meaning:
-    """As many things said as in the hypothesis and one or two more, whatever the label."""
-    length = len(hypothesis.said) + draw.pick((1, 2))
-    extra = [field for field in draw.shuffled(premise.sayable) if field not in (*hypothesis.said, *premise.said)]
-    return fill(premise, extra[:max(0, length - len(premise.said))], draw, setting.lemmas)
-
-
-def _premise(premise: Meaning, hypothesis: Meaning, other: tuple[str, ...], draw: Draw, difficulty: float) -> Said:
-    """The words of the hypothesis where both say the same, so that only what was meant to differs."""
-    shared = lemmas_of(hypothesis)
-    style = draw_style(draw, premise, difficulty)
-    return Said(premise, style._replace(other=(*other, *(lemma for lemma in style.other if lemma not in shared))))
 
 
 def mixed_entailment(setting: Setting, difficulty: float, label: str, draw: Draw) -> Item:
@@ -147,8 +134,8 @@ def _quantified(setting: Setting, difficulty: float, label: str, draw: Draw) -> 
                                else fill(premise, [field], draw, setting.lemmas))
             if quantified_relation(premise, hypothesis) == label and premise != hypothesis:
                 style = draw_style(draw, hypothesis, difficulty)._replace(passive=False)
-                first = _premise(premise, hypothesis, style.other, draw, difficulty)
-                return Item((first._replace(style=first.style._replace(passive=False)),), (Said(hypothesis, style),), label)
+                first = _like(style, premise, hypothesis, draw, difficulty)._replace(passive=False)
+                return Item((Said(premise, first),), (Said(hypothesis, style),), label)
 
 
 def as_quantified(meaning: Meaning, draw: Draw) -> Meaning:
@@ -156,38 +143,27 @@ def as_quantified(meaning: Meaning, draw: Draw) -> Meaning:
 
 
 def duplicate(setting: Setting, difficulty: float, label: str, draw: Draw) -> Item:
-    """Two questions: the same one with a synonym or another order, or with another word or for the other role."""
+    """Two questions: the same one with a synonym or in another order, or one with another word or for the other role."""
     silent, asked = draw.chance(difficulty), draw.pick(("agent", "patient"))
     fixed = "patient" if asked == "agent" else "agent"
     while True:
         meaning = draw_meaning(draw, setting, said=(1, 2), beings=silent)
-        fields = [field for field in ("verb", fixed, f"{fixed}_attribute", "time") if getattr(meaning, field)]
-        touchable = [field for field in fields if has_synonym(getattr(meaning, field))]
-        if silent or touchable:
-            break
-    meaning = meaning._replace(**{f"{asked}_attribute": None, f"{asked}_count": None})
+        meaning = meaning._replace(**{f"{asked}_attribute": None, f"{asked}_count": None})
+        touched = draw.pick(("verb", fixed, f"{fixed}_attribute", "time"))
+        value = getattr(meaning, touched)
+        silently = exchangeable(meaning) and (meaning.place or meaning.time)
+        fits = silently if silent else value and has_synonym(value) and any(map(has_synonym, like(value, setting)))
+        if fits:
+            other = swapped(meaning) if silent else meaning._replace(**{touched: other_lemma(value, draw, setting)})
+            if other.agent != other.patient and split_of(setting.seed, other) == setting.split:
+                break
     style = draw_style(draw, meaning, difficulty)._replace(passive=False)
-    again = style._replace(fronted=draw.chance(0.5))
-    if silent:
-        other = meaning if label == "1" else swapped(meaning)
-        return Item((Said(meaning, style, asked),), (Said(other, again, asked if label == "1" else fixed),), label)
-    touched = draw.pick(touchable)
-    value = getattr(meaning, touched)
-    if label == "1":
-        again = again._replace(other=toggled(style.other, value))
-        return Item((Said(meaning, style, asked),), (Said(meaning, again, asked),), label)
-    for _ in range(100):
-        other = meaning._replace(**{touched: other_lemma(value, draw, setting)})
-        if other.agent != other.patient and split_of(setting.seed, other) == setting.split:
-            kept, new = [lemma for lemma in style.other if lemma != value], getattr(other, touched)
-            again = again._replace(other=(*kept, *([new] if has_synonym(new) and draw.chance(0.5) else [])))
-            return Item((Said(meaning, style, asked),), (Said(other, again, asked),), label)
-    return duplicate(setting, difficulty, label, draw)
-
-
-def toggled(other: tuple[str, ...], lemma: str) -> tuple[str, ...]:
-    """Which lemmas are said by their second word, `lemma` by the word that it was not said by."""
-    return tuple(each for each in other if each != lemma) if lemma in other else (*other, lemma)
+    again, rival = style._replace(fronted=not style.fronted if silent else draw.chance(0.5)), draw.chance(0.5)
+    if not silent:
+        style = _with(style, value, draw.chance(0.5))
+        again = _with(again, value, value not in style.other) if label == "1" else _with(again, getattr(other, touched), rival)
+    second = Said(meaning, again, asked) if label == "1" else Said(other, again, fixed if silent else asked)
+    return Item((Said(meaning, style, asked),), (second,), label)
 
 
 def paraphrase(setting: Setting, difficulty: float, label: str, draw: Draw) -> Item:
@@ -200,8 +176,7 @@ def paraphrase(setting: Setting, difficulty: float, label: str, draw: Draw) -> I
     while True:
         meaning = draw_meaning(draw, setting, said=(2, 3), beings=True)
         attributes = meaning.agent_attribute, meaning.patient_attribute
-        if (meaning.place or meaning.time) and meaning.agent_plural == meaning.patient_plural and (
-                roles or attributes[0] != attributes[1]):
+        if (meaning.place or meaning.time) and exchangeable(meaning) and (roles or attributes[0] != attributes[1]):
             break
     exchanged = swapped(meaning) if roles else meaning._replace(agent_attribute=attributes[1], patient_attribute=attributes[0])
     first = draw_style(draw, meaning, difficulty)._replace(passive=draw.chance(0.5))
