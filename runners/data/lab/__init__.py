@@ -1,4 +1,5 @@
-"""The lab's generator: meanings first (`meaning`), then languages (`language`, `realise`), then tasks (`tasks`)."""
+"""The lab's generator: meanings (`meaning`), their words in each language (`lexicon`, `realise`), and tasks made of them
+(`pairs`, `questions`, `tasks`)."""
 
 from runners.data.lab.tasks import read
 

@@ -1,14 +1,11 @@
-"""Random draws that are the same on every machine and version of Python.
-
-`random.Random.random` is the one method whose sequence Python promises to keep, so everything is built on it.
-"""
+"""Random draws that are the same on every machine and version of Python: integers only, from SHA-256 and a counter."""
 
 import hashlib
-import random
 from collections.abc import Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
+MASK = (1 << 64) - 1
 
 
 def number(*purpose: str | int) -> int:
@@ -17,17 +14,25 @@ def number(*purpose: str | int) -> int:
 
 
 class Draw:
-    """A generator of its own for every purpose, so that no draw moves another's."""
+    """A generator of its own for every purpose, so that no draw moves another's: SplitMix64 (Steele et al. 2014, fig. 17)."""
+
+    __slots__ = ("_state",)
 
     def __init__(self, *purpose: str | int) -> None:
-        self._random = random.Random(number(*purpose)).random
+        self._state = number(*purpose)
+
+    def _next(self) -> int:
+        self._state = z = (self._state + 0x9E3779B97F4A7C15) & MASK
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+        return z ^ (z >> 31)
 
     def chance(self, probability: float) -> bool:
-        return self._random() < probability
+        return self._next() < int(probability * 18446744073709551616)  # exact: a float times a power of two
 
     def below(self, n: int) -> int:
         """An integer in [0, n)."""
-        return int(self._random() * n)
+        return (self._next() * n) >> 64
 
     def pick(self, options: Sequence[T]) -> T:
         return options[self.below(len(options))]
