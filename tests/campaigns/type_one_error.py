@@ -24,6 +24,7 @@ from analysis.inference import Satterthwaite  # noqa: E402
 
 FORMULA = "gain ~ lp + inter + (1 + lp | lang) + (1 | target) + (1 | mi) + (1 | model)"
 NEW = pd.DataFrame({"lp": 1.0, "inter": ["i0", "i1", "i2"], "model": "new", "mi": ["new:i0", "new:i1", "new:i2"]})
+TWO_STAGE = {"two-stage": 0.4, "two-stage, no language slopes": 0.0}  # standard deviation of the languages' slopes
 TRUTH = 1.0 + np.linspace(-1, 1.5, 3).mean()  # mean gain at 10B over the intermediates, of an average model
 
 
@@ -46,8 +47,9 @@ def mixed_row(models: int, sd: float, replicate: int) -> dict[str, float]:
     }
 
 
-def two_stage_row(models: int, sd: float, replicate: int) -> bool:
-    table = twostage.two_stage("gain ~ lp + inter", registries.null(models, sd, replicate), "model").set_index("term")
+def two_stage_row(models: int, sd: float, replicate: int, lang_slope: float) -> bool:
+    registry = registries.null(models, sd, replicate, lang_slope)
+    table = twostage.two_stage("gain ~ lp + inter", registry, "model").set_index("term")
     return bool(table.loc["lp", "p"] < 0.05)
 
 
@@ -63,9 +65,9 @@ def main() -> None:
             found = pd.DataFrame([mixed_row(models, sd, i) for i in range(options.replications)])
             rates = [(name, found[name].mean(), len(found)) for name in found]
             if options.two_stage:
-                rates.append(
-                    ("two-stage", np.mean([two_stage_row(models, sd, i) for i in range(options.two_stage)]), options.two_stage)
-                )
+                for what, slope in TWO_STAGE.items():
+                    found = [two_stage_row(models, sd, i, slope) for i in range(options.two_stage)]
+                    rates.append((what, np.mean(found), len(found)))
             rows += [
                 {
                     "models": models,
