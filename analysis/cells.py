@@ -59,9 +59,9 @@ def gather(formula: Formula, data: Data, columns: Columns, *, missing: str = "ra
     if missing not in ("raise", "drop"):
         raise ValueError(f"missing is 'raise' or 'drop', not '{missing}'")
     data = opened(data)
-    response = formulas.variables(formula.response)
-    names = tuple(dict.fromkeys([*response, *formula.keys, *columns.names]))
-    grouped = isinstance(data, Relation) and not formula.stateful and response == (formula.response,)
+    response = formulas.read(formula.response)
+    names = tuple(dict.fromkeys([*response.columns, *formula.keys, *columns.names]))
+    grouped = isinstance(data, Relation) and not formula.stateful and response.column is not None
     if isinstance(data, Relation):
         formulas.known(names, list(data.columns()))
         if grouped:
@@ -108,7 +108,7 @@ def _by_rows(frame: pd.DataFrame, formula: Formula, columns: Columns, missing: s
 
 def _by_groups(data: Relation, formula: Formula, columns: Columns, names: Sequence[str], missing: str) -> Gathered:
     types = data.columns()
-    y, keys = formula.response, [*formula.keys, *([columns.residual_by] if columns.residual_by else [])]
+    y, keys = formulas.read(formula.response).column, [*formula.keys, *([columns.residual_by] if columns.residual_by else [])]
     keys = list(dict.fromkeys(keys))
     for name in (y, columns.scale):
         if name and not _is_number(types[name]):

@@ -91,7 +91,7 @@ def cross_products(design: Design, cells: Cells) -> Cross:
     groups = range(len(cells.parts))
     N = np.stack([_products(design, slices, stop, Q, residual, cells, cells.part == g) for g in groups])
     counts = np.array([cells.count[cells.part == g].sum() for g in groups])
-    bare = tuple(Term(t.name, t.group, t.names, t.levels, np.empty(0, int), np.empty((0, t.k)), t.spec) for t in design.terms)
+    bare = tuple(Term(t.name, t.group, t.names, t.levels, np.empty(0, int), np.empty((0, t.k)), t.coding) for t in design.terms)
     return Cross(bare, tuple(slices), N, counts, cells.log_weight, R, ols, cells.parts, design.names)
 
 

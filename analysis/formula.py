@@ -1,48 +1,31 @@
 """R-style mixed formulas: "gain ~ lp * inter + (1 + lp | lang) + (1 | model/inter)" and the matrices they stand for.
 
-formulaic reads the fixed part and the columns of random terms; this module reads the bars. Formulas are data, not
-programs: only the functions in FUNCTIONS may be called.
+This module reads the bars, formulaic the algebra of terms (`*`, `/`, `**`) and their coding; what a factor is worth,
+`analysis.expressions` computes. Formulas are data, not programs, and what one may cost is bounded.
 """
 
-import ast
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 import formulaic
 import numpy as np
 import pandas as pd
 from formulaic.errors import FormulaicError
+from formulaic.parser import DefaultFormulaParser
+from formulaic.parser.algos.tokenize import tokenize
+from formulaic.parser.types import ASTNode, Factor, Token
+from formulaic.parser.types import Term as Product
 
-FUNCTIONS = {
-    "log",
-    "log10",
-    "log2",
-    "exp",
-    "exp10",
-    "exp2",
-    "sqrt",
-    "abs",
-    "C",
-    "I",
-    "center",
-    "scale",
-    "standardize",
-    "poly",
-    "bs",
-    "cs",
-    "cr",
-    "Treatment",
-    "Sum",
-    "Helmert",
-    "Diff",
-    "Poly",
-}
-STATEFUL = {"center", "scale", "standardize", "poly", "bs", "cs", "cr"}  # these see the rows, so rows cannot become cells first
-CONTEXT = {"sqrt": np.sqrt, "abs": np.abs}
-CONTRASTS = {"Treatment", "Sum", "Helmert", "Diff", "Poly"}
+from analysis import expressions
+from analysis.expressions import MAX_TEXT, STATEFUL, quoted, read
+
+MAX_TERMS = 500  # of one part, after `*` and `**` are multiplied out
+MAX_DEPTH = 30  # of brackets
+MAX_ENTRIES = 200_000_000  # of a matrix of fixed effects: 1.6 GB
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +53,7 @@ class Formula:
     def expressions(self) -> tuple[str, ...]:
         """Every factor that the matrices are made of."""
         parts = [self.fixed, *(term.columns for term in self.random)]
-        return tuple(dict.fromkeys(factor.expr for part in parts for term in terms_of(part) for factor in term.factors))
+        return tuple(dict.fromkeys(factor for part in parts for term in terms_of(part) for factor in factors_of(term)))
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -80,7 +63,7 @@ class Formula:
 
     @property
     def stateful(self) -> bool:
-        return any(name in STATEFUL for expression in self.expressions for name in _calls(expression))
+        return any(read(expression).calls & STATEFUL for expression in self.expressions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +76,7 @@ class Term:
     levels: tuple[str, ...]
     codes: np.ndarray  # (m,)
     columns: np.ndarray  # (m, k)
-    spec: Any  # formulaic's, for new rows
+    coding: "Coding"  # of its columns, for new rows
 
     @property
     def k(self) -> int:
@@ -113,17 +96,72 @@ class Design:
     X: np.ndarray
     names: tuple[str, ...]
     terms: tuple[Term, ...]
-    spec: Any
+    coding: "Coding"
 
     def rows(self, frame: pd.DataFrame) -> np.ndarray:
         """X (rows, p) of other rows, coded as these; ValueError for a level that the data did not have."""
-        return _matrix(self.spec, frame)[0]
+        return self.coding.matrix(frame)
+
+
+class Coding:
+    """How the columns of a part, such as "lp * inter", are made of rows: learned from some, then the same for others."""
+
+    def __init__(self, part: str, frame: pd.DataFrame) -> None:
+        self.part, self._state = part, {factor: {} for term in terms_of(part) for factor in factors_of(term)}
+        self._levels: dict[str, set] = {}
+        known([name for factor in self._state for name in variables(factor)], list(frame.columns))
+        self._small_enough(frame)
+        made = self._made(formulaic.Formula(list(terms_of(part))), frame)
+        self._spec, self.names = made.model_spec, tuple(map(str, made.columns))
+        self.learned = self._finite(made, frame)
+
+    def matrix(self, frame: pd.DataFrame) -> np.ndarray:
+        """(rows, columns) of other rows; ValueError for levels that the first ones did not have."""
+        known([name for factor in self._state for name in variables(factor)], list(frame.columns))
+        return self._finite(self._made(self._spec, frame), frame)
+
+    def _made(self, spec: Any, frame: pd.DataFrame) -> Any:
+        computed = {factor: self._factor(factor, frame) for factor in self._state}
+        try:
+            return spec.get_model_matrix(pd.DataFrame(index=range(len(frame))), context=computed, na_action="ignore")
+        except FormulaicError as error:
+            raise ValueError(f"'{self.part}' cannot be computed: {words(error)}") from None
+
+    def _factor(self, factor: str, frame: pd.DataFrame) -> Any:
+        """A factor's values; text has to be of levels that are known."""
+        found = read(factor).values(frame.reset_index(drop=True), self._state[factor])
+        values = pd.Series(getattr(found, "__wrapped__", found)) if read(factor).levels_of or _is_text(found) else None
+        if values is not None:
+            levels = set(values.dropna().unique())
+            if new := sorted(map(str, levels - self._levels.setdefault(factor, levels))):
+                raise ValueError(f"'{factor}' has levels that the fit has not seen: {', '.join(new)}")
+        return found
+
+    def _small_enough(self, frame: pd.DataFrame) -> None:
+        """ValueError where the matrix would be larger than memory allows."""
+        width = {factor: _width(read(factor), frame) for factor in self._state}
+        columns = sum(int(np.prod([width[f] for f in factors_of(term)], dtype=float)) for term in terms_of(self.part))
+        if columns * len(frame) > MAX_ENTRIES:
+            raise ValueError(f"'{self.part}' has some {columns:,} columns on {len(frame):,} different rows, which is too much to fit")
+
+    def _finite(self, made: Any, frame: pd.DataFrame) -> np.ndarray:
+        values = made.to_numpy(float)
+        if values.shape[0] != len(frame):  # an intercept alone has no column to take its length from
+            values = np.repeat(values[:1], len(frame), axis=0)
+        if bad := [name for name, column in zip(self.names, values.T, strict=True) if not np.isfinite(column).all()]:
+            raise ValueError(
+                f"{', '.join(bad)}: {int((~np.isfinite(values)).any(axis=1).sum())} rows are missing or infinite"
+            )
+        return values
 
 
 def parse(text: str, *, response: bool = True) -> Formula:
     """Take a formula apart; ValueError says what is wrong with it."""
-    left, tilde, right = text.partition("~")
-    left = left.strip()
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"a formula has at most {MAX_TEXT:,} characters; this one starts with '{text[:40]}'")
+    masked, whole = _mask(text)
+    left, tilde, right = masked.partition("~")
+    left = _unmask(left.strip(), whole)
     if not tilde or "~" in right:
         raise ValueError(f"a formula is 'response ~ terms', not '{text}'")
     if response != bool(left):
@@ -132,12 +170,12 @@ def parse(text: str, *, response: bool = True) -> Formula:
             f"'{'y ~ x + (1 | g)' if response else '~ x'}'"
         )
     fixed, bars = _split(right, text)
-    random = tuple(term for bar in bars for term in _random(bar, text))
-    found = Formula(text.strip(), left, fixed, random)
+    random = tuple(term for bar in bars for term in _random(bar, text, whole))
+    found = Formula(text.strip(), left, _unmask(fixed, whole), random)
     if left:
-        variables(left)
+        read(left)
     for expression in found.expressions:
-        variables(expression)
+        read(expression)
     named = [(term.name, factor) for term in random for factor in map(str, terms_of(term.columns))]
     if twice := sorted({f"{factor} | {name}" for name, factor in named if named.count((name, factor)) > 1}):
         raise ValueError(f"'{text}' has {', '.join(f'({term})' for term in twice)} twice")
@@ -153,28 +191,8 @@ def random_terms(text: str) -> tuple[Random, ...]:
 
 
 def variables(expression: str) -> tuple[str, ...]:
-    """Columns that a factor names; ValueError where it calls what is no function of formulas."""
-    if expression.isidentifier() or _unreadable(expression):
-        return (expression,)
-    tree = ast.parse(expression.replace("`", ""), mode="eval")
-    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute | ast.Subscript | ast.Lambda | ast.comprehension | ast.NamedExpr):
-            raise ValueError(
-                f"'{expression}' is no formula: only names, numbers and {', '.join(sorted(FUNCTIONS))} may stand there"
-            )
-        if id(node) in called and not (isinstance(node, ast.Name) and node.id in FUNCTIONS):
-            what = ast.unparse(node)
-            raise ValueError(
-                f"no function '{what}' in formulas{did_you_mean(what, FUNCTIONS)}; there are {', '.join(sorted(FUNCTIONS))}"
-            )
-    return tuple(
-        dict.fromkeys(
-            node.id
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Name) and id(node) not in called and node.id not in CONTRASTS
-        )
-    )
+    """Columns that a factor names; ValueError where it is more than columns, numbers, arithmetic and known functions."""
+    return read(expression).columns
 
 
 def known(names: Iterable[str], columns: Sequence[str]) -> None:
@@ -193,21 +211,22 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 def build(formula: Formula, frame: pd.DataFrame) -> Design:
     """The matrices on the rows of a frame; ValueError for factors and groups with one level."""
     _more_than_one_level(formula, frame)
-    X, names, spec = _first(formula.fixed, frame)
-    if not names:
+    coding = Coding(formula.fixed, frame)
+    if not coding.names:
         raise ValueError(f"'{formula.text}' has no fixed effect; leave at least the intercept")
-    return Design(formula, X, names, tuple(_term(term, frame) for term in formula.random), spec)
+    return Design(formula, coding.learned, coding.names, tuple(_term(term, frame) for term in formula.random), coding)
 
 
 def evaluate(expression: str, frame: pd.DataFrame) -> np.ndarray:
-    """A response (m,) that may be an expression, such as log10(seconds)."""
-    variables(expression)
-    if expression in frame:
-        values = frame[expression]
-        if not pd.api.types.is_numeric_dtype(values):
-            raise ValueError(f"the response '{expression}' is not numeric: it holds {values.iloc[0]!r}")
-        return values.to_numpy(float)
-    return _first(f"0 + {expression}", frame)[0][:, 0]
+    """A response (m,), which may be any arithmetic, such as score - baseline or log10(seconds)."""
+    found = read(expression)
+    known(found.columns, list(frame.columns))
+    if found.calls & {"C", "poly", "bs", "cs", "cr"}:
+        raise ValueError(f"the response '{expression}' is not one column of numbers")
+    values = found.values(frame, {})
+    if _is_text(values):
+        raise ValueError(f"the response '{expression}' is not numeric: it holds {values.iloc[0]!r}")
+    return np.asarray(values, float)
 
 
 def labels(frame: pd.DataFrame, group: Sequence[str]) -> np.ndarray:
@@ -221,7 +240,25 @@ def labels(frame: pd.DataFrame, group: Sequence[str]) -> np.ndarray:
 
 def columns_of(term: Term, frame: pd.DataFrame) -> np.ndarray:
     """(rows, k) columns of a random term on other rows."""
-    return _matrix(term.spec, frame)[0]
+    return term.coding.matrix(frame)
+
+
+def _mask(text: str) -> tuple[str, list[str]]:
+    """The text with a mark for each `column` and "string", which may hold any sign, and what the marks stand for."""
+    whole: list[str] = []
+
+    def mark(found: re.Match) -> str:
+        whole.append(found.group())
+        return f"\ue000{len(whole) - 1}\ue001"
+
+    masked = " ".join(re.sub(r"`[^`]*`|\"[^\"]*\"|'[^']*'", mark, text).split())
+    if stray := [sign for sign in masked if not sign.isprintable() and sign not in "\ue000\ue001"] + re.findall("[`#]", masked):
+        raise ValueError(f"{stray[0]!r} has no meaning in a formula")
+    return masked, whole
+
+
+def _unmask(masked: str, whole: list[str]) -> str:
+    return re.sub("\ue000(\\d+)\ue001", lambda found: whole[int(found.group(1))], masked)
 
 
 def _split(right: str, text: str) -> tuple[str, list[str]]:
@@ -229,6 +266,8 @@ def _split(right: str, text: str) -> tuple[str, list[str]]:
     bars, kept, depth, start = [], [], 0, 0
     for place, sign in enumerate(right):
         depth += (sign == "(") - (sign == ")")
+        if depth > MAX_DEPTH:
+            raise ValueError(f"'{text[:40]}…' has brackets more than {MAX_DEPTH} deep")
         if depth < 0:
             raise ValueError(f"'{text}' closes a bracket that it did not open")
         if sign == "(" and depth == 1:
@@ -255,86 +294,104 @@ def _split(right: str, text: str) -> tuple[str, list[str]]:
     return fixed or "1", bars
 
 
-def _random(bar: str, text: str) -> list[Random]:
+def _random(bar: str, text: str, whole: list[str]) -> list[Random]:
     """The terms that one bracket stands for: `||` and `a/b` stand for several."""
     columns, double, group = bar.partition("||")
     if not double:
         columns, _, group = bar.partition("|")
     if "|" in group or not columns.strip() or not group.strip():
-        raise ValueError(f"({bar}) is no random term; write (1 | group), (1 + x | group) or (1 + x || group)")
-    groups = _groups(group, text)
+        raise ValueError(f"({_unmask(bar, whole)}) is no random term; write (1 | group), (1 + x | group) or (1 + x || group)")
+    columns = _unmask(columns.strip(), whole)
+    groups = _groups(group, text, whole)
     terms = terms_of(columns)
     if not terms:
-        raise ValueError(f"({bar}) has no columns; write (1 | group)")
-    parts = [columns.strip()]
+        raise ValueError(f"({_unmask(bar, whole)}) has no columns; write (1 | group)")
+    parts = [columns]
     if double:
         parts = ["1" if str(term) == "1" else f"0 + {term}" for term in terms]
     return [Random(part, found) for found in groups for part in parts]
 
 
-def _groups(group: str, text: str) -> list[tuple[str, ...]]:
+def _groups(group: str, text: str, whole: list[str]) -> list[tuple[str, ...]]:
     """`a/b` is a and a:b; `a:b` is one crossing."""
-    nested = [tuple(name.strip(" `") for name in part.split(":")) for part in group.split("/")]
+    nested = [tuple(name.strip() for name in part.split(":")) for part in group.split("/")]
     for name in (name for part in nested for name in part):
-        if not name or re.search(r"[()+*^|~]", name):
-            raise ValueError(f"'{name}' is no grouping column; a group in '{text}' is a column, a:b, or a/b")
+        if not re.fullmatch("\ue000\\d+\ue001", name) and not expressions.SIMPLE.fullmatch(name):
+            raise ValueError(f"'{_unmask(name, whole)}' is no grouping column; a group in '{text}' is a column, a:b, or a/b")
     found: list[tuple[str, ...]] = []
     for part in nested:
-        found.append((*(found[-1] if found else ()), *part))
+        found.append((*(found[-1] if found else ()), *(_unmask(name, whole).strip("`") for name in part)))
     return found
 
 
-def terms_of(part: str) -> list[Any]:
+@lru_cache(maxsize=1024)
+def terms_of(part: str) -> tuple[Product, ...]:
+    """The products of factors that a part stands for. formulaic only ever sees names: what a factor is, it looks up."""
     try:
-        return list(formulaic.Formula(part))
-    except (FormulaicError, SyntaxError) as error:
-        raise ValueError(f"'{part}' is no formula: {' '.join(str(error).split())}") from None
+        tokens = list(tokenize(part))
+        factors = dict.fromkeys(_factor_text(token) for token in tokens if token.kind in FACTORS)
+        names = {factor: f"f{i}" for i, factor in enumerate(factors)}
+        plain = " ".join(names[_factor_text(t)] if t.kind in FACTORS else "%in%" if t.token == "in" else t.token for t in tokens)
+        parser = DefaultFormulaParser(feature_flags=set())
+        if _most_terms(parser.get_ast(plain)) > MAX_TERMS:
+            raise ValueError(f"'{part}' stands for more than {MAX_TERMS} terms")
+        found = parser.get_terms(plain)
+    except (FormulaicError, SyntaxError, KeyError, RecursionError, NotImplementedError) as error:
+        raise ValueError(f"'{part}' is no formula: {words(error)}") from None
+    text = {name: factor for factor, name in names.items()}
+    return tuple(
+        Product([Factor(text[f.expr], eval_method="lookup") if f.eval_method.value == "lookup" else f for f in term.factors])
+        for term in formulaic.Formula(list(found))
+    )
 
 
-def _calls(expression: str) -> set[str]:
-    if _unreadable(expression):
-        return set()
-    return {
-        node.func.id
-        for node in ast.walk(ast.parse(expression.replace("`", ""), mode="eval"))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    }
+FACTORS = (Token.Kind.NAME, Token.Kind.PYTHON)
 
 
-def _unreadable(expression: str) -> bool:
-    """Names in backticks, such as `my column`, are no Python."""
-    try:
-        ast.parse(expression.replace("`", ""), mode="eval")
-    except SyntaxError:
-        return True
-    return False
+def _factor_text(token: Token) -> str:
+    return quoted(token.token) if token.kind is Token.Kind.NAME else token.token
 
 
-def _first(part: str, frame: pd.DataFrame) -> tuple[np.ndarray, tuple[str, ...], Any]:
-    return _matrix(formulaic.Formula(part), frame)
+def factors_of(term: Product) -> tuple[str, ...]:
+    """The factors of a product, without numbers that scale it."""
+    return tuple(factor.expr for factor in term.factors if factor.eval_method.value == "lookup")
 
 
-def _matrix(spec: Any, frame: pd.DataFrame) -> tuple[np.ndarray, tuple[str, ...], Any]:
-    try:
-        with np.errstate(all="ignore"):  # logarithms of negative numbers are found, and named, below
-            made = spec.get_model_matrix(frame, context=CONTEXT, na_action="ignore")
-    except FormulaicError as error:
-        raise ValueError(f"'{spec}' cannot be computed: {' '.join(str(error).split())}") from None
-    values, names = made.to_numpy(float), tuple(map(str, made.columns))
-    if values.shape[0] != len(frame):  # an intercept alone has no column to take its length from
-        values = np.repeat(values[:1], len(frame), axis=0)
-    if bad := [name for name, column in zip(names, values.T, strict=True) if not np.isfinite(column).all()]:
-        raise ValueError(
-            f"{', '.join(bad)}: {int((~np.isfinite(values)).any(axis=1).sum())} rows are missing or infinite, "
-            "or have a level that the fit has not seen"
-        )
-    return values, names, made.model_spec
+def _most_terms(node: Any) -> float:
+    """An upper bound of the terms that a tree multiplies out to, found without doing it."""
+    if not isinstance(node, ASTNode):
+        return 1
+    sizes = [_most_terms(inner) for inner in node.args]
+    if node.operator.symbol in ("**", "^"):
+        try:
+            return float(sizes[0] ** int(node.args[1].token))
+        except (ValueError, OverflowError, AttributeError):
+            return np.inf
+    product, total = float(np.prod(sizes)), float(sum(sizes))
+    return {"*": product + total, ":": product, "%in%": product, "in": product}.get(node.operator.symbol, total)
+
+
+def _width(factor: expressions.Expression, frame: pd.DataFrame) -> int:
+    """Columns that a factor takes, at most."""
+    if factor.calls & {"poly", "bs", "cs", "cr"}:
+        return 2 * expressions.MAX_ARGUMENT
+    texts = [name for name in factor.columns if not pd.api.types.is_numeric_dtype(frame[name]) or "C" in factor.calls]
+    return max([1, *(frame[name].nunique() for name in texts)])
+
+
+def _is_text(values: Any) -> bool:
+    return isinstance(values, pd.Series) and not pd.api.types.is_numeric_dtype(values)
+
+
+def words(error: Exception) -> str:
+    """A library's message without line breaks, and without the codes that colour a terminal."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
 
 
 def _term(term: Random, frame: pd.DataFrame) -> Term:
-    columns, names, spec = _first(term.columns, frame)
+    coding = Coding(term.columns, frame)
     codes, levels = _coded(frame, term.group)
-    return Term(term.name, term.group, names, levels, codes, columns, spec)
+    return Term(term.name, term.group, coding.names, levels, codes, coding.learned, coding)
 
 
 def _coded(frame: pd.DataFrame, group: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -109,7 +109,8 @@ def meta(
     if right.random:
         raise ValueError(f'moderators are fixed effects; give random terms apart (--random "{moderators}")')
     terms = formulas.random_terms(random) if random else ()
-    formula = Formula(f"{effect} ~ {right.fixed}", effect, right.fixed, terms)
+    y = formulas.quoted(effect)
+    formula = Formula(f"{y} ~ {right.fixed}", y, right.fixed, terms)
     data = gathering.opened(data)
     frame = data if isinstance(data, pd.DataFrame) else data.select("*")
     gathered = gathering.gather(formula, frame, Columns(variances=variance))

@@ -20,6 +20,7 @@ from analysis import cells as gathering
 from analysis import formula as formulas
 from analysis.cells import Columns, Data
 from analysis.cross import Cross, cross_products
+from analysis.expressions import MAX_TEXT
 from analysis.formula import Design, Formula
 from analysis.inference import METHODS, KenwardRoger, Satterthwaite
 from analysis.likelihood import Likelihood, State
@@ -93,8 +94,8 @@ class Grid:
         names = dict.fromkeys(
             n
             for term in formulas.terms_of(design.formula.fixed)
-            for f in term.factors
-            for n in formulas.variables(f.expr)
+            for f in formulas.factors_of(term)
+            for n in formulas.variables(f)
             if n in gathered.frame
         )
         weight, numbers, levels = gathered.cells.count, {}, {}
@@ -104,12 +105,12 @@ class Grid:
                 numbers[name] = float(np.average(column.to_numpy(float), weights=weight))
             else:
                 levels[name] = tuple(sorted(column.unique()))
-        return cls(Design(design.formula, design.X[:0], design.names, design.terms, design.spec), numbers, levels)
+        return cls(Design(design.formula, design.X[:0], design.names, design.terms, design.coding), numbers, levels)
 
 
 def _coded(formula: Formula, name: str) -> bool:
     """Whether C(name) makes levels of numbers."""
-    return any(expression.replace(" ", "").startswith((f"C({name})", f"C({name},")) for expression in formula.expressions)
+    return any(formulas.read(expression).levels_of == name for expression in formula.expressions)
 
 
 @dataclass(frozen=True)
@@ -257,13 +258,19 @@ class Fit:
         from formulaic.utils.constraints import LinearConstraints
 
         if isinstance(r_matrix, str):
-            quoted = "|".join(re.escape(name) for name in sorted(self.cross.names, key=len, reverse=True))
-            text = re.sub(rf"(?<![\w`\]])(?:{quoted})", lambda name: f"`{name.group()}`", r_matrix)
+            if len(r_matrix) > MAX_TEXT:
+                raise ValueError(f"constraints have at most {MAX_TEXT:,} characters")
+            names = {name: f"b{i}" for i, name in enumerate(self.cross.names)}  # formulaic sees these alone
+            coefficient = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+            text = re.sub(rf"(?<![\w`.\]])(?:{coefficient})(?![\w`.\[(])", lambda name: names[name.group()], r_matrix)
             try:
-                found = LinearConstraints.from_spec(text, variable_names=list(self.cross.names))
+                found = LinearConstraints.from_spec(text, variable_names=list(names.values()))
+                matrix, values = np.asarray(found.constraint_matrix, float), np.asarray(found.constraint_values, float)
             except Exception as error:  # formulaic raises many kinds here, all of them about the text
-                raise ValueError(f"'{r_matrix}' is no constraint on {', '.join(self.cross.names)}: {error}") from None
-            return found.constraint_matrix, np.asarray(found.constraint_values, float)
+                raise ValueError(f"'{r_matrix}' is no constraint on {', '.join(names)}: {formulas.words(error)}") from None
+            if not (np.isfinite(matrix).all() and np.isfinite(values).all()):
+                raise ValueError(f"'{r_matrix}' has numbers that are not finite")
+            return matrix, values
         L = np.atleast_2d(np.asarray(r_matrix, float))
         if L.shape[1] != len(self.params):
             raise ValueError(f"a contrast has {len(self.params)} numbers, one a coefficient, not {L.shape[1]}")

@@ -156,7 +156,7 @@ def test_dense_matrices_give_the_same_likelihood(balanced):
         ("lang ~ lp + (1 | model)", {}, "not numeric"),
         ("gain ~ lp + (1 | lang", {}, "leaves a bracket open"),
         ("gain ~ lp + open(lp) + (1 | lang)", {}, "no function 'open'"),
-        ("gain ~ lp.real + (1 | lang)", {}, "is no formula"),
+        ("gain ~ lp.real + (1 | lang)", {}, "no column 'lp.real'"),
         ("gain lp", {}, "a formula is 'response ~ terms'"),
         ("gain ~ lp + (1 | lang) + (1 | lang)", {}, "twice"),
         ("gain ~ lp | lang", {}, "a bar outside brackets"),
