@@ -20,8 +20,9 @@ quickstart: install
 	$(BIN)/xlift report experiments/quickstart.yaml
 
 test: install
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 clean:
 	rm -rf $(VENV) store reports build *.egg-info

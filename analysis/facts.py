@@ -15,29 +15,66 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from registry.score import Card, Cell, Score
-from registry.spec import canonical
+from xlift.registry.score import Card, Cell, Score
+from xlift.registry.spec import canonical
 
 Facts = duckdb.DuckDBPyConnection
 VIEWS = ("stages", "scores", "gains", "missing")
 
-STAGES = pa.schema([
-    ("study", pa.string()), ("id", pa.string()), ("kind", pa.string()), ("model", pa.string()), ("family", pa.string()),
-    ("params_total", pa.int64()), ("params_non_embedding", pa.int64()), ("task", pa.string()), ("seed", pa.int64()),
-    ("parent", pa.string()), ("source", pa.string()), ("state", pa.string()), ("started", pa.timestamp("us")),
-    ("seconds", pa.float64()), ("failure", pa.string()),
-])
-CELLS = pa.schema([
-    ("study", pa.string()), ("model", pa.string()), ("family", pa.string()), ("params_total", pa.int64()),
-    ("params_non_embedding", pa.int64()), ("intermediate", pa.string()), ("variant", pa.string()), ("target", pa.string()),
-    ("seed", pa.int64()), ("stage", pa.string()), ("language", pa.string()), ("same_task", pa.bool_()),
-    ("blocked", pa.string()), ("target_group", pa.string()), ("is_baseline", pa.bool_()), ("dropped", pa.bool_()),
-    ("pair", pa.string()), ("wanted", pa.string()),
-])
-SCORES = pa.schema([
-    ("stage", pa.string()), ("language", pa.string()), ("metric", pa.string()), ("score", pa.float64()),
-    ("is_primary", pa.bool_()), ("items", pa.int64()), ("chance", pa.float64()), ("se", pa.float64()), ("data", pa.string()),
-])
+STAGES = pa.schema(
+    [
+        ("study", pa.string()),
+        ("id", pa.string()),
+        ("kind", pa.string()),
+        ("model", pa.string()),
+        ("family", pa.string()),
+        ("params_total", pa.int64()),
+        ("params_non_embedding", pa.int64()),
+        ("task", pa.string()),
+        ("seed", pa.int64()),
+        ("parent", pa.string()),
+        ("source", pa.string()),
+        ("state", pa.string()),
+        ("started", pa.timestamp("us")),
+        ("seconds", pa.float64()),
+        ("failure", pa.string()),
+    ]
+)
+CELLS = pa.schema(
+    [
+        ("study", pa.string()),
+        ("model", pa.string()),
+        ("family", pa.string()),
+        ("params_total", pa.int64()),
+        ("params_non_embedding", pa.int64()),
+        ("intermediate", pa.string()),
+        ("variant", pa.string()),
+        ("target", pa.string()),
+        ("seed", pa.int64()),
+        ("stage", pa.string()),
+        ("language", pa.string()),
+        ("same_task", pa.bool_()),
+        ("blocked", pa.string()),
+        ("target_group", pa.string()),
+        ("is_baseline", pa.bool_()),
+        ("dropped", pa.bool_()),
+        ("pair", pa.string()),
+        ("wanted", pa.string()),
+    ]
+)
+SCORES = pa.schema(
+    [
+        ("stage", pa.string()),
+        ("language", pa.string()),
+        ("metric", pa.string()),
+        ("score", pa.float64()),
+        ("is_primary", pa.bool_()),
+        ("items", pa.int64()),
+        ("chance", pa.float64()),
+        ("se", pa.float64()),
+        ("data", pa.string()),
+    ]
+)
 
 
 class Reading(Protocol):
@@ -68,7 +105,7 @@ def connect(store: Reading, cards: Sequence[Card]) -> duckdb.DuckDBPyConnection:
 
 def sql(name: str) -> str:
     """The text of a named query in `analysis/sql`."""
-    return resources.files("analysis").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+    return resources.files("xlift.analysis").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
 
 
 def query(connection: duckdb.DuckDBPyConnection, statement: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
@@ -87,7 +124,7 @@ class Relation:
     """Something to select from: a file, or a query over a connection. One thread: fits share machines."""
 
     connection: duckdb.DuckDBPyConnection
-    source: str   # what stands after FROM
+    source: str  # what stands after FROM
 
     @classmethod
     def parquet(cls, path: Path) -> "Relation":
@@ -134,9 +171,23 @@ def _stage_rows(store: Reading, card: Card) -> Iterator[tuple]:
     for stage in card.stages:
         record = store.record(stage.id)
         started = datetime.fromisoformat(record.started).astimezone(UTC).replace(tzinfo=None) if record else None
-        yield (card.study, stage.id, stage.kind, stage.model, stage.family, stage.params_total, stage.params_non_embedding,
-               stage.task, stage.seed, stage.parent, stage.source, store.state(stage.id), started,
-               record.seconds if record else None, store.failure(stage.id))
+        yield (
+            card.study,
+            stage.id,
+            stage.kind,
+            stage.model,
+            stage.family,
+            stage.params_total,
+            stage.params_non_embedding,
+            stage.task,
+            stage.seed,
+            stage.parent,
+            stage.source,
+            store.state(stage.id),
+            started,
+            record.seconds if record else None,
+            store.failure(stage.id),
+        )
 
 
 def _score_rows(store: Reading, stage: str) -> Iterator[tuple]:
@@ -144,8 +195,7 @@ def _score_rows(store: Reading, stage: str) -> Iterator[tuple]:
     for score in store.scores(stage):
         assert not (score.primary and (score.language, score.data) in seen), f"{stage}: two primary metrics in {score.language}"
         seen |= {(score.language, score.data)} if score.primary else set()
-        yield (stage, score.language, score.metric, score.value, score.primary, score.items, score.chance, score.se,
-               score.data)
+        yield (stage, score.language, score.metric, score.value, score.primary, score.items, score.chance, score.se, score.data)
 
 
 def _cell_rows(card: Card) -> Iterator[tuple]:
@@ -165,6 +215,23 @@ def _cell_rows(card: Card) -> Iterator[tuple]:
             if is_baseline and pair in baselines:
                 raise ValueError(f"{card.study}: two baselines for {pair}; analysis.gain.match has to name more of a cell's axes")
             baselines |= {pair} if is_baseline else set()
-            yield (card.study, cell.model, cell.family, cell.params_total, cell.params_non_embedding, cell.intermediate,
-                   cell.variant, cell.target, cell.seed, cell.stage, language, cell.same_task, cell.blocked,
-                   target_group(cell, card.analysis.apart), is_baseline, language in dropped, pair, cell.data.get(language))
+            yield (
+                card.study,
+                cell.model,
+                cell.family,
+                cell.params_total,
+                cell.params_non_embedding,
+                cell.intermediate,
+                cell.variant,
+                cell.target,
+                cell.seed,
+                cell.stage,
+                language,
+                cell.same_task,
+                cell.blocked,
+                target_group(cell, card.analysis.apart),
+                is_baseline,
+                language in dropped,
+                pair,
+                cell.data.get(language),
+            )

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis import facts
-from analysis.facts import Facts
+from xlift.analysis import facts
+from xlift.analysis.facts import Facts
 
 PLAIN = "plain"  # the variant that needs no mention
-NONE = "none"    # no intermediate training; listed first
+NONE = "none"  # no intermediate training; listed first
 LEVELS = ["treatment", "target", "language", "seed"]  # averaged from the last to the first, each level equally
 
 GAINS = """

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
-from registry.declared import Model
-from registry.manifest import Study
-from registry.score import Card, Cell, StageCard
-from registry.sources import ABSENT, Sources
-from registry.stage import Data, Kind, Mixing, Part, Recipe, Stage, Weights, as_read
-from registry.store import Store
-from registry.study import Limit, TaskSection, merged, texts
-from registry.tasks import METRICS, Task, same_training_data
+from xlift.registry.known.tasks import METRICS, Task, same_training_data
+from xlift.registry.manifest.declared import Model
+from xlift.registry.manifest.load import Study
+from xlift.registry.manifest.sections import Limit, TaskSection, merged, texts
+from xlift.registry.score import Card, Cell, StageCard
+from xlift.registry.sources import ABSENT, Sources
+from xlift.registry.stage import Data, Kind, Mixing, Part, Recipe, Stage, Weights, as_read
+from xlift.registry.store import Store
 
 
 @dataclass(frozen=True)
@@ -259,9 +259,7 @@ class _Builder:
     def _texts(self, corpus: str, languages: tuple[str, ...] | None) -> Data:
         languages = languages or self.sources.world.languages
         digest = self.sources.texts(corpus, languages)
-        return self._data(
-            self.facts.tasks[corpus], digest=digest or ABSENT, languages=languages, limit=self._limit(corpus).train
-        )
+        return self._data(self.facts.tasks[corpus], digest=digest or ABSENT, languages=languages, limit=self._limit(corpus).train)
 
     def _lacking(self, data: Data) -> str | None:
         """Why a stage cannot train: what of its data is not here."""

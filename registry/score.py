@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from registry.spec import Spec
+from xlift.registry.spec import Spec
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 

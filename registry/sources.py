@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from registry import files, lab
-from registry.declared import Model
-from registry.manifest import Study
-from registry.spec import digest
-from registry.stage import Weights
+from xlift.registry import files
+from xlift.registry.known import lab
+from xlift.registry.manifest.declared import Model
+from xlift.registry.manifest.load import Study
+from xlift.registry.spec import digest
+from xlift.registry.stage import Weights
 
 ABSENT = "absent"  # stands for the digest of what is not here; such a stage is blocked, so its id names no run
 MODEL_FILES = (

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from registry.spec import Spec, canonical, digest
+from xlift.registry.spec import Spec, canonical, digest
 
 Kind = Literal["pair", "tag", "span", "choice", "retrieve", "mlm"]
 Positive = Annotated[int, Field(gt=0)]

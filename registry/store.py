@@ -25,11 +25,11 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from registry import ownership
-from registry.ownership import Claim, write_atomically
-from registry.score import Card, Score
-from registry.spec import Spec
-from registry.stage import Stage
+from xlift.registry import claims
+from xlift.registry.claims import Claim, write_atomically
+from xlift.registry.score import Card, Score
+from xlift.registry.spec import Spec
+from xlift.registry.stage import Stage
 
 State = Literal["pending", "running", "finished", "failed"]
 
@@ -96,7 +96,7 @@ class Store:
         folder = self.folder(stage_id)
         if self.record(stage_id):
             return "finished"
-        if ownership.alive(folder):
+        if claims.alive(folder):
             return "running"
         return "failed" if (folder / "failure.json").exists() else "pending"
 
@@ -117,7 +117,7 @@ class Store:
 
     def busy(self, stage_id: str) -> bool:
         """Whether a living process works on the run."""
-        return ownership.alive(self.folder(stage_id))
+        return claims.alive(self.folder(stage_id))
 
     def scores(self, stage_id: str) -> list[Score]:
         """The rows of every part that the record names and whose checksum holds."""
@@ -132,7 +132,7 @@ class Store:
             raise Damaged(f"{stage_id}: no checkpoint; run the study again to make it")
         for name in names:
             if not _holds(folder / name, record.files[name]):
-                with ownership.claim(folder) or nullcontext() as claim:
+                with claims.claim(folder) or nullcontext() as claim:
                     if claim and self.record(stage_id) == record:
                         (folder / "record.json").unlink(missing_ok=True)  # so that the next plan computes it again
                 raise Damaged(f"{stage_id}: {name} is not what was committed; run the study again to make it")
@@ -140,7 +140,7 @@ class Store:
 
     def claim(self, stage: Stage) -> Claim | None:
         """The right to compute a stage, or None while a living process has it."""
-        claimed = ownership.claim(self.folder(stage.id))
+        claimed = claims.claim(self.folder(stage.id))
         if claimed:
             write_atomically(self.folder(stage.id) / "stage.json", stage.json().encode())
         return claimed

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from registry.score import Score
-from registry.stage import Data, Scoring
-from runners.kinds import KINDS, retrieve
-from runners.kinds.base import Batch, Feature, Kind
-from runners.model import Net
-from runners.packing import collate, micro_batches
+from xlift.registry.score import Score
+from xlift.registry.stage import Data, Scoring
+from xlift.runners.kinds import KINDS, retrieve
+from xlift.runners.kinds.base import Batch, Feature, Kind
+from xlift.runners.model import Net
+from xlift.runners.packing import collate, micro_batches
 
 
 def score(

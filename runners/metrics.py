@@ -13,8 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 NAMES: dict[str, tuple[str, ...]] = {  # the metrics of each kind, the usual one first
-    "pair": ("accuracy",), "choice": ("accuracy",), "retrieve": ("accuracy",),
-    "tag": ("entity_f1", "f1_xtreme", "accuracy"), "span": ("f1", "exact_match"), "mlm": (),
+    "pair": ("accuracy",),
+    "choice": ("accuracy",),
+    "retrieve": ("accuracy",),
+    "tag": ("entity_f1", "f1_xtreme", "accuracy"),
+    "span": ("f1", "exact_match"),
+    "mlm": (),
 }
 Chunk = tuple[str, int, int]  # type, first word, last word
 Sentences = Sequence[Sequence[str]]
@@ -42,6 +46,7 @@ def primary_first(measures: Sequence[Measure], metric: str | None) -> list[Measu
 
 # Estimates
 
+
 def mean(values: Sequence[float]) -> tuple[float, float]:
     """The mean of the items and its standard error, sd / sqrt(n)."""
     if len(values) < 2:
@@ -67,12 +72,15 @@ def majority(gold: Sequence[str | int]) -> float:
     counts = Counter(gold)
     if len(counts) < 2:
         shown = f"the same gold label everywhere ({next(iter(counts))!r})" if counts else "no items"
-        raise ValueError(f"the test set has {shown}, so its labels are placeholders or it is too small; "
-                         "use a test set with real labels, or the dev set")
+        raise ValueError(
+            f"the test set has {shown}, so its labels are placeholders or it is too small; "
+            "use a test set with real labels, or the dev set"
+        )
     return counts.most_common(1)[0][1] / len(gold)
 
 
 # Classes
+
 
 def class_accuracy(gold: Sequence[str | int], guess: Sequence[str | int], classes: int) -> Measure:
     """Share of items with the right label; chance is 1 / classes, or the majority's share where that is more."""
@@ -88,6 +96,7 @@ def retrieval_accuracy(guess: Sequence[int]) -> Measure:
 
 
 # Tags
+
 
 def tag_accuracy(gold: Sentences, guess: Sentences) -> Measure:
     """Share of words with the right tag; chance is the majority tag's share; items are sentences."""
@@ -148,6 +157,7 @@ def f1_xtreme(gold: Sentences, guess: Sentences) -> Measure:
 
 
 # Answers
+
 
 def normalised(answer: str) -> list[str]:
     """Tokens of an answer as SQuAD v1.1 compares them: no case, ASCII punctuation or English articles."""

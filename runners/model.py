@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-from registry.declared import configuration
-from registry.models import count
-from registry.stage import Make, Recipe
-from runners.kinds.base import Batch
+from xlift.registry.known.models import count
+from xlift.registry.manifest.declared import configuration
+from xlift.registry.stage import Make, Recipe
+from xlift.runners.kinds.base import Batch
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # ids 0 to 4, in XLM-R's order
 HEAD = "head.safetensors"

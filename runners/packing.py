@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from runners.kinds.base import Batch, Feature
+from xlift.runners.kinds.base import Batch, Feature
 
 
 def micro_batches(features: Sequence[Feature], budget: int) -> Iterator[list[int]]:

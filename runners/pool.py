@@ -12,12 +12,12 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
-from registry.ownership import Lost
-from registry.plan import Plan, Step
-from registry.store import Store
+from xlift.registry.claims import Lost
+from xlift.registry.plan import Plan, Step
+from xlift.registry.store import Store
 
 if TYPE_CHECKING:
-    from runners.run import Env
+    from xlift.runners.run import Env
 
 TRIES = 2  # of a stage whose worker dies
 PAUSE = 0.5  # seconds between looks at stages that another process has
@@ -126,7 +126,7 @@ def work(pipe: Connection, env: "Env") -> None:
     import torch
     from transformers.utils import logging
 
-    from runners.run import run
+    from xlift.runners.run import run
 
     torch.set_num_threads(env.threads)
     logging.set_verbosity_error()

@@ -14,16 +14,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from registry.ownership import Claim, write_atomically
-from registry.plan import Step
-from registry.sources import Sources
-from registry.stage import Data, Stage
-from registry.store import Store, part
-from runners import data, evaluate, model, train
-from runners.data.examples import Example
-from runners.kinds import KINDS
-from runners.model import Net
-from runners.train import Course, Log
+from xlift.registry.claims import Claim, write_atomically
+from xlift.registry.plan import Step
+from xlift.registry.sources import Sources
+from xlift.registry.stage import Data, Stage
+from xlift.registry.store import Store, part
+from xlift.runners import data, evaluate, model, train
+from xlift.runners.data.examples import Example
+from xlift.runners.kinds import KINDS
+from xlift.runners.model import Net
+from xlift.runners.train import Course, Log
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,7 @@ def _train(stage: Stage, env: Env, store: Store, log: Log) -> Net:
         net = model.make(stage.weights.make, (e.text for e in examples[0]), stage.recipe)
     else:
         net = _start(stage, env, store)
-    courses = [
-        Course(part, read, _head(part, net, stage, store)) for part, read in zip(stage.data.parts, examples, strict=True)
-    ]
+    courses = [Course(part, read, _head(part, net, stage, store)) for part, read in zip(stage.data.parts, examples, strict=True)]
     train.fit(net, courses, stage.recipe, stage.seed, stage.data.mixing, device=env.device, budget=env.budget, log=log)
     net.head = courses[0].head if len(courses) == 1 else None
     return net

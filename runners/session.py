@@ -7,11 +7,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from registry.plan import Plan, Step
-from registry.sources import Sources
-from registry.store import Store
-from runners import pool
-from runners.pool import Outcome
+from xlift.registry.plan import Plan, Step
+from xlift.registry.sources import Sources
+from xlift.registry.store import Store
+from xlift.runners import pool
+from xlift.runners.pool import Outcome
 
 EVERY = 5.0  # seconds between updates of MLflow
 
@@ -42,7 +42,7 @@ def run(plan: Plan, store: Store, data: Path | None, *, workers: int, device: st
 
 
 def _execute(plan: Plan, store: Store, data: Path | None, workers: int, device: str, console: Console) -> Outcome:
-    from runners.run import Env
+    from xlift.runners.run import Env
 
     env = Env(store.root, Sources(plan.study, data.resolve() if data else None), device, max(1, (os.cpu_count() or 1) // workers))
     with (
@@ -83,7 +83,7 @@ class _Live:
         self.thread.join()
 
     def _follow(self) -> None:
-        from runners import tracking
+        from xlift.runners import tracking
 
         mirror, trouble = tracking.Mirror(self.plan, self.store), ""
         last = False

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from registry.stage import Data, Mixing, Recipe
-from runners.kinds import KINDS
-from runners.kinds.base import Feature
-from runners.model import Net
-from runners.packing import collate, micro_batches
+from xlift.registry.stage import Data, Mixing, Recipe
+from xlift.runners.kinds import KINDS
+from xlift.runners.kinds.base import Feature
+from xlift.runners.model import Net
+from xlift.runners.packing import collate, micro_batches
 
 LINES = 200  # of the log, at most, whatever the number of steps
 Log = Callable[[dict[str, float]], None]

@@ -32,8 +32,14 @@ matrix:
 def xlift(*arguments: object, folder: Path, check: int | None = 0) -> subprocess.CompletedProcess:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    done = subprocess.run([sys.executable, "-c", "import xlift; xlift.main()", *map(str, arguments)], cwd=folder, capture_output=True, text=True,
-                          timeout=400, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-m", "xlift", *map(str, arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env=environment,
+    )
     assert "Traceback" not in done.stderr + done.stdout, done.stderr
     assert check is None or done.returncode == check, done.stderr + done.stdout
     return done
@@ -59,7 +65,9 @@ def test_a_study_runs_to_scores_and_gains(finished):
     assert len(gains) == 2 * (3 + 3)
     byname = {(r["model"], r["intermediate"], r["target"], r["language"]): r["score"] for r in scores}
     for gain in gains:
-        treated, baseline = (byname[gain["model"], name, gain["target"], gain["language"]] for name in (gain["intermediate"], "none"))
+        treated, baseline = (
+            byname[gain["model"], name, gain["target"], gain["language"]] for name in (gain["intermediate"], "none")
+        )
         assert gain["gain"] == pytest.approx(treated - baseline, abs=1e-12)
 
 
@@ -95,21 +103,29 @@ def test_a_language_more_computes_that_part_alone(finished, tmp_path):
     (tmp_path / "small.yaml").write_text(SMALL)
     xlift("run", "small.yaml", "--workers", 1, folder=tmp_path)
     assert checkpoints == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
-    assert xlift("sql", SCORES, "--format", "csv", folder=tmp_path).stdout == xlift("sql", SCORES, "--format", "csv", folder=finished).stdout
+    assert (
+        xlift("sql", SCORES, "--format", "csv", folder=tmp_path).stdout
+        == xlift("sql", SCORES, "--format", "csv", folder=finished).stdout
+    )
 
 
 def test_a_worker_killed_in_the_middle_changes_nothing(finished, tmp_path):
     (tmp_path / "small.yaml").write_text(SMALL)
-    command = [sys.executable, "-c", "import xlift; xlift.main()", "run", "small.yaml", "--workers", "2"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = [sys.executable, "-m", "xlift", "run", "small.yaml", "--workers", "2"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     victims = _workers_at_work(process.pid, tmp_path / "store")
-    os.kill(victims[0], signal.SIGKILL)          # one worker: the scheduler starts another
+    os.kill(victims[0], signal.SIGKILL)  # one worker: the scheduler starts another
     time.sleep(3)
     for pid in [process.pid, *_children(process.pid)]:  # then everything
         os.kill(pid, signal.SIGKILL)
     process.wait()
     xlift("run", "small.yaml", "--workers", 2, folder=tmp_path)
-    assert xlift("sql", SCORES, "--format", "csv", folder=tmp_path).stdout == xlift("sql", SCORES, "--format", "csv", folder=finished).stdout
+    assert (
+        xlift("sql", SCORES, "--format", "csv", folder=tmp_path).stdout
+        == xlift("sql", SCORES, "--format", "csv", folder=finished).stdout
+    )
 
 
 def _children(pid: int) -> list[int]:
@@ -129,8 +145,10 @@ def _workers_at_work(pid: int, store: Path) -> list[int]:
 
 def test_sigterm_releases_the_claims(tmp_path):
     (tmp_path / "small.yaml").write_text(SMALL.replace("steps: 30", "steps: 20000"))
-    command = [sys.executable, "-c", "import xlift; xlift.main()", "run", "small.yaml", "--workers", "1"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = [sys.executable, "-m", "xlift", "run", "small.yaml", "--workers", "1"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     _workers_at_work(process.pid, tmp_path / "store")
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 128 + signal.SIGTERM
@@ -138,10 +156,18 @@ def test_sigterm_releases_the_claims(tmp_path):
     assert claims and all(claim.get("released") for claim in claims)
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["check", "absent.yaml"], "E130 absent.yaml: no such file"), (["run", "bad.yaml"], "bad.yaml:3:1: E101 unknown key 'questoin'"),
-    (["plan", "bad.yaml", "--json"], "E101"), (["sql", "SELECT nonsense FROM scores"], "nonsense"), (["check", "bad.yaml", "--json"], '"line": 3'),
-    (["report", "small.yaml", "--data", "nowhere"], "no such folder"), (["sql", "DROP VIEW scores"], "SELECT")])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["check", "absent.yaml"], "E130 absent.yaml: no such file"),
+        (["run", "bad.yaml"], "bad.yaml:3:1: E101 unknown key 'questoin'"),
+        (["plan", "bad.yaml", "--json"], "E101"),
+        (["sql", "SELECT nonsense FROM scores"], "nonsense"),
+        (["check", "bad.yaml", "--json"], '"line": 3'),
+        (["report", "small.yaml", "--data", "nowhere"], "no such folder"),
+        (["sql", "DROP VIEW scores"], "SELECT"),
+    ],
+)
 def test_bad_input_ends_with_status_2_and_words(tmp_path, arguments, words):
     (tmp_path / "small.yaml").write_text(SMALL)
     (tmp_path / "bad.yaml").write_text(SMALL.replace("question", "questoin"))

@@ -1,9 +1,9 @@
 """Sources of examples, behind one function."""
 
-from registry.sources import Sources
-from registry.stage import Data
-from runners.data import lab, local
-from runners.data.examples import Example
+from xlift.registry.sources import Sources
+from xlift.registry.stage import Data
+from xlift.runners.data import lab, local
+from xlift.runners.data.examples import Example
 
 READERS = {
     "lab": lambda sources, data, split, language: lab.read(sources.world, data, split, language),

@@ -1,7 +1,7 @@
 """Examples from a folder of files: .jsonl, .json (an array), .csv or .tsv, plain or with .gz.
 
 `data.fields` maps the roles of the task's kind to columns; a role that it leaves out is a column of that name. Where all
-its columns are numbers such as "1", a .csv or .tsv has no header and they count from 0. `runners.data.rows` turns the
+its columns are numbers such as "1", a .csv or .tsv has no header and they count from 0. `rows` turns the
 rows into examples. Only the items that `data.limit` keeps are looked at.
 """
 
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.files import DataError, content, digest, named, path
-from registry.stage import Data
-from runners.data import rows
-from runners.data.examples import Example
+from xlift.registry.files import DataError, content, digest, named, path
+from xlift.registry.stage import Data
+from xlift.runners.data import rows
+from xlift.runners.data.examples import Example
 
 __all__ = ["DataError", "digest", "path", "read"]
 
@@ -51,7 +51,7 @@ def _example(item: Item, data: Data) -> Example:
     except ValueError as error:
         raise DataError(f"{item.place}: {error}") from error
     if not isinstance(row, dict):
-        raise DataError(f"{item.place}: a {type(row).__name__}, not an object with columns; write {{\"column\": value, …}}")
+        raise DataError(f'{item.place}: a {type(row).__name__}, not an object with columns; write {{"column": value, …}}')
     return rows.example(row, data, item.place)
 
 
@@ -70,7 +70,7 @@ def _text(file: Path) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = raw[:error.start].count(b"\n") + 1
+        line = raw[: error.start].count(b"\n") + 1
         raise DataError(f"{file}:{line}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
 
 
@@ -136,6 +136,7 @@ def _table(file: Path, lines: Iterator[tuple[int, list[str]]], data: Data) -> It
 
 def _row(names: list[str], cells: list[str]) -> dict[str, str]:
     if len(cells) != len(names):
-        raise ValueError(f"{len(cells)} cells, where the header has {len(names)}; "
-                         "quote cells that hold the separator, or fill up the row")
+        raise ValueError(
+            f"{len(cells)} cells, where the header has {len(names)}; quote cells that hold the separator, or fill up the row"
+        )
     return dict(zip(names, cells, strict=True))

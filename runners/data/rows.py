@@ -4,11 +4,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from registry.files import DataError
-from registry.findings import similar
-from registry.stage import Data
-from registry.tasks import ROLES
-from runners.data.examples import Choice, Example, Pair, Parallel, Question, Tagged, Text
+from xlift.registry.files import DataError
+from xlift.registry.findings import similar
+from xlift.registry.known.tasks import ROLES
+from xlift.registry.stage import Data
+from xlift.runners.data.examples import Choice, Example, Pair, Parallel, Question, Tagged, Text
 
 Row = dict[str, Any]
 OPTIONAL = {("choice", "context"), ("choice", "question")}  # '' where there is no such column
@@ -21,8 +21,10 @@ class Fault(ValueError):
 def example(row: Row, data: Data, place: str) -> Example:
     """The example that `row` holds; `place` is file:line."""
     if unknown := sorted(set(data.fields) - {*ROLES[data.kind], "id"}):
-        raise DataError(f"{place}: task '{data.task}' has a field '{unknown[0]}', which {data.kind} does not read; "
-                        f"{similar(unknown[0], ROLES[data.kind])}")
+        raise DataError(
+            f"{place}: task '{data.task}' has a field '{unknown[0]}', which {data.kind} does not read; "
+            f"{similar(unknown[0], ROLES[data.kind])}"
+        )
     try:
         return READERS[data.kind](row, data, place)
     except Fault as error:
@@ -67,8 +69,11 @@ def _label(value: Any, data: Data) -> str:
 
 
 def _pair(row: Row, data: Data, place: str) -> Pair:
-    return Pair(_string(_column(row, data, "first"), "first text"), _string(_column(row, data, "second"), "second text"),
-                _label(_column(row, data, "label"), data))
+    return Pair(
+        _string(_column(row, data, "first"), "first text"),
+        _string(_column(row, data, "second"), "second text"),
+        _label(_column(row, data, "label"), data),
+    )
 
 
 def _tagged(row: Row, data: Data, place: str) -> Tagged:
@@ -90,10 +95,12 @@ def _question(row: Row, data: Data, place: str) -> Question:
     for text, start in zip(texts, starts, strict=True):
         if not text:
             raise Fault("an answer is empty; give an unanswerable question empty lists, and take hidden answers out")
-        if start < 0 or context[start:start + len(text)] != text:
+        if start < 0 or context[start : start + len(text)] != text:
             at = context.find(text)
-            raise Fault(f"answer {text!r} is not at character {start} of the context; "
-                             + (f"it is at {at}" if at >= 0 else "it is nowhere in it: correct the item or take it out"))
+            raise Fault(
+                f"answer {text!r} is not at character {start} of the context; "
+                + (f"it is at {at}" if at >= 0 else "it is nowhere in it: correct the item or take it out")
+            )
     name = row.get(data.fields.get("id", "id"), place)
     return Question(context, _string(_column(row, data, "question"), "question"), texts, starts, str(name))
 
@@ -176,5 +183,10 @@ def _shown(value: Any) -> str:
 
 
 READERS: dict[str, Callable[[Row, Data, str], Example]] = {
-    "pair": _pair, "tag": _tagged, "span": _question, "choice": _choice, "retrieve": _parallel, "mlm": _text,
+    "pair": _pair,
+    "tag": _tagged,
+    "span": _question,
+    "choice": _choice,
+    "retrieve": _parallel,
+    "mlm": _text,
 }

@@ -1,12 +1,12 @@
 """The forms that tasks have, each with its behaviour."""
 
-from runners.kinds.base import Kind
-from runners.kinds.choice import ChoiceKind
-from runners.kinds.mlm import MlmKind
-from runners.kinds.pair import PairKind
-from runners.kinds.retrieve import RetrieveKind
-from runners.kinds.span import SpanKind
-from runners.kinds.tag import TagKind
+from xlift.runners.kinds.base import Kind
+from xlift.runners.kinds.choice import ChoiceKind
+from xlift.runners.kinds.mlm import MlmKind
+from xlift.runners.kinds.pair import PairKind
+from xlift.runners.kinds.retrieve import RetrieveKind
+from xlift.runners.kinds.span import SpanKind
+from xlift.runners.kinds.tag import TagKind
 
 KINDS: dict[str, Kind] = {
     "pair": PairKind(),

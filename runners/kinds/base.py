@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from registry.stage import Data, Scoring
-from runners.metrics import Measure
+from xlift.registry.stage import Data, Scoring
+from xlift.runners.metrics import Measure
 
 IGNORE = -100  # a label that bears no loss, as in torch.nn.functional.cross_entropy
 
@@ -20,10 +20,10 @@ class Feature:
     """One training or test unit: one sequence, or one sequence a choice."""
 
     sequences: tuple[np.ndarray, ...]  # token ids, int64, each (length,)
-    labels: np.ndarray                 # int64; its shape is the kind's: (), (2,), (length,); empty where there is none
-    example: int                       # index of its example; windows of one long text share it
-    units: int                         # loss terms that it bears
-    trace: Any = None                  # what `decode` needs to get back from tokens to the text
+    labels: np.ndarray  # int64; its shape is the kind's: (), (2,), (length,); empty where there is none
+    example: int  # index of its example; windows of one long text share it
+    units: int  # loss terms that it bears
+    trace: Any = None  # what `decode` needs to get back from tokens to the text
 
     @property
     def tokens(self) -> int:
@@ -34,8 +34,8 @@ class Feature:
 class Batch:
     """Padded sequences of several features, in order."""
 
-    ids: Tensor      # (sequences, length) int64
-    mask: Tensor     # (sequences, length) bool: True where a token is real
+    ids: Tensor  # (sequences, length) int64
+    mask: Tensor  # (sequences, length) bool: True where a token is real
     features: tuple[Feature, ...]
 
     def stacked_labels(self) -> Tensor:
@@ -80,8 +80,9 @@ class Kind(ABC):
         return list(finite(outputs))
 
     @abstractmethod
-    def decode(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Any],
-               data: Data, scoring: Scoring) -> list[Any]:
+    def decode(
+        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Any], data: Data, scoring: Scoring
+    ) -> list[Any]:
         """One prediction an example."""
 
     @abstractmethod

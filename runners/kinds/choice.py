@@ -10,19 +10,19 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from registry.stage import Data, Scoring
-from runners import metrics
-from runners.data.examples import Choice
-from runners.kinds import heads, tokens
-from runners.kinds.base import Batch, Feature, Kind
-from runners.metrics import Measure
+from xlift.registry.stage import Data, Scoring
+from xlift.runners import metrics
+from xlift.runners.data.examples import Choice
+from xlift.runners.kinds import heads, tokens
+from xlift.runners.kinds.base import Batch, Feature, Kind
+from xlift.runners.metrics import Measure
 
 
 class Scores(heads.Sentence):
     """One score a sequence, as rows of choices."""
 
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
-        return super().forward(hidden, batch).view(len(batch.features), -1)     # (features, choices)
+        return super().forward(hidden, batch).view(len(batch.features), -1)  # (features, choices)
 
 
 @final
@@ -34,8 +34,10 @@ class ChoiceKind(Kind):
         count = _choices(examples, data)
         texts = [(" ".join(filter(None, (e.context, e.question))), choice) for e in examples for choice in e.choices]
         encoded = tokens.sequences(tokenizer, texts, max_length=max_length)
-        return [Feature(tuple(encoded[at * count:(at + 1) * count]), np.array(e.label), example=at, units=1)
-                for at, e in enumerate(examples)]
+        return [
+            Feature(tuple(encoded[at * count : (at + 1) * count]), np.array(e.label), example=at, units=1)
+            for at, e in enumerate(examples)
+        ]
 
     def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:
         return Scores(encoder, 1, dropout, bias=False)
@@ -43,8 +45,9 @@ class ChoiceKind(Kind):
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         return cross_entropy(outputs.float(), batch.stacked_labels(), reduction="sum")
 
-    def decode(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Choice],
-               data: Data, scoring: Scoring) -> list[int]:
+    def decode(
+        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Choice], data: Data, scoring: Scoring
+    ) -> list[int]:
         """The choice with the largest score."""
         return [int(scores.argmax()) for scores in outputs]
 
@@ -58,9 +61,12 @@ def _choices(examples: Sequence[Choice], data: Data) -> int:
     count = len(examples[0].choices) if examples else 0
     for at, example in enumerate(examples):
         if len(example.choices) != count or count < 2:
-            raise ValueError(f"task '{data.task}', example {at}: {len(example.choices)} choices, where the first example has "
-                             f"{count}; all must have the same number, at least 2")
+            raise ValueError(
+                f"task '{data.task}', example {at}: {len(example.choices)} choices, where the first example has "
+                f"{count}; all must have the same number, at least 2"
+            )
         if not 0 <= example.label < count:
-            raise ValueError(f"task '{data.task}', example {at}: label {example.label} is none of its {count} choices, "
-                             "counted from 0")
+            raise ValueError(
+                f"task '{data.task}', example {at}: label {example.label} is none of its {count} choices, counted from 0"
+            )
     return count

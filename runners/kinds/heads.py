@@ -6,7 +6,7 @@ A softmax over choices or over positions cancels what is added to all of them, s
 import torch
 from torch import Tensor, nn
 
-from runners.kinds.base import Batch
+from xlift.runners.kinds.base import Batch
 
 
 class Sentence(nn.Module):
@@ -19,8 +19,8 @@ class Sentence(nn.Module):
         initialise(self, encoder)
 
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
-        first = self.dropout(hidden[:, 0])                                  # (sequences, hidden)
-        return self.out(self.dropout(torch.tanh(self.dense(first))))        # (sequences, outputs)
+        first = self.dropout(hidden[:, 0])  # (sequences, hidden)
+        return self.out(self.dropout(torch.tanh(self.dense(first))))  # (sequences, outputs)
 
 
 class Token(nn.Module):
@@ -32,7 +32,7 @@ class Token(nn.Module):
         initialise(self, encoder)
 
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
-        return self.out(self.dropout(hidden))                               # (sequences, length, outputs)
+        return self.out(self.dropout(hidden))  # (sequences, length, outputs)
 
 
 def initialise(head: nn.Module, encoder: nn.Module) -> None:

@@ -1,6 +1,6 @@
 """Class labels as indices."""
 
-from registry.stage import Data
+from xlift.registry.stage import Data
 
 
 def indices(data: Data) -> dict[str, int]:
@@ -13,6 +13,7 @@ def indices(data: Data) -> dict[str, int]:
 def index(label: str, known: dict[str, int], data: Data, example: int) -> int:
     """The index of one label; ValueError names the example."""
     if label not in known:
-        raise ValueError(f"task '{data.task}', example {example}: label {label!r} is none of its labels; "
-                         f"known: {', '.join(known)}")
+        raise ValueError(
+            f"task '{data.task}', example {example}: label {label!r} is none of its labels; known: {', '.join(known)}"
+        )
     return known[label]

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, linear
 
-from registry.stage import Data, Scoring
-from runners.data.examples import Text
-from runners.kinds import heads, tokens
-from runners.kinds.base import IGNORE, Batch, Feature, Kind, finite
+from xlift.registry.stage import Data, Scoring
+from xlift.runners.data.examples import Text
+from xlift.runners.kinds import heads, tokens
+from xlift.runners.kinds.base import IGNORE, Batch, Feature, Kind, finite
 
 HIDDEN, REPLACED = 0.8, 0.1  # shares of the predicted tokens; the rest stays as it is
 
@@ -28,7 +28,7 @@ class Vocabulary(nn.Module):
         super().__init__()
         config = encoder.config
         embeddings = encoder.get_input_embeddings()
-        self.tied = (embeddings,)       # in a tuple, so that its weights belong to the encoder alone
+        self.tied = (embeddings,)  # in a tuple, so that its weights belong to the encoder alone
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=getattr(config, "layer_norm_eps", 1e-5))
         self.bias = nn.Parameter(torch.zeros(len(embeddings.weight)))
@@ -36,9 +36,9 @@ class Vocabulary(nn.Module):
         heads.initialise(self, encoder)
 
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
-        chosen = hidden[batch.padded_labels() != IGNORE]                        # (predicted, hidden)
+        chosen = hidden[batch.padded_labels() != IGNORE]  # (predicted, hidden)
         state = self.norm(gelu(self.dense(self.dropout(chosen))))
-        return linear(state, self.tied[0].weight, self.bias)                    # (predicted, vocabulary)
+        return linear(state, self.tied[0].weight, self.bias)  # (predicted, vocabulary)
 
 
 @final
@@ -73,16 +73,18 @@ class MlmKind(Kind):
         """(predicted tokens, vocabulary) a feature."""
         return list(np.split(finite(outputs), np.cumsum([f.units for f in batch.features])[:-1]))
 
-    def decode(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Text],
-               data: Data, scoring: Scoring) -> Never:
+    def decode(
+        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Text], data: Data, scoring: Scoring
+    ) -> Never:
         raise ValueError(f"task '{data.task}' is masked language modelling, which is not scored; evaluate another task")
 
     def measure(self, predictions: Sequence[Any], examples: Sequence[Text], data: Data) -> Never:
         raise ValueError(f"task '{data.task}' is masked language modelling, which has no metric; evaluate another task")
 
 
-def _masked(feature: Feature, hide: int, special: np.ndarray, usual: np.ndarray, share: float,
-            rng: np.random.Generator) -> Feature:
+def _masked(
+    feature: Feature, hide: int, special: np.ndarray, usual: np.ndarray, share: float, rng: np.random.Generator
+) -> Feature:
     """`feature` with tokens drawn for prediction; `usual` are the ids that may replace a token."""
     ids = feature.sequences[0].copy()
     candidates = np.flatnonzero(~np.isin(ids, special))

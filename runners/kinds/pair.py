@@ -7,12 +7,12 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from registry.stage import Data, Scoring
-from runners import metrics
-from runners.data.examples import Pair
-from runners.kinds import heads, labels, tokens
-from runners.kinds.base import Batch, Feature, Kind
-from runners.metrics import Measure
+from xlift.registry.stage import Data, Scoring
+from xlift.runners import metrics
+from xlift.runners.data.examples import Pair
+from xlift.runners.kinds import heads, labels, tokens
+from xlift.runners.kinds.base import Batch, Feature, Kind
+from xlift.runners.metrics import Measure
 
 
 @final
@@ -23,8 +23,10 @@ class PairKind(Kind):
         """One sequence an example, the longer text cut first."""
         known = labels.indices(data)
         encoded = tokens.sequences(tokenizer, [(e.first, e.second) for e in examples], max_length=max_length)
-        return [Feature((ids,), np.array(labels.index(e.label, known, data, at)), example=at, units=1)
-                for at, (e, ids) in enumerate(zip(examples, encoded, strict=True))]
+        return [
+            Feature((ids,), np.array(labels.index(e.label, known, data, at)), example=at, units=1)
+            for at, (e, ids) in enumerate(zip(examples, encoded, strict=True))
+        ]
 
     def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:
         return heads.Sentence(encoder, len(labels.indices(data)), dropout)
@@ -32,8 +34,9 @@ class PairKind(Kind):
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         return cross_entropy(outputs.float(), batch.stacked_labels(), reduction="sum")
 
-    def decode(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Pair],
-               data: Data, scoring: Scoring) -> list[str]:
+    def decode(
+        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Pair], data: Data, scoring: Scoring
+    ) -> list[str]:
         """The label with the largest logit."""
         return [data.labels[int(logits.argmax())] for logits in outputs]
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from registry.stage import Data, Scoring
-from runners import metrics
-from runners.data.examples import Parallel
-from runners.kinds import tokens
-from runners.kinds.base import Batch, Feature, Kind
-from runners.metrics import Measure
+from xlift.registry.stage import Data, Scoring
+from xlift.runners import metrics
+from xlift.runners.data.examples import Parallel
+from xlift.runners.kinds import tokens
+from xlift.runners.kinds.base import Batch, Feature, Kind
+from xlift.runners.metrics import Measure
 
 SOURCE, PIVOT = "source", "pivot"  # the trace of the two features of an example
 
@@ -29,8 +29,10 @@ class RetrieveKind(Kind):
         """Two features an example, its source and then its pivot; the caller has put `Scoring.prefix` before both texts."""
         texts = [text for e in examples for text in (e.source, e.pivot)]
         encoded = tokens.sequences(tokenizer, texts, max_length=max_length)
-        return [Feature((ids,), tokens.NOTHING, example=at // 2, units=0, trace=PIVOT if at % 2 else SOURCE)
-                for at, ids in enumerate(encoded)]
+        return [
+            Feature((ids,), tokens.NOTHING, example=at // 2, units=0, trace=PIVOT if at % 2 else SOURCE)
+            for at, ids in enumerate(encoded)
+        ]
 
     def head(self, encoder: nn.Module, data: Data, dropout: float) -> Never:
         raise ValueError(f"task '{data.task}' is retrieval, which has no head: its outputs are pooled hidden states")
@@ -38,8 +40,14 @@ class RetrieveKind(Kind):
     def loss(self, outputs: Tensor, batch: Batch) -> Never:
         raise ValueError("retrieval is not trained; use it as a target only")
 
-    def decode(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Parallel],
-               data: Data, scoring: Scoring) -> list[int]:
+    def decode(
+        self,
+        outputs: Sequence[np.ndarray],
+        features: Sequence[Feature],
+        examples: Sequence[Parallel],
+        data: Data,
+        scoring: Scoring,
+    ) -> list[int]:
         """For each example's pivot, the example whose source is nearest."""
         sides: dict[str, list[np.ndarray | None]] = {side: [None] * len(examples) for side in (SOURCE, PIVOT)}
         for embedding, feature in zip(outputs, features, strict=True):

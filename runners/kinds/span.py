@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from registry.stage import Data, Scoring
-from runners import metrics
-from runners.data.examples import Question
-from runners.kinds import heads, tokens
-from runners.kinds.base import Batch, Feature, Kind, finite
-from runners.metrics import Measure
+from xlift.registry.stage import Data, Scoring
+from xlift.runners import metrics
+from xlift.runners.data.examples import Question
+from xlift.runners.kinds import heads, tokens
+from xlift.runners.kinds.base import Batch, Feature, Kind, finite
+from xlift.runners.metrics import Measure
 
 BEST = 20  # starts and ends that are tried in each window, as in BERT's reader (Devlin et al. 2019)
 
@@ -43,7 +43,7 @@ class SpanKind(Kind):
         contexts = tokens.pieces(tokenizer, [e.context for e in examples])
         features = []
         for at, (example, question, context) in enumerate(zip(examples, asked, contexts, strict=True)):
-            opening = np.concatenate([before, tokens.array(question.ids)[:room // 2], between])
+            opening = np.concatenate([before, tokens.array(question.ids)[: room // 2], between])
             ids = tokens.array(context.ids)
             offsets = np.array(context.offsets, dtype=np.int32).reshape(-1, 2)
             width = max_length - len(opening) - len(after)
@@ -52,8 +52,11 @@ class SpanKind(Kind):
                 inside = answer is not None and low <= answer[0] and answer[1] < high
                 label = np.array(answer) - low + len(opening) if inside else np.zeros(2)
                 sequence = np.concatenate([opening, ids[low:high], after])
-                features.append(Feature((sequence,), label.astype(np.int64), example=at, units=1,
-                                        trace=Window(len(opening), offsets[low:high])))
+                features.append(
+                    Feature(
+                        (sequence,), label.astype(np.int64), example=at, units=1, trace=Window(len(opening), offsets[low:high])
+                    )
+                )
         return features
 
     def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:
@@ -67,10 +70,16 @@ class SpanKind(Kind):
     def split(self, outputs: Tensor, batch: Batch) -> list[np.ndarray]:
         """(length, 2) a feature."""
         rows = finite(outputs)
-        return [row[:feature.tokens] for row, feature in zip(rows, batch.features, strict=True)]
+        return [row[: feature.tokens] for row, feature in zip(rows, batch.features, strict=True)]
 
-    def decode(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Question],
-               data: Data, scoring: Scoring) -> list[str]:
+    def decode(
+        self,
+        outputs: Sequence[np.ndarray],
+        features: Sequence[Feature],
+        examples: Sequence[Question],
+        data: Data,
+        scoring: Scoring,
+    ) -> list[str]:
         """The best valid span over an example's windows.
 
         It is empty if some question of the set has no answer and the best score of a span is below the least score of
@@ -114,9 +123,9 @@ def _windows(length: int, width: int, stride: int) -> Iterator[tuple[int, int]]:
 def _best_span(logits: np.ndarray, window: Window, longest: int) -> tuple[float, int, int] | None:
     """Score, first character and the one after the last of a window's best span of at most `longest` tokens."""
     count = len(window.offsets)
-    scores = logits[window.begin:window.begin + count]                          # (tokens, 2)
+    scores = logits[window.begin : window.begin + count]  # (tokens, 2)
     starts, ends = (np.argsort(-scores[:, side], kind="stable")[:BEST] for side in (0, 1))
-    total = scores[starts, 0][:, None] + scores[ends, 1][None]                  # (starts, ends)
+    total = scores[starts, 0][:, None] + scores[ends, 1][None]  # (starts, ends)
     tokens_spanned = ends[None] - starts[:, None] + 1
     total[(tokens_spanned < 1) | (tokens_spanned > longest)] = -np.inf
     if not total.size or total.max() == -np.inf:

@@ -13,12 +13,12 @@ from tokenizers import Encoding
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from registry.stage import Data, Scoring
-from runners import metrics
-from runners.data.examples import Tagged
-from runners.kinds import heads, labels, tokens
-from runners.kinds.base import IGNORE, Batch, Feature, Kind, finite
-from runners.metrics import Measure
+from xlift.registry.stage import Data, Scoring
+from xlift.runners import metrics
+from xlift.runners.data.examples import Tagged
+from xlift.runners.kinds import heads, labels, tokens
+from xlift.runners.kinds.base import IGNORE, Batch, Feature, Kind, finite
+from xlift.runners.metrics import Measure
 
 
 @final
@@ -42,7 +42,7 @@ class TagKind(Kind):
                 begins = len(before) + np.cumsum([0, *map(len, words)])[:-1]
                 ids = np.concatenate([before, *words, after])
                 row = np.full(len(ids), IGNORE, dtype=np.int64)
-                row[begins] = gold[done:done + len(words)]
+                row[begins] = gold[done : done + len(words)]
                 features.append(Feature((ids,), row, example=at, units=len(words), trace=begins))
                 done += len(words)
         return features
@@ -56,10 +56,11 @@ class TagKind(Kind):
     def split(self, outputs: Tensor, batch: Batch) -> list[np.ndarray]:
         """(length, tags) a feature."""
         rows = finite(outputs)
-        return [row[:feature.tokens] for row, feature in zip(rows, batch.features, strict=True)]
+        return [row[: feature.tokens] for row, feature in zip(rows, batch.features, strict=True)]
 
-    def decode(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Tagged],
-               data: Data, scoring: Scoring) -> list[tuple[str, ...]]:
+    def decode(
+        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Tagged], data: Data, scoring: Scoring
+    ) -> list[tuple[str, ...]]:
         """The tag with the largest logit at each word's first sub-word."""
         found: list[list[str]] = [[] for _ in examples]
         for logits, feature in zip(outputs, features, strict=True):

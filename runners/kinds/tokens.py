@@ -60,7 +60,7 @@ def frame(tokenizer: PreTrainedTokenizerFast, *, pair: bool) -> tuple[np.ndarray
                 runs.append([])
             runs[-1].append(token)
         of_text = not special
-    runs += [[]] * of_text                  # nothing comes after the text
+    runs += [[]] * of_text  # nothing comes after the text
     if len(runs) != 2 + pair:
         raise ValueError(f"the tokenizer puts special tokens around a text in a way that is not understood: {probe.tokens}")
     return tuple(map(array, runs))
@@ -70,8 +70,10 @@ def room_for(tokenizer: PreTrainedTokenizerFast, *, pair: bool, max_length: int)
     """Tokens of text that fit into `max_length`, at least one a text; ValueError where they do not."""
     room = max_length - backend_of(tokenizer).num_special_tokens_to_add(pair)
     if room < 1 + pair:
-        raise ValueError(f"max_length {max_length} leaves no room for text beside the special tokens; at least "
-                         f"{max_length - room + 1 + pair} is needed")
+        raise ValueError(
+            f"max_length {max_length} leaves no room for text beside the special tokens; at least "
+            f"{max_length - room + 1 + pair} is needed"
+        )
     return room
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from math import log10
 
-from registry.score import Analysis, Card, Cell, Score, StageCard
+from xlift.registry.score import Analysis, Card, Cell, Score, StageCard
 
 LANGUAGES = ("en", "de", "sw")
 TARGETS = {"xnli": 1 / 3, "panx": 0.0, "tatoeba": 0.001}  # chance
@@ -55,8 +55,9 @@ def name(*parts: object) -> str:
 
 def score(language: str, value: float, *, target: str = "xnli", items: int = 1000, data: str = "d") -> Score:
     se = (value * (1 - value) / items) ** 0.5
-    return Score(language=language, metric="accuracy", value=value, primary=True, items=items, chance=TARGETS[target], se=se,
-                 data=data)
+    return Score(
+        language=language, metric="accuracy", value=value, primary=True, items=items, chance=TARGETS[target], se=se, data=data
+    )
 
 
 def sized(count: int) -> dict[str, tuple[str, int]]:
@@ -64,9 +65,18 @@ def sized(count: int) -> dict[str, tuple[str, int]]:
     return {f"m{index}": (("mt5", "xlmr")[index % 2], round(10 ** (6 + index / 3))) for index in range(count)}
 
 
-def plant(value: Value, *, models: dict[str, tuple[str, int]], bridges: Iterable[str] = BRIDGES, targets: Iterable[str] = TARGETS,
-          seeds: Iterable[int] = (1, 2), languages: tuple[str, ...] = LANGUAGES, study: str = "planted",
-          source: str = "lab", analysis: Analysis | None = None) -> tuple[Card, Shelf]:
+def plant(
+    value: Value,
+    *,
+    models: dict[str, tuple[str, int]],
+    bridges: Iterable[str] = BRIDGES,
+    targets: Iterable[str] = TARGETS,
+    seeds: Iterable[int] = (1, 2),
+    languages: tuple[str, ...] = LANGUAGES,
+    study: str = "planted",
+    source: str = "lab",
+    analysis: Analysis | None = None,
+) -> tuple[Card, Shelf]:
     """A full grid whose scores are `value(cell, language)`: train and evaluate stages, all finished."""
     cells, stages, shelf = [], {}, Shelf()
     for model, (family, params) in models.items():
@@ -75,17 +85,31 @@ def plant(value: Value, *, models: dict[str, tuple[str, int]], bridges: Iterable
             for target in targets:
                 for seed in seeds:
                     train, own = name(model, bridge, target, seed), name(model, bridge, target, seed, "evaluate")
-                    cell = Cell(**common, intermediate=bridge, variant="plain", target=target, seed=seed, stage=own,
-                                languages=languages, same_task=(bridge, target) == ("mnli", "xnli"),
-                                retrieval=target in ("bucc", "tatoeba"))
+                    cell = Cell(
+                        **common,
+                        intermediate=bridge,
+                        variant="plain",
+                        target=target,
+                        seed=seed,
+                        stage=own,
+                        languages=languages,
+                        same_task=(bridge, target) == ("mnli", "xnli"),
+                        retrieval=target in ("bucc", "tatoeba"),
+                    )
                     cells.append(cell)
                     row = {**common, "task": target, "source": source}
                     stages[train] = StageCard(id=train, kind="train", parent=None, seed=seed, **row)
                     stages[own] = StageCard(id=own, kind="evaluate", parent=train, seed=None, **row)
                     shelf.states[train] = "finished"
                     shelf.rows[own] = [score(language, value(cell, language), target=target) for language in languages]
-    card = Card(study=study, question="Does the gain change with size?", source_language="en", analysis=analysis or Analysis(),
-                cells=tuple(cells), stages=tuple(stages.values()))
+    card = Card(
+        study=study,
+        question="Does the gain change with size?",
+        source_language="en",
+        analysis=analysis or Analysis(),
+        cells=tuple(cells),
+        stages=tuple(stages.values()),
+    )
     return card, shelf
 
 

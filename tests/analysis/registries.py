@@ -74,4 +74,6 @@ def awkward(seed: int) -> pd.DataFrame:
 def null(models: int, model_sd: float, replicate: int, lang_slope: float = 0.4) -> pd.DataFrame:
     """The slope on lp is 0 for every intermediate task."""
     seed = 100_000 * models + int(1000 * model_sd) * 7919 + replicate
-    return simulate(models, 3, 4, 8, 2, seed, lang_slope=lang_slope, model=model_sd, model_inter=0.4, slope=0.0, inter_slopes=False)
+    return simulate(
+        models, 3, 4, 8, 2, seed, lang_slope=lang_slope, model=model_sd, model_inter=0.4, slope=0.0, inter_slopes=False
+    )

@@ -2,10 +2,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from analysis import facts
-from registry.score import Analysis, Gain
-from registry.stage import Data, Scoring, Stage, Weights
-from registry.store import Store
+from xlift.analysis import facts
+from xlift.registry.score import Analysis, Gain
+from xlift.registry.stage import Data, Scoring, Stage, Weights
+from xlift.registry.store import Store
 
 from .planted import plant, rising, score, sized
 
@@ -17,11 +17,14 @@ def rows(connection, text):
 def test_every_view_has_the_columns_of_the_design_and_the_study_last(planting):
     _, _, connection = planting(models=sized(1))
     columns = {view: " ".join(rows(connection, f"SELECT * FROM {view}").columns) for view in facts.VIEWS}
-    assert columns["stages"] == ("id kind model family params_total params_non_embedding task seed parent state source started "
-                                 "seconds study")
+    assert columns["stages"] == (
+        "id kind model family params_total params_non_embedding task seed parent state source started seconds study"
+    )
     assert columns["scores"] == ("stage model intermediate variant target language seed metric score items chance se study")
-    assert columns["gains"] == ("model family params_total params_non_embedding intermediate variant target language seed metric "
-                                "gain score baseline treated_stage baseline_stage same_task at_chance seen study")
+    assert columns["gains"] == (
+        "model family params_total params_non_embedding intermediate variant target language seed metric "
+        "gain score baseline treated_stage baseline_stage same_task at_chance seen study"
+    )
     assert columns["missing"].endswith(" study")
 
 
@@ -67,8 +70,10 @@ def test_unpaired_halves_are_listed_with_their_reason():
 
 def test_a_blocked_cell_is_missing_for_the_reason_that_the_card_gives():
     card, shelf = plant(rising, models=sized(1), seeds=(1,))
-    blocked = [cell.model_copy(update={"stage": None, "blocked": "licence"}) if cell.intermediate == "squad1" else cell
-               for cell in card.cells]
+    blocked = [
+        cell.model_copy(update={"stage": None, "blocked": "licence"}) if cell.intermediate == "squad1" else cell
+        for cell in card.cells
+    ]
     missing = rows(facts.connect(shelf, [card.model_copy(update={"cells": tuple(blocked)})]), "SELECT * FROM missing")
     assert set(missing["intermediate"]) == {"squad1"} and set(missing["reason"]) == {"licence"}
 
@@ -108,16 +113,35 @@ def test_bad_sql_is_answered_in_words_with_what_was_meant(planting):
         facts.query(connection, "SELECT gian FROM gains")
 
 
-@pytest.mark.parametrize("text", ["DROP VIEW gains", "SELECT 1; SELECT 2", "CREATE TABLE x AS SELECT 1", "SET threads = 1", "",
-                                  "COPY gains TO 'gains.csv'", "EXPLAIN ANALYZE DELETE FROM score_rows", "PRAGMA database_list"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DROP VIEW gains",
+        "SELECT 1; SELECT 2",
+        "CREATE TABLE x AS SELECT 1",
+        "SET threads = 1",
+        "",
+        "COPY gains TO 'gains.csv'",
+        "EXPLAIN ANALYZE DELETE FROM score_rows",
+        "PRAGMA database_list",
+    ],
+)
 def test_only_one_reading_statement_is_run(planting, text):
     _, _, connection = planting(models=sized(1))
     with pytest.raises(ValueError, match=r"one SELECT statement is wanted|does not work"):
         facts.query(connection, text)
 
 
-@pytest.mark.parametrize("text", ["SELECT * FROM read_csv('README.md')", "SELECT * FROM 'README.md'", "SELECT * FROM card",
-                                  "SELECT * FROM read_text('README.md')", "SELECT * FROM glob('*')"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT * FROM read_csv('README.md')",
+        "SELECT * FROM 'README.md'",
+        "SELECT * FROM card",
+        "SELECT * FROM read_text('README.md')",
+        "SELECT * FROM glob('*')",
+    ],
+)
 def test_a_query_reads_neither_files_nor_the_variables_of_the_program(planting, text):
     card, _, connection = planting(models=sized(1))
     assert card.study
@@ -148,9 +172,14 @@ def test_facts_are_read_from_the_store_on_disk(tmp_path):
             for name, row in zip(names, shelf.rows[cell.stage], strict=True):
                 (claim.folder / name).write_text(row.model_dump_json() + "\n")
             store.commit(claim, names, started=datetime.now(UTC), host="here", versions={})
-    store.save_card(card.model_copy(update={
-        "cells": tuple(cell.model_copy(update={"stage": renamed[cell.stage]}) for cell in card.cells),
-        "stages": tuple(stages[old].model_copy(update={"id": new}) for old, new in renamed.items())}))
+    store.save_card(
+        card.model_copy(
+            update={
+                "cells": tuple(cell.model_copy(update={"stage": renamed[cell.stage]}) for cell in card.cells),
+                "stages": tuple(stages[old].model_copy(update={"id": new}) for old, new in renamed.items()),
+            }
+        )
+    )
     connection = facts.connect(store, store.cards())
     assert rows(connection, "SELECT gain FROM gains")["gain"].to_numpy() == pytest.approx([0.02, 0.02])
     assert sorted(rows(connection, "SELECT state FROM stages")["state"]) == ["failed", "finished", "finished"]

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import contrasts, mixed
-from analysis import meta as metas
-from analysis.expressions import MAX_TEXT, read
-from analysis.formula import parse, terms_of
+from xlift.analysis import meta as metas
+from xlift.analysis import mixed
+from xlift.analysis.mixed import contrasts
+from xlift.analysis.mixed.expressions import MAX_TEXT, read
+from xlift.analysis.mixed.formula import parse, terms_of
 
 RUN = "__import__('pathlib').Path('{}').touch()"
 
@@ -134,7 +135,9 @@ def test_the_response_is_one_expression(rows):
     assert fit.params.to_numpy() == pytest.approx(direct.params.to_numpy()) and fit.criterion == pytest.approx(direct.criterion)
     both = rows.assign(s=rows["y"] + rows["z"], q=rows["y"] / rows["z"], p=rows["y"] ** 2, m=-rows["y"], t=2 * rows["y"])
     for text, column in (("y + z", "s"), ("y / z", "q"), ("y ** 2", "p"), ("-y", "m"), ("2 * y", "t"), ("I(y)", "y")):
-        assert mixed.fit(f"{text} ~ x", both).params.to_numpy() == pytest.approx(mixed.fit(f"{column} ~ x", both).params.to_numpy())
+        assert mixed.fit(f"{text} ~ x", both).params.to_numpy() == pytest.approx(
+            mixed.fit(f"{column} ~ x", both).params.to_numpy()
+        )
     assert mixed.fit("log(x) - log(z) ~ a", both).params.to_numpy() == pytest.approx(
         mixed.fit("w ~ a", both.assign(w=np.log(both["x"] / both["z"]))).params.to_numpy()
     )
@@ -178,7 +181,9 @@ def test_functions_remember_the_rows_that_they_were_fitted_on(rows):
     fit = mixed.fit("y ~ center(x) + bs(z, df=4) + poly(v, 2)", rows)
     assert fit.predict(rows.tail(5)).to_numpy() == pytest.approx(fit.predict(rows).tail(5).to_numpy())
     exp = mixed.fit("y ~ exp10(x)", rows)
-    assert exp.predict(rows).to_numpy() == pytest.approx(mixed.fit("y ~ e", rows.assign(e=10.0 ** rows["x"])).predict(rows.assign(e=10.0 ** rows["x"])))
+    assert exp.predict(rows).to_numpy() == pytest.approx(
+        mixed.fit("y ~ e", rows.assign(e=10.0 ** rows["x"])).predict(rows.assign(e=10.0 ** rows["x"]))
+    )
 
 
 def test_the_algebra_of_terms_is_formulaic_s():

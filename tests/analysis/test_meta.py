@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import meta, mixed
-from analysis.forest import forest
+from xlift.analysis import meta, mixed
+from xlift.analysis.meta.forest import forest
 
 HERE = Path(__file__).parents[1] / "reference"
 STATS = Path(__file__).parents[3] / "shared" / "reference" / "stats"

@@ -9,12 +9,13 @@ import pytest
 import registries
 from scipy import optimize, stats
 
-from analysis import bootstrap, contrasts, mixed, nearest, prediction, profile, twostage
-from analysis.facts import Relation
-from analysis.formula import parse
-from analysis.inference import Satterthwaite
-from analysis.likelihood import Likelihood
-from analysis.operators import hessian, profiled_hessian
+from xlift.analysis import mixed
+from xlift.analysis.facts import Relation
+from xlift.analysis.mixed import beside_statsmodels, bootstrap, contrasts, prediction, profile, twostage
+from xlift.analysis.mixed.formula import parse
+from xlift.analysis.mixed.inference import Satterthwaite
+from xlift.analysis.mixed.likelihood import Likelihood
+from xlift.analysis.mixed.operators import hessian, profiled_hessian
 
 HERE = Path(__file__).parents[1] / "reference"
 FULL = "gain ~ lp * inter + (1 + lp | lang) + (1 | target) + (1 | model) + (1 | model:inter)"
@@ -110,7 +111,7 @@ def test_gradient_and_hessian_are_exact(registry):
 
 def test_one_residual_variance_by_group_is_the_plain_model_in_both_inferences(registry):
     """With the group's variances set equal, Kenward-Roger by residual groups has to be the plain one."""
-    from analysis.inference import KenwardRoger
+    from xlift.analysis.mixed.inference import KenwardRoger
 
     plain = mixed.fit(FULL, registry)
     split = mixed.fit(FULL, registry, residual_by="target").state.model
@@ -255,8 +256,8 @@ def test_two_stages_are_ordinary_regressions_of_model_means(balanced):
 
 def test_statsmodels_nearest_model_is_said_to_agree_or_to_differ(registry):
     one = "gain ~ lp + (1 + lp | lang)"
-    assert "agree with ours" in nearest.compare(mixed.fit(one, registry), registry).text()
-    crossed = nearest.compare(mixed.fit(FULL, registry), registry)
+    assert "agree with ours" in beside_statsmodels.compare(mixed.fit(one, registry), registry).text()
+    crossed = beside_statsmodels.compare(mixed.fit(FULL, registry), registry)
     assert "leaves them out" in crossed.text() and "z tests" in crossed.text()
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import contrasts, mixed
-from analysis.profile import profile
+from xlift.analysis import mixed
+from xlift.analysis.mixed import contrasts
+from xlift.analysis.mixed.profile import profile
 
 HERE = Path(__file__).parents[1] / "reference"
 STATS = Path(__file__).parents[3] / "shared" / "reference" / "stats"

@@ -3,9 +3,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from analysis import facts, gains, plots, slope
-from analysis.report import report
-from registry.score import Card
+from xlift.analysis import facts, gains
+from xlift.analysis.report import plots, slope
+from xlift.analysis.report.page import report
+from xlift.registry.score import Card
 
 from .planted import plant, rising, sized
 
@@ -125,7 +126,8 @@ def test_figures_are_drawn_for_any_number_of_models(planting, models):
     assert plots.png(plots.forest(slope.mean_gain(rows, ["language"])))[1:4] == b"PNG"
 
 
-@pytest.mark.parametrize(("number", "text"), [(850e3, "850k"), (1e6, "1M"), (1.27e9, "1.3B"), (10.7e9, "11B"),
-                                               (999_900, "1.0M"), (12, "12")])
+@pytest.mark.parametrize(
+    ("number", "text"), [(850e3, "850k"), (1e6, "1M"), (1.27e9, "1.3B"), (10.7e9, "11B"), (999_900, "1.0M"), (12, "12")]
+)
 def test_sizes_read_as_one_says_them(number, text):
     assert plots.size(number) == text

@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import facts, gains, slope
-from registry.score import Analysis
+from xlift.analysis import facts, gains
+from xlift.analysis.report import slope
+from xlift.registry.score import Analysis
 
 from .planted import plant, rising, sized
 
@@ -24,7 +25,7 @@ def test_planted_slopes_are_recovered_exactly(planting):
 
 
 def noisy(cell, language):
-    wave = np.sin(7 * cell.params_non_embedding ** 0.3 + len(cell.intermediate)) / 50
+    wave = np.sin(7 * cell.params_non_embedding**0.3 + len(cell.intermediate)) / 50
     return rising(cell, language) + (wave if cell.intermediate != "none" else 0)
 
 
@@ -74,7 +75,10 @@ def test_targets_set_apart_form_a_group_of_their_own(planting):
     connection = planting(analysis=Analysis(apart=("panx",)))[2]
     rows = gains.gains(connection, "planted")
     assert dict(zip(rows["target"], rows["target_group"], strict=True)) == {
-        "xnli": "fine-tuned", "panx": "set apart", "tatoeba": "retrieval"}
+        "xnli": "fine-tuned",
+        "panx": "set apart",
+        "tatoeba": "retrieval",
+    }
 
 
 def test_models_are_compared_on_the_combinations_that_all_of_them_have():
@@ -92,8 +96,17 @@ def test_models_are_compared_on_the_combinations_that_all_of_them_have():
 
 
 def test_targets_weigh_equally_however_many_languages_they_have():
-    rows = pd.DataFrame({"target_group": "fine-tuned", "treatment": "mnli", "seed": 1, "model": "m0",
-                         "target": ["xnli"] * 3 + ["panx"], "language": ["de", "sw", "th", "de"], "gain": [0.0, 0.0, 0.0, 0.1]})
+    rows = pd.DataFrame(
+        {
+            "target_group": "fine-tuned",
+            "treatment": "mnli",
+            "seed": 1,
+            "model": "m0",
+            "target": ["xnli"] * 3 + ["panx"],
+            "language": ["de", "sw", "th", "de"],
+            "gain": [0.0, 0.0, 0.0, 0.1],
+        }
+    )
     assert gains.nested_mean(rows, ["model"])["gain"].tolist() == pytest.approx([0.05])
 
 

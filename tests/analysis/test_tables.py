@@ -3,20 +3,26 @@ import io
 import pandas as pd
 import pytest
 
-from analysis import gains, slope, tables
+from xlift.analysis import gains
+from xlift.analysis.report import slope, tables
 
 from .planted import rising, sized
 
 
 def study_tables(connection):
     rows = gains.gains(connection, "planted")
-    return [tables.slope_table(slope.slopes(rows, "params_non_embedding")), tables.gain_by_target(rows),
-            tables.gain_by_language(rows),
-            *tables.score_tables(gains.scores(connection, "planted")), tables.missing_table(gains.missing(connection, "planted"))]
+    return [
+        tables.slope_table(slope.slopes(rows, "params_non_embedding")),
+        tables.gain_by_target(rows),
+        tables.gain_by_language(rows),
+        *tables.score_tables(gains.scores(connection, "planted")),
+        tables.missing_table(gains.missing(connection, "planted")),
+    ]
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.0123, "+1.2"), (-0.0123, "−1.2"),
-                                              (0.0001, "0.0"), (-0.0004, "0.0"), (float("nan"), "–")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0123, "+1.2"), (-0.0123, "−1.2"), (0.0001, "0.0"), (-0.0004, "0.0"), (float("nan"), "–")]
+)
 def test_a_gain_is_shown_in_points_with_its_sign(value, text):
     assert tables.signed(value) == text
 
@@ -33,7 +39,7 @@ def test_what_latex_would_take_for_a_command_is_written_out():
 def test_every_latex_table_is_balanced_ruled_and_plain_ascii(planting):
     for table in study_tables(planting(models=sized(4))[2]):
         text = table.to_latex()
-        body = text[text.index(r"\midrule") + 8:text.index(r"\bottomrule")].strip()
+        body = text[text.index(r"\midrule") + 8 : text.index(r"\bottomrule")].strip()
         width = len(table.shown.columns)
         assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
         assert text.count("$") % 2 == 0 and text.isascii()

@@ -22,7 +22,8 @@ SHAPES = {"50k": (6, 9, 9, 36, 3), "500k": (6, 9, 9, 40, 27)}
 CHILD = """
 import resource, sys, time, json
 import duckdb, formulaic, numpy, pandas, scipy.linalg, scipy.optimize, scipy.stats
-from analysis import cautions, facts, mixed
+from xlift.analysis.mixed import cautions
+from xlift.analysis import facts, mixed
 peak = lambda: int(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1]) / 1024
 before, start = peak(), time.process_time()
 fit = mixed.fit(sys.argv[2], sys.argv[1])
@@ -49,7 +50,16 @@ def verb(frame, folder: Path) -> dict:
     frame.head(1000).to_csv(folder / "small.csv", index=False)
     environment, start = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, time.perf_counter()
     subprocess.run(
-        [sys.executable, "-c", "import xlift; xlift.main()", "fit", "--data", str(folder / "small.csv"), "--formula", FORMULA],
+        [
+            sys.executable,
+            "-c",
+            "import xlift.cli; xlift.cli.main()",
+            "fit",
+            "--data",
+            str(folder / "small.csv"),
+            "--formula",
+            FORMULA,
+        ],
         env=environment,
         capture_output=True,
         check=True,

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from registry.manifest import load
-from registry.stage import Data, Scoring
-from runners import evaluate, model
-from runners.data import local
-from runners.kinds import KINDS, retrieve
+from xlift.registry.manifest.load import load
+from xlift.registry.stage import Data, Scoring
+from xlift.runners import evaluate, model
+from xlift.runners.data import local
+from xlift.runners.kinds import KINDS, retrieve
 
 ROOT = Path(__file__).parents[2]
 DATA, MODEL = ROOT.parent / "shared" / "data" / "xtreme-mini", ROOT / "models" / "multilingual-e5-small"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.manifest import Study, load
+from xlift.registry.manifest.load import Study, load
 
 MANIFEST = """\
 schema: xlift/1

@@ -3,14 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from registry.languages import LANGUAGES, XTREME
+from xlift.registry.known.languages import LANGUAGES, XTREME
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "xtreme-mini"
 
 
 def test_the_benchmark_has_forty_languages():
-    assert " ".join(XTREME) == ("af ar bg bn de el en es et eu fa fi fr he hi hu id it ja jv ka kk ko ml mr ms my nl pt ru "
-                                "sw ta te th tl tr ur vi yo zh")
+    assert " ".join(XTREME) == (
+        "af ar bg bn de el en es et eu fa fi fr he hi hu id it ja jv ka kk ko ml mr ms my nl pt ru sw ta te th tl tr ur vi yo zh"
+    )
 
 
 def test_every_row_is_complete_and_stands_under_its_own_code():
@@ -32,8 +33,16 @@ def test_isolates_share_no_family():
 
 def test_scripts_differ_from_latin_where_the_family_does_not_tell():
     scripts = {code: LANGUAGES[code].script for code in ("sw", "bg", "kk", "tr", "ur", "hi", "zh", "vi")}
-    assert scripts == {"sw": "Latn", "bg": "Cyrl", "kk": "Cyrl", "tr": "Latn", "ur": "Arab", "hi": "Deva", "zh": "Hani",
-                       "vi": "Latn"}
+    assert scripts == {
+        "sw": "Latn",
+        "bg": "Cyrl",
+        "kk": "Cyrl",
+        "tr": "Latn",
+        "ur": "Arab",
+        "hi": "Deva",
+        "zh": "Hani",
+        "vi": "Latn",
+    }
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared development data is not here")

@@ -2,26 +2,63 @@
 
 import pytest
 
-from registry.models import MODELS, count
-from registry.parameters import FORMULAS, Limits, limits
+from xlift.registry.known.models import MODELS, count
+from xlift.registry.known.parameters import FORMULAS, Limits, limits
 
 TINY = {
-    "bert": {"vocab_size": 31, "hidden_size": 12, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 20,
-             "max_position_embeddings": 17, "type_vocab_size": 2},
-    "deberta-v2": {"vocab_size": 31, "hidden_size": 12, "num_hidden_layers": 3, "num_attention_heads": 2,
-                   "intermediate_size": 20, "max_position_embeddings": 17, "type_vocab_size": 0},
-    "modernbert": {"vocab_size": 31, "hidden_size": 12, "num_hidden_layers": 3, "num_attention_heads": 2,
-                   "intermediate_size": 20, "pad_token_id": 0},
-    "qwen2": {"vocab_size": 31, "hidden_size": 12, "num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 3,
-              "intermediate_size": 20, "pad_token_id": 0},
+    "bert": {
+        "vocab_size": 31,
+        "hidden_size": 12,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "intermediate_size": 20,
+        "max_position_embeddings": 17,
+        "type_vocab_size": 2,
+    },
+    "deberta-v2": {
+        "vocab_size": 31,
+        "hidden_size": 12,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "intermediate_size": 20,
+        "max_position_embeddings": 17,
+        "type_vocab_size": 0,
+    },
+    "modernbert": {
+        "vocab_size": 31,
+        "hidden_size": 12,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "intermediate_size": 20,
+        "pad_token_id": 0,
+    },
+    "qwen2": {
+        "vocab_size": 31,
+        "hidden_size": 12,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 3,
+        "intermediate_size": 20,
+        "pad_token_id": 0,
+    },
     "bloom": {"vocab_size": 31, "hidden_size": 12, "n_layer": 3, "n_head": 2},
     "xglm": {"vocab_size": 31, "d_model": 12, "num_layers": 3, "attention_heads": 2, "ffn_dim": 20},
-    "mt5": {"vocab_size": 31, "d_model": 12, "num_layers": 3, "num_decoder_layers": 2, "num_heads": 2, "d_kv": 5, "d_ff": 20,
-            "relative_attention_num_buckets": 7},
+    "mt5": {
+        "vocab_size": 31,
+        "d_model": 12,
+        "num_layers": 3,
+        "num_decoder_layers": 2,
+        "num_heads": 2,
+        "d_kv": 5,
+        "d_ff": 20,
+        "relative_attention_num_buckets": 7,
+    },
 }
 TINY |= dict.fromkeys(("roberta", "xlm-roberta", "xlm-roberta-xl"), TINY["bert"])
 TINY |= {"camembert": TINY["bert"], "electra": TINY["bert"] | {"embedding_size": 7}}
-TINY |= {"distilbert": {"vocab_size": 31, "dim": 12, "n_layers": 3, "n_heads": 2, "hidden_dim": 20, "max_position_embeddings": 17}}
+TINY |= {
+    "distilbert": {"vocab_size": 31, "dim": 12, "n_layers": 3, "n_heads": 2, "hidden_dim": 20, "max_position_embeddings": 17}
+}
 TINY |= {"rembert": TINY["bert"] | {"input_embedding_size": 7}}
 TINY |= {"qwen3": TINY["qwen2"] | {"head_dim": 6}, "eurobert": TINY["qwen2"]}
 RELATIVE = TINY["deberta-v2"] | {"relative_attention": True, "pos_att_type": "p2c|c2p"}
@@ -41,26 +78,50 @@ VARIANTS = [
 # Millions (total, without embeddings) as computed once on empty weights; mmBERT in whole millions.
 # Those of BERT's kind were computed with a pooler, one square map more than is counted here.
 RECORDED = {
-    "FacebookAI/xlm-roberta-base": (278.0, 85.6), "FacebookAI/xlm-roberta-large": (559.9, 303.4),
-    "facebook/xlm-roberta-xl": (3482.5, 2838.9), "facebook/xlm-roberta-xxl": (10712.7, 9683.0),
-    "google/mt5-small": (300.2, 44.1), "google/mt5-base": (582.4, 198.2), "google/mt5-large": (1229.6, 717.4),
-    "google/mt5-xl": (3742.6, 2718.2), "google/mt5-xxl": (12921.1, 10872.1),
-    "bigscience/bloom-560m": (559.2, 302.3), "bigscience/bloom-1b1": (1065.3, 680.0), "bigscience/bloom-1b7": (1722.4, 1208.6),
-    "bigscience/bloom-3b": (3002.6, 2360.3), "bigscience/bloom-7b1": (7069.0, 6041.4),
-    "facebook/xglm-564M": (564.5, 302.3), "facebook/xglm-1.7B": (1732.9, 1208.6), "facebook/xglm-2.9B": (2941.5, 2417.2),
-    "facebook/xglm-4.5B": (4552.5, 4028.2), "facebook/xglm-7.5B": (7492.8, 6444.2),
-    "Qwen/Qwen3-0.6B-Base": (596.0, 440.5), "Qwen/Qwen3-1.7B-Base": (1720.6, 1409.4), "Qwen/Qwen3-4B-Base": (4022.5, 3633.5),
+    "FacebookAI/xlm-roberta-base": (278.0, 85.6),
+    "FacebookAI/xlm-roberta-large": (559.9, 303.4),
+    "facebook/xlm-roberta-xl": (3482.5, 2838.9),
+    "facebook/xlm-roberta-xxl": (10712.7, 9683.0),
+    "google/mt5-small": (300.2, 44.1),
+    "google/mt5-base": (582.4, 198.2),
+    "google/mt5-large": (1229.6, 717.4),
+    "google/mt5-xl": (3742.6, 2718.2),
+    "google/mt5-xxl": (12921.1, 10872.1),
+    "bigscience/bloom-560m": (559.2, 302.3),
+    "bigscience/bloom-1b1": (1065.3, 680.0),
+    "bigscience/bloom-1b7": (1722.4, 1208.6),
+    "bigscience/bloom-3b": (3002.6, 2360.3),
+    "bigscience/bloom-7b1": (7069.0, 6041.4),
+    "facebook/xglm-564M": (564.5, 302.3),
+    "facebook/xglm-1.7B": (1732.9, 1208.6),
+    "facebook/xglm-2.9B": (2941.5, 2417.2),
+    "facebook/xglm-4.5B": (4552.5, 4028.2),
+    "facebook/xglm-7.5B": (7492.8, 6444.2),
+    "Qwen/Qwen3-0.6B-Base": (596.0, 440.5),
+    "Qwen/Qwen3-1.7B-Base": (1720.6, 1409.4),
+    "Qwen/Qwen3-4B-Base": (4022.5, 3633.5),
     "Qwen/Qwen3-8B-Base": (7568.4, 6946.1),
-    "Qwen/Qwen2.5-0.5B": (494.0, 357.9), "Qwen/Qwen2.5-1.5B": (1543.7, 1310.3), "Qwen/Qwen2.5-3B": (3085.9, 2774.8),
+    "Qwen/Qwen2.5-0.5B": (494.0, 357.9),
+    "Qwen/Qwen2.5-1.5B": (1543.7, 1310.3),
+    "Qwen/Qwen2.5-3B": (3085.9, 2774.8),
     "Qwen/Qwen2.5-7B": (7070.6, 6525.6),
-    "EuroBERT/EuroBERT-210m": (211.8, 113.3), "EuroBERT/EuroBERT-610m": (607.9, 460.1),
+    "EuroBERT/EuroBERT-210m": (211.8, 113.3),
+    "EuroBERT/EuroBERT-610m": (607.9, 460.1),
     "EuroBERT/EuroBERT-2.1B": (2107.6, 1812.1),
-    "jhu-clsp/mmBERT-small": (140, 42), "jhu-clsp/mmBERT-base": (307, 110),
-    "microsoft/mdeberta-v3-base": (278.2, 85.5), "facebook/xlm-v-base": (778.5, 85.6), "google/rembert": (575.9, 511.7),
+    "jhu-clsp/mmBERT-small": (140, 42),
+    "jhu-clsp/mmBERT-base": (307, 110),
+    "microsoft/mdeberta-v3-base": (278.2, 85.5),
+    "facebook/xlm-v-base": (778.5, 85.6),
+    "google/rembert": (575.9, 511.7),
     "intfloat/multilingual-e5-small": (117.5, 21.3),
 }
-MT5_ENCODERS = {"small": (146.9, 18.9), "base": (277.0, 85.0), "large": (564.4, 308.3), "xl": (1670.0, 1157.7),
-                "xxl": (5655.2, 4630.7)}
+MT5_ENCODERS = {
+    "small": (146.9, 18.9),
+    "base": (277.0, 85.0),
+    "large": (564.4, 308.3),
+    "xl": (1670.0, 1157.7),
+    "xxl": (5655.2, 4630.7),
+}
 POOLED = ("xlm-roberta", "xlm-roberta-xl", "rembert")
 CASES = [(kind, config) for kind, config in TINY.items()] + VARIANTS
 CASES += [(model.config["model_type"], model.config) for model in MODELS.values()]
@@ -79,8 +140,11 @@ def measured(config, *, encoder_only=False):
         else:
             module = transformers.AutoModel.from_config(settings, **({"add_pooling_layer": False} if pooled else {}))
     total = sum(weights.numel() for weights in module.parameters())
-    tables = {id(part.weight): part.weight.numel() for name, part in module.named_modules()
-              if isinstance(part, torch.nn.Embedding) and "rel" not in name.rsplit(".", 1)[-1]}
+    tables = {
+        id(part.weight): part.weight.numel()
+        for name, part in module.named_modules()
+        if isinstance(part, torch.nn.Embedding) and "rel" not in name.rsplit(".", 1)[-1]
+    }
     body = total - sum(tables.values())
     if config["model_type"] == "mt5" and not encoder_only:  # this transformers ties the output matrix, the checkpoints do not
         total += settings.vocab_size * settings.d_model
@@ -133,8 +197,9 @@ def test_every_row_stands_under_its_hub_id_and_says_whether_its_shape_is_recalle
 
 
 def test_older_spellings_of_sizes_are_read():
-    assert count({"model_type": "bloom", "vocab_size": 31, "n_embed": 12, "num_hidden_layers": 3}) == \
-        count({"model_type": "bloom", **TINY["bloom"]})
+    assert count({"model_type": "bloom", "vocab_size": 31, "n_embed": 12, "num_hidden_layers": 3}) == count(
+        {"model_type": "bloom", **TINY["bloom"]}
+    )
 
 
 def test_an_unknown_type_is_refused_with_the_nearest_known_one():

@@ -2,21 +2,38 @@ from collections import Counter
 
 import pytest
 
-from registry.plan import describe, expand
-from registry.sources import Sources
-from registry.stage import Data, Make, Recipe, Scoring, Stage, Weights
-from registry.store import Store
+from xlift.registry.plan import describe, expand
+from xlift.registry.sources import Sources
+from xlift.registry.stage import Data, Make, Recipe, Scoring, Stage, Weights
+from xlift.registry.store import Store
 
 
 def plan_of(study):
     return expand(study, Sources(study))
 
 
-PRETRAIN = Stage(kind="pretrain", weights=Weights(make=Make(layers=2, hidden=64, heads=2)), recipe=Recipe(lr=1e-3, steps=10, epochs=None),
-                 data=Data(source="lab", kind="mlm", task="lab-corpus", digest="0" * 64), seed=0)
-TRAIN = Stage(kind="train", weights=PRETRAIN.weights, recipe=Recipe(), seed=7, parent=PRETRAIN,
-              data=Data(source="lab", kind="pair", task="lab-entail", digest="1" * 64, labels=("a", "b"), fields={"first": "first"}))
-EVALUATE = Stage(kind="evaluate", weights=PRETRAIN.weights, scoring=Scoring(), parent=TRAIN, data=Data(source="lab", kind="pair", task="lab-entail"))
+PRETRAIN = Stage(
+    kind="pretrain",
+    weights=Weights(make=Make(layers=2, hidden=64, heads=2)),
+    recipe=Recipe(lr=1e-3, steps=10, epochs=None),
+    data=Data(source="lab", kind="mlm", task="lab-corpus", digest="0" * 64),
+    seed=0,
+)
+TRAIN = Stage(
+    kind="train",
+    weights=PRETRAIN.weights,
+    recipe=Recipe(),
+    seed=7,
+    parent=PRETRAIN,
+    data=Data(source="lab", kind="pair", task="lab-entail", digest="1" * 64, labels=("a", "b"), fields={"first": "first"}),
+)
+EVALUATE = Stage(
+    kind="evaluate",
+    weights=PRETRAIN.weights,
+    scoring=Scoring(),
+    parent=TRAIN,
+    data=Data(source="lab", kind="pair", task="lab-entail"),
+)
 
 
 def test_ids_are_pinned():
@@ -26,13 +43,40 @@ def test_ids_are_pinned():
 
 def test_defaults_that_ids_leave_out_are_pinned():
     assert Recipe().model_dump() == {
-        "optimizer": "adamw", "states": "fp32", "precision": "fp32", "lr": 1e-5, "warmup": 0.1, "weight_decay": 0.01, "beta1": 0.9,
-        "beta2": 0.999, "epsilon": 1e-8, "clip": 1.0, "batch": 32, "epochs": 2.0, "steps": None, "max_length": 256, "stride": 128,
-        "dropout": 0.1, "attention_dropout": 0.0, "head_dropout": 0.1, "mask": 0.15}
-    assert Scoring().model_dump() == {"precision": "fp32", "max_length": 256, "stride": 128, "answer_length": 30, "layer": "relative", "prefix": ""}
+        "optimizer": "adamw",
+        "states": "fp32",
+        "precision": "fp32",
+        "lr": 1e-5,
+        "warmup": 0.1,
+        "weight_decay": 0.01,
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "epsilon": 1e-8,
+        "clip": 1.0,
+        "batch": 32,
+        "epochs": 2.0,
+        "steps": None,
+        "max_length": 256,
+        "stride": 128,
+        "dropout": 0.1,
+        "attention_dropout": 0.0,
+        "head_dropout": 0.1,
+        "mask": 0.15,
+    }
+    assert Scoring().model_dump() == {
+        "precision": "fp32",
+        "max_length": 256,
+        "stride": 128,
+        "answer_length": 30,
+        "layer": "relative",
+        "prefix": "",
+    }
 
 
-@pytest.mark.parametrize("change", [{"precision": "bf16"}, {"dropout": 0.2}, {"attention_dropout": 0.1}, {"head_dropout": 0.0}, {"batch": 16}, {"lr": 2e-5}])
+@pytest.mark.parametrize(
+    "change",
+    [{"precision": "bf16"}, {"dropout": 0.2}, {"attention_dropout": 0.1}, {"head_dropout": 0.0}, {"batch": 16}, {"lr": 2e-5}],
+)
 def test_what_changes_the_numbers_changes_the_id_and_its_descendants(change):
     other = TRAIN.model_copy(update={"recipe": TRAIN.recipe.model_copy(update=change)})
     assert other.id != TRAIN.id
@@ -70,22 +114,36 @@ def test_seeds_depend_on_the_replicate_alone(study, manifest):
 def test_roles_are_not_part_of_a_stage(study, manifest):
     """Training on lab-entail is one run, as a target's training and as an intermediate task."""
     plan = plan_of(study(manifest.replace("lab-paraphrase]", "lab-paraphrase, lab-entail]")))
-    entail = [step.stage for step in plan.steps if step.model == "one" and step.stage.kind == "train" and step.stage.data.task == "lab-entail"]
+    entail = [
+        step.stage
+        for step in plan.steps
+        if step.model == "one" and step.stage.kind == "train" and step.stage.data.task == "lab-entail"
+    ]
     after_nothing = [stage for stage in entail if stage.parent.kind == "pretrain"]
     assert len(after_nothing) == 2  # one a seed, in both roles
     assert all(any(other.parent.id == stage.id for other in entail) for stage in after_nothing)
 
 
 def test_what_a_kind_does_not_read_is_not_part_of_its_stages(study, manifest):
-    other = manifest.replace("matrix:", "scoring: {answer_length: 9, prefix: 'q: '}\nmatrix:").replace("max_length: 48}\ntasks", "max_length: 48, stride: 9, mask: 0.5}\ntasks")
+    other = manifest.replace("matrix:", "scoring: {answer_length: 9, prefix: 'q: '}\nmatrix:").replace(
+        "max_length: 48}\ntasks", "max_length: 48, stride: 9, mask: 0.5}\ntasks"
+    )
     before, after = plan_of(study()).steps, plan_of(study(other)).steps
     assert {b.stage.data.kind for b, a in zip(before, after, strict=True) if b.stage.id != a.stage.id} == {"retrieve"}
 
 
 def test_the_recipe_of_fine_tuning_is_not_that_of_pretraining(study, manifest):
-    other = plan_of(study(manifest.replace("recipe: {lr: 1e-3, steps: 5, max_length: 48}", "recipe: {lr: 2e-3, steps: 5, max_length: 48, beta2: 0.9}")))
+    other = plan_of(
+        study(
+            manifest.replace(
+                "recipe: {lr: 1e-3, steps: 5, max_length: 48}", "recipe: {lr: 2e-3, steps: 5, max_length: 48, beta2: 0.9}"
+            )
+        )
+    )
     for before, after in zip(plan_of(study()).steps, other.steps, strict=True):
-        assert (before.stage.id == after.stage.id) == (before.stage.kind == "pretrain" or (before.stage.parent.kind == "pretrain" and before.stage.kind == "evaluate"))
+        assert (before.stage.id == after.stage.id) == (
+            before.stage.kind == "pretrain" or (before.stage.parent.kind == "pretrain" and before.stage.kind == "evaluate")
+        )
 
 
 def test_sequences_are_no_longer_than_a_model_has_positions_for(study):
@@ -95,7 +153,7 @@ def test_sequences_are_no_longer_than_a_model_has_positions_for(study):
 def test_a_model_folder_without_weights_blocks_its_stages(study, manifest, tmp_path):
     import json
 
-    from registry.declared import configuration
+    from xlift.registry.manifest.declared import configuration
 
     folder = tmp_path / "empty"
     folder.mkdir()
@@ -110,14 +168,22 @@ def test_a_metric_that_is_not_computed_blocks_its_evaluations(study, manifest, t
         for task in ("sick", "bucc"):
             (tmp_path / task).mkdir(exist_ok=True)
             (tmp_path / task / f"{split}.de.jsonl").write_text("{}\n")
-    text = manifest.replace("data: {source: lab, world: {test_items: 60, train_items: 200, sentences: 300}}", "data: {source: local}")
-    text = text.replace("pretrain:\n", "pretrain:\n  corpus: text\n  languages: [de]\n").replace("lab-paraphrase", "sick").replace("lab-pairs", "bucc")
+    text = manifest.replace(
+        "data: {source: lab, world: {test_items: 60, train_items: 200, sentences: 300}}", "data: {source: local}"
+    )
+    text = (
+        text.replace("pretrain:\n", "pretrain:\n  corpus: text\n  languages: [de]\n")
+        .replace("lab-paraphrase", "sick")
+        .replace("lab-pairs", "bucc")
+    )
     loaded = study(text.replace("  lab-entail: {recipe: {batch: 16}}", "  text: {kind: mlm}").replace("lab-entail", "pawsx"))
     assert "bucc_f1 is not computed by this version" in {step.blocked for step in expand(loaded, Sources(loaded, tmp_path)).steps}
 
 
 def test_names_of_models_are_not_part_of_a_stage(study, manifest):
-    assert [s.stage.id for s in plan_of(study()).steps] == [s.stage.id for s in plan_of(study(manifest.replace("two", "zwei"))).steps]
+    assert [s.stage.id for s in plan_of(study()).steps] == [
+        s.stage.id for s in plan_of(study(manifest.replace("two", "zwei"))).steps
+    ]
 
 
 def test_a_blocked_cell_says_why_and_runs_nothing(study, manifest):
@@ -128,8 +194,14 @@ def test_a_blocked_cell_says_why_and_runs_nothing(study, manifest):
 
 
 def test_without_data_every_stage_that_needs_them_is_blocked(study, manifest, tmp_path):
-    text = manifest.replace("data: {source: lab, world: {test_items: 60, train_items: 200, sentences: 300}}", "data: {source: local}")
-    text = text.replace("pretrain:\n", "pretrain:\n  corpus: text\n  languages: [en]\n").replace("lab-paraphrase", "sick").replace("lab-pairs", "tatoeba")
+    text = manifest.replace(
+        "data: {source: lab, world: {test_items: 60, train_items: 200, sentences: 300}}", "data: {source: local}"
+    )
+    text = (
+        text.replace("pretrain:\n", "pretrain:\n  corpus: text\n  languages: [en]\n")
+        .replace("lab-paraphrase", "sick")
+        .replace("lab-pairs", "tatoeba")
+    )
     text = text.replace("  lab-entail: {recipe: {batch: 16}}", "  text: {kind: mlm}").replace("lab-entail", "pawsx")
     plan = plan_of(study(text))
     assert {row["state"] for row in describe(plan, Store(tmp_path / "store"))} == {"blocked"}

@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from registry import ownership
-from registry.score import Score
-from registry.stage import Data, Make, Scoring, Stage, Weights
-from registry.store import Damaged, Store, part
+from xlift.registry import claims
+from xlift.registry.score import Score
+from xlift.registry.stage import Data, Make, Scoring, Stage, Weights
+from xlift.registry.store import Damaged, Store, part
 
-STAGE = Stage(kind="evaluate", weights=Weights(make=Make(layers=1, hidden=8, heads=1)), scoring=Scoring(), data=Data(source="lab", kind="pair", task="t"))
+STAGE = Stage(
+    kind="evaluate",
+    weights=Weights(make=Make(layers=1, hidden=8, heads=1)),
+    scoring=Scoring(),
+    data=Data(source="lab", kind="pair", task="t"),
+)
 
 
 def rows(language: str, value: float = 0.5, data: str = "d") -> bytes:
@@ -99,7 +104,7 @@ def test_a_damaged_checkpoint_is_refused_and_computed_again(store):
     assert store.state(STAGE.id) == "pending"
 
 
-def save(store: Store, claim: ownership.Claim, weights: bytes = b"weights") -> None:
+def save(store: Store, claim: claims.Claim, weights: bytes = b"weights") -> None:
     name = f"{claim.own('checkpoint')}/model.safetensors"
     (claim.folder / name).parent.mkdir()
     (claim.folder / name).write_bytes(weights)
@@ -108,9 +113,9 @@ def save(store: Store, claim: ownership.Claim, weights: bytes = b"weights") -> N
 
 def test_an_owner_that_wakes_after_it_was_taken_over_leaves_what_its_successor_committed(store):
     with store.claim(STAGE) as sleeper:
-        successor = ownership._take(sleeper.folder, sleeper.number + 1)
+        successor = claims._take(sleeper.folder, sleeper.number + 1)
         save(store, successor, b"the successor's")
-        with pytest.raises(ownership.Lost):
+        with pytest.raises(claims.Lost):
             save(store, sleeper, b"late")
     assert (store.checkpoint(STAGE.id) / "model.safetensors").read_bytes() == b"the successor's"
 
@@ -139,8 +144,8 @@ def test_a_run_with_one_part_is_busy_while_another_process_adds_the_next(store):
 
 def test_an_owner_that_was_taken_over_may_not_commit(store):
     with store.claim(STAGE) as claim:
-        ownership._take(claim.folder, claim.number + 1)
-        with pytest.raises(ownership.Lost):
+        claims._take(claim.folder, claim.number + 1)
+        with pytest.raises(claims.Lost):
             store.commit(claim, [], started=datetime.now(UTC), host="h", versions={})
     assert store.record(STAGE.id) is None
 
@@ -149,9 +154,9 @@ def test_a_claim_of_another_host_is_dead_without_a_heartbeat(store):
     with store.claim(STAGE) as claim:
         path = claim.folder / f"claim.{claim.number}"
         path.write_text(json.dumps({**json.loads(path.read_text()), "host": "elsewhere", "pid": 1}))
-        assert ownership.alive(claim.folder)
-        os.utime(path, (0, time.time() - ownership.PATIENCE - 5))
-        assert not ownership.alive(claim.folder)
+        assert claims.alive(claim.folder)
+        os.utime(path, (0, time.time() - claims.PATIENCE - 5))
+        assert not claims.alive(claim.folder)
 
 
 def test_a_log_is_read_from_an_offset_in_whole_lines(store):

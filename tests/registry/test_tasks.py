@@ -6,15 +6,24 @@ from typing import get_args
 
 import pytest
 
-from registry.languages import LANGUAGES
-from registry.stage import Kind
-from registry.tasks import ROLES, TASKS, same_training_data
+from xlift.registry.known.languages import LANGUAGES
+from xlift.registry.known.tasks import ROLES, TASKS, same_training_data
+from xlift.registry.stage import Kind
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "xtreme-mini"
 INTERMEDIATE = "anli mnli qqp squad1 squad2 hellaswag ccg cosmosqa commonsenseqa".split()
 TARGETS = "xnli pawsx udpos panx xquad mlqa tydiqa bucc tatoeba".split()
-FOLDERS = {"xnli": "xnli", "pawsx": "pawsx", "panx": "panx", "udpos": "udpos", "tydiqa": "qa", "xquad": "qa",
-           "xcopa": "xcopa", "tatoeba": "tatoeba", "sick": "sick"}
+FOLDERS = {
+    "xnli": "xnli",
+    "pawsx": "pawsx",
+    "panx": "panx",
+    "udpos": "udpos",
+    "tydiqa": "qa",
+    "xquad": "qa",
+    "xcopa": "xcopa",
+    "tatoeba": "tatoeba",
+    "sick": "sick",
+}
 real = pytest.mark.skipif(not DATA.is_dir(), reason="the shared development data is not here")
 
 
@@ -55,16 +64,35 @@ def test_training_sets_are_those_of_known_tasks(task):
 
 def test_the_targets_have_as_many_languages_as_the_benchmark_says():
     assert {name: len(TASKS[name].languages) for name in TARGETS} == {
-        "xnli": 15, "pawsx": 7, "udpos": 33, "panx": 40, "xquad": 11, "mlqa": 7, "tydiqa": 9, "bucc": 4, "tatoeba": 36}
+        "xnli": 15,
+        "pawsx": 7,
+        "udpos": 33,
+        "panx": 40,
+        "xquad": 11,
+        "mlqa": 7,
+        "tydiqa": 9,
+        "bucc": 4,
+        "tatoeba": 36,
+    }
     assert all(set(task.languages) <= set(LANGUAGES) for task in TASKS.values())
     assert not any(TASKS[name].languages for name in INTERMEDIATE)
 
 
 def test_cells_with_shared_training_data_are_those_of_the_literature():
-    same = {(source, target) for source in INTERMEDIATE for target in TARGETS
-            if same_training_data(TASKS, source, TASKS[target].trains_on)}
-    assert same == {("mnli", "xnli"), ("anli", "xnli"), ("squad1", "xquad"), ("squad1", "mlqa"), ("squad2", "xquad"),
-                    ("squad2", "mlqa")}
+    same = {
+        (source, target)
+        for source in INTERMEDIATE
+        for target in TARGETS
+        if same_training_data(TASKS, source, TASKS[target].trains_on)
+    }
+    assert same == {
+        ("mnli", "xnli"),
+        ("anli", "xnli"),
+        ("squad1", "xquad"),
+        ("squad1", "mlqa"),
+        ("squad2", "xquad"),
+        ("squad2", "mlqa"),
+    }
 
 
 def test_overlap_does_not_depend_on_which_of_the_two_is_larger():

@@ -9,27 +9,37 @@ import numpy as np
 import pytest
 import torch
 
-from registry import stage
-from registry.stage import Data, Scoring
-from registry.tasks import TASKS
-from runners.data import local
-from runners.data.examples import Choice, Pair, Parallel, Question, Tagged, Text
-from runners.kinds import KINDS, tokens
-from runners.kinds.base import IGNORE
+from xlift.registry import stage
+from xlift.registry.known.tasks import TASKS
+from xlift.registry.stage import Data, Scoring
+from xlift.runners.data import local
+from xlift.runners.data.examples import Choice, Pair, Parallel, Question, Tagged, Text
+from xlift.runners.kinds import KINDS, tokens
+from xlift.runners.kinds.base import IGNORE
 
 MINI = Path(__file__).parents[2] / "../shared/data/xtreme-mini"
 real = pytest.mark.skipif(not MINI.is_dir(), reason="real XTREME data are not in ../shared/data")
 SCORING = Scoring()
 
-PAIRS = [Pair("The quick brown fox jumps.", "A fox jumps.", "yes"), Pair("The dog reads a book.", "敏捷的狐狸", "no"),
-         Pair("", "A woman.", "no")]
-TAGGED = [Tagged(("The", "woman", "reads"), ("O", "B-X", "O")), Tagged(("Fuchs", "springt"), ("B-X", "I-X")),
-          Tagged(("", "\u200b", "Briefe", "敏捷的狐狸"), ("O", "B-X", "B-X", "O"))]
+PAIRS = [
+    Pair("The quick brown fox jumps.", "A fox jumps.", "yes"),
+    Pair("The dog reads a book.", "敏捷的狐狸", "no"),
+    Pair("", "A woman.", "no"),
+]
+TAGGED = [
+    Tagged(("The", "woman", "reads"), ("O", "B-X", "O")),
+    Tagged(("Fuchs", "springt"), ("B-X", "I-X")),
+    Tagged(("", "\u200b", "Briefe", "敏捷的狐狸"), ("O", "B-X", "B-X", "O")),
+]
 CONTEXT = "The quick brown fox jumps over the lazy dog near the river. Der König der Inseln, ½ ㎏ 敏捷的狐狸."
-QUESTIONS = [Question(CONTEXT, "Who jumps?", (answer,), (CONTEXT.index(answer),), "1")
-             for answer in ("The quick", "lazy dog", "river", "Inseln", "㎏", "狐狸.", "König der In")]
-CHOICES = [Choice("The dog is lazy.", "Who?", ("The fox", "The dog", "The king of the islands"), 1),
-           Choice("", "What?", ("A book", "A letter", "towns"), 2)]
+QUESTIONS = [
+    Question(CONTEXT, "Who jumps?", (answer,), (CONTEXT.index(answer),), "1")
+    for answer in ("The quick", "lazy dog", "river", "Inseln", "㎏", "狐狸.", "König der In")
+]
+CHOICES = [
+    Choice("The dog is lazy.", "Who?", ("The fox", "The dog", "The king of the islands"), 1),
+    Choice("", "What?", ("A book", "A letter", "towns"), 2),
+]
 PARALLEL = [Parallel("Der Fuchs springt.", "The fox jumps."), Parallel("Ein Brief.", "A letter."), Parallel("狐狸", "fox")]
 TEXTS = [Text("The quick brown fox jumps over the lazy dog."), Text("Ein Brief."), Text("Numbers such as 1999.")]
 
@@ -70,6 +80,7 @@ def decode(kind, outputs, features, examples, described=None, scoring=SCORING):
 
 # All kinds
 
+
 def test_there_is_one_kind_for_every_name():
     assert set(KINDS) == set(typing.get_args(stage.Kind))
 
@@ -108,8 +119,12 @@ def test_the_loss_is_fp32_even_of_bf16_outputs(trained, encoder, padded):
 def test_the_loss_reaches_every_parameter_of_head_and_encoder(trained, encoder, padded):
     kind, features, head = trained
     kind.loss(forward(encoder, head, padded(features)), padded(features)).backward()
-    still = [name for module in (head, encoder) for name, p in module.named_parameters()
-             if not name.endswith("key.bias") and (p.grad is None or not p.grad.any())]  # attention's softmax cancels that one
+    still = [
+        name
+        for module in (head, encoder)
+        for name, p in module.named_parameters()
+        if not name.endswith("key.bias") and (p.grad is None or not p.grad.any())
+    ]  # attention's softmax cancels that one
     assert still == []
 
 
@@ -170,6 +185,7 @@ def test_special_tokens_are_found_around_and_between_texts(tokenizer):
 
 # Pair
 
+
 def test_pairs_are_decoded_to_their_labels(tokenizer):
     features = encode("pair", PAIRS, tokenizer)
     predictions = decode("pair", planted("pair", features, 2), features, PAIRS)
@@ -182,7 +198,7 @@ def test_the_longer_text_of_a_pair_is_cut_first(tokenizer):
     (feature,) = encode("pair", [Pair("fox " * 50, "A dog", "yes")], tokenizer, max_length=24)
     (alone,) = encode("pair", [Pair("", "A dog", "yes")], tokenizer)
     assert feature.tokens == 24
-    assert feature.sequences[0][-alone.tokens + 4:].tolist() == alone.sequences[0][4:].tolist()
+    assert feature.sequences[0][-alone.tokens + 4 :].tolist() == alone.sequences[0][4:].tolist()
 
 
 def test_a_label_that_the_task_does_not_have_is_refused(tokenizer):
@@ -193,6 +209,7 @@ def test_a_label_that_the_task_does_not_have_is_refused(tokenizer):
 
 
 # Tag
+
 
 @pytest.mark.parametrize("max_length", [3, 8, 13, 64])
 def test_every_word_is_scored_once_however_short_the_sequences(tokenizer, max_length):
@@ -232,6 +249,7 @@ def test_tags_without_prefixes_are_scored_as_xtreme_does(tokenizer):
 
 # Span
 
+
 @pytest.mark.parametrize("max_length", [32, 48, 120])
 def test_answers_come_back_from_every_window(tokenizer, max_length):
     features = encode("span", QUESTIONS, tokenizer, max_length=max_length, stride=10)
@@ -240,7 +258,7 @@ def test_answers_come_back_from_every_window(tokenizer, max_length):
     predictions = decode("span", planted("span", features), features, QUESTIONS)
     for example, prediction in zip(QUESTIONS, predictions, strict=True):
         assert example.answers[0] in prediction
-        assert len(prediction) <= len(example.answers[0]) + 8       # widened to whole tokens at most
+        assert len(prediction) <= len(example.answers[0]) + 8  # widened to whole tokens at most
 
 
 def test_windows_cover_the_context_and_overlap_by_the_stride(tokenizer):
@@ -272,11 +290,11 @@ def test_the_best_span_is_valid_and_short_enough(tokenizer):
     (feature,) = encode("span", QUESTIONS[:1], tokenizer, max_length=256)
     begin, count = feature.trace.begin, len(feature.trace.offsets)
     logits = np.random.default_rng(0).normal(size=(feature.tokens, 2)).astype(np.float32)
-    logits[[0, 1, -1]] = 50                                          # outside the context
-    logits[begin + 9, 0] = logits[begin + 2, 1] = 9                  # an end before its start
+    logits[[0, 1, -1]] = 50  # outside the context
+    logits[begin + 9, 0] = logits[begin + 2, 1] = 9  # an end before its start
     allowed = [(logits[begin + s, 0] + logits[begin + e, 1], s, e) for s in range(count) for e in range(s, min(s + 3, count))]
     _, start, end = max(allowed)
-    wanted = CONTEXT[feature.trace.offsets[start, 0]:feature.trace.offsets[end, 1]].strip()
+    wanted = CONTEXT[feature.trace.offsets[start, 0] : feature.trace.offsets[end, 1]].strip()
     assert decode("span", [logits], [feature], QUESTIONS[:1], scoring=Scoring(answer_length=3)) == [wanted]
 
 
@@ -294,6 +312,7 @@ def test_no_answer_wins_only_where_questions_may_have_none(tokenizer):
 
 
 # Choice
+
 
 def test_choices_are_decoded_to_the_index_of_the_right_one(tokenizer, encoder, padded):
     features = encode("choice", CHOICES, tokenizer)
@@ -315,20 +334,33 @@ def test_all_examples_have_the_same_number_of_choices(tokenizer):
 
 # Real data
 
+
 def mini(name, folder, language, split):
     """A task's facts, 120 examples of the real data and what describes them."""
     task = TASKS[name]
-    described = Data(source="local", kind=task.kind, task=folder, labels=task.labels, fields=task.fields, metric=task.metric,
-                     limit=120)
+    described = Data(
+        source="local", kind=task.kind, task=folder, labels=task.labels, fields=task.fields, metric=task.metric, limit=120
+    )
     return task, described, local.read(MINI, described, split, language, "{task}/{split}.{language}.jsonl")
 
 
 @real
-@pytest.mark.parametrize(("name", "folder", "language", "split"), [
-    ("panx", "panx", "ja", "test"), ("panx", "panx", "zh", "test"), ("panx", "panx", "ar", "test"),
-    ("udpos", "udpos", "th", "test"), ("xnli", "xnli", "sw", "test"), ("pawsx", "pawsx", "ja", "test"),
-    ("xquad", "qa", "zh", "test"), ("xquad", "qa", "th", "test"), ("xquad", "qa", "ar", "test"), ("xquad", "qa", "en", "test"),
-    ("xcopa", "xcopa", "qu", "val")])
+@pytest.mark.parametrize(
+    ("name", "folder", "language", "split"),
+    [
+        ("panx", "panx", "ja", "test"),
+        ("panx", "panx", "zh", "test"),
+        ("panx", "panx", "ar", "test"),
+        ("udpos", "udpos", "th", "test"),
+        ("xnli", "xnli", "sw", "test"),
+        ("pawsx", "pawsx", "ja", "test"),
+        ("xquad", "qa", "zh", "test"),
+        ("xquad", "qa", "th", "test"),
+        ("xquad", "qa", "ar", "test"),
+        ("xquad", "qa", "en", "test"),
+        ("xcopa", "xcopa", "qu", "val"),
+    ],
+)
 def test_the_gold_labels_of_real_data_score_one(tokenizer, name, folder, language, split):
     task, described, examples = mini(name, folder, language, split)
     features = encode(task.kind, examples, tokenizer, max_length=384, stride=128, described=described)

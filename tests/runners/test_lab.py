@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from registry.lab import LANGUAGES, LEXICAL, NAMES, PIVOT, POS, SUPERTAGS, TASKS, World, distances, fingerprint, items
-from registry.stage import Data
-from runners.data.lab import read
-from runners.data.lab.draw import Draw
-from runners.data.lab.lexicon import CONSONANTS, SCRIPTS, VOWELS, Lexicon, lexical_distance, lexicon
-from runners.data.lab.meaning import Meaning, Setting, draw_meaning, inventory, split_of
-from runners.data.lab.realise import Said, Style, draw_style, say, sentence, text
-from runners.data.lab.tasks import asked, lexicon_of, offered, pair, parallel, tagged, texts
+from xlift.registry.known.lab import LANGUAGES, LEXICAL, NAMES, PIVOT, POS, SUPERTAGS, TASKS, World, distances, fingerprint, items
+from xlift.registry.stage import Data
+from xlift.runners.data.lab import read
+from xlift.runners.data.lab.draw import Draw
+from xlift.runners.data.lab.lexicon import CONSONANTS, SCRIPTS, VOWELS, Lexicon, lexical_distance, lexicon
+from xlift.runners.data.lab.meaning import Meaning, Setting, draw_meaning, inventory, split_of
+from xlift.runners.data.lab.realise import Said, Style, draw_style, say, sentence, text
+from xlift.runners.data.lab.tasks import asked, lexicon_of, offered, pair, parallel, tagged, texts
 
 ALL = tuple(LANGUAGES)
 WORLD = World(languages=ALL, train_items=300, test_items=200, sentences=300)
@@ -41,8 +41,13 @@ def splits(task: str) -> list[str]:
 
 def parts(world: World) -> Iterator[tuple[str, str, str]]:
     """Every task, split and language that the world has."""
-    return ((name, split, language) for name, task in TASKS.items() for split in splits(name) for language in world.languages
-            if task.kind != "retrieve" or language != PIVOT)
+    return (
+        (name, split, language)
+        for name, task in TASKS.items()
+        for split in splits(name)
+        for language in world.languages
+        if task.kind != "retrieve" or language != PIVOT
+    )
 
 
 def bytes_of(world: World, task: str, split: str, language: str) -> str:
@@ -94,6 +99,7 @@ def test_sentences_are_made_a_hundred_thousand_a_minute():
 
 # Meanings and splits
 
+
 @pytest.mark.parametrize("task", TASKS)
 def test_every_situation_belongs_to_its_split(task):
     for split in splits(task):
@@ -103,8 +109,14 @@ def test_every_situation_belongs_to_its_split(task):
 
 
 def test_train_dev_and_test_texts_never_meet():
-    seen = {split: {example for name in ("lab-entail", "lab-span", "lab-pos", "lab-names")
-                    for example in map(repr, read(WORLD, data(name), split, PIVOT))} for split in ("train", "dev", "test")}
+    seen = {
+        split: {
+            example
+            for name in ("lab-entail", "lab-span", "lab-pos", "lab-names")
+            for example in map(repr, read(WORLD, data(name), split, PIVOT))
+        }
+        for split in ("train", "dev", "test")
+    }
     assert not (seen["train"] & seen["test"] or seen["train"] & seen["dev"] or seen["dev"] & seen["test"])
 
 
@@ -116,7 +128,10 @@ def test_parallel_items_are_one_item_said_in_every_language(task):
         for language, examples in of_languages.items():
             words = lexicon_of(WORLD, language)
             assert (say(item.first, words), say(item.second, words), item.label) == (
-                examples[place].first, examples[place].second, examples[place].label)
+                examples[place].first,
+                examples[place].second,
+                examples[place].label,
+            )
 
 
 @pytest.mark.parametrize("language", ALL)
@@ -134,6 +149,7 @@ def test_different_meanings_are_different_sentences(language):
 
 # Languages
 
+
 def words_of(lexicon: Lexicon, key: tuple[str, bool]) -> set[str]:
     return {word for words in lexicon.forms[key].values() for word, pos in words if pos in ("NOUN", "VERB", "ADJ", "ADV")}
 
@@ -149,14 +165,24 @@ def test_every_lemma_has_words_of_its_own_and_homonyms_are_nouns_and_verbs(langu
                 owners.setdefault(word, set()).add(f"{key[0]} {key[1]}")
         shared = [kinds for kinds in owners.values() if len(kinds) > 1]
         assert bool(shared) == (difficulty > 0.5) or difficulty == 0.3
-        assert all(len(kinds) == 2 and {kind.partition("-")[0] for kind in kinds} in ({"being", "verb"}, {"thing", "verb"})
-                   for kinds in shared)
+        assert all(
+            len(kinds) == 2 and {kind.partition("-")[0] for kind in kinds} in ({"being", "verb"}, {"thing", "verb"})
+            for kinds in shared
+        )
         assert set(found.particles.values()).isdisjoint(owners) and len(set(found.particles.values())) == len(found.particles)
 
 
 def test_twelve_languages_in_four_families_and_three_scripts_and_one_pivot():
     assert len(LANGUAGES) == 12 and sum(row.pivot for row in LANGUAGES.values()) == 1
-    for fact, count in {"family": 4, "script": 3, "order": 3, "morphology": 3, "adposition": 2, "adjective": 2, "marked": 2}.items():
+    for fact, count in {
+        "family": 4,
+        "script": 3,
+        "order": 3,
+        "morphology": 3,
+        "adposition": 2,
+        "adjective": 2,
+        "marked": 2,
+    }.items():
         assert len({getattr(row, fact) for row in LANGUAGES.values()}) == count
     assert all(set(letters.values()).isdisjoint(map(ord, CONSONANTS + VOWELS)) for letters in SCRIPTS.values())
 
@@ -185,7 +211,9 @@ def test_scripts_differ_and_names_numerals_and_punctuation_are_anchors(language)
 
 
 def test_order_case_and_morphology_are_those_of_the_table():
-    meaning = Meaning("being-1", True, 3, "attribute-1", "verb-1", "being-2", False, None, None, "past", False, None, "place-1", None)
+    meaning = Meaning(
+        "being-1", True, 3, "attribute-1", "verb-1", "being-2", False, None, None, "past", False, None, "place-1", None
+    )
     fields = {code: [(t.field, t.pos) for t in sentence(meaning, lexicon(1, 80, 0.2, 0.0, code))] for code in ALL}
     for code, row in LANGUAGES.items():
         heads = {"S": ("agent", "NOUN"), "O": ("patient", "NOUN"), "V": ("verb", "VERB")}
@@ -199,6 +227,7 @@ def test_order_case_and_morphology_are_those_of_the_table():
 
 
 # Tasks
+
 
 @pytest.mark.parametrize("language", ALL)
 def test_every_tag_fits_its_token_and_its_labels(language):
@@ -226,7 +255,10 @@ def test_labels_are_balanced_and_no_pair_repeats_one_text(task):
 
 def test_a_share_of_the_corpus_stands_beside_its_translation():
     for share in (0.0, 0.3, 1.0):
-        alone, beside = (read(WORLD.model_copy(update={"parallel": p, "sentences": 1000}), data("lab-corpus"), "train", "bo1") for p in (0.0, share))
+        alone, beside = (
+            read(WORLD.model_copy(update={"parallel": p, "sentences": 1000}), data("lab-corpus"), "train", "bo1")
+            for p in (0.0, share)
+        )
         assert np.mean([a != b for a, b in zip(alone, beside, strict=True)]) == pytest.approx(share, abs=0.05)
         assert all(b.text.startswith(a.text) for a, b in zip(alone, beside, strict=True))
 
@@ -244,14 +276,28 @@ def test_a_limit_keeps_evenly_spaced_items():
 
 # Fingerprints and refusals
 
+
 def test_another_language_changes_no_bytes_and_no_fingerprint():
     less, more = small(languages=(PIVOT, "bo2")), small(languages=(PIVOT, "di3", "bo2"))
     for part in parts(less):
         assert bytes_of(less, *part) == bytes_of(more, *part) and fingerprint(less, *part) == fingerprint(more, *part)
 
 
-@pytest.mark.parametrize("dial", ({"seed": 2}, {"train_items": 16}, {"test_items": 11}, {"sentences": 41}, {"parallel": 0.7},
-                                  {"vocabulary": 170}, {"distance": 0.6}, {"difficulty": 1.0}, {"corpus": {"bo2": 30}}), ids=str)
+@pytest.mark.parametrize(
+    "dial",
+    (
+        {"seed": 2},
+        {"train_items": 16},
+        {"test_items": 11},
+        {"sentences": 41},
+        {"parallel": 0.7},
+        {"vocabulary": 170},
+        {"distance": 0.6},
+        {"difficulty": 1.0},
+        {"corpus": {"bo2": 30}},
+    ),
+    ids=str,
+)
 def test_fingerprints_change_exactly_when_bytes_do(dial):
     world, other = small(), small(**dial)
     for part in parts(world):

@@ -7,11 +7,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from registry.lab import PIVOT, World
-from registry.stage import Data
-from runners.data.examples import Pair
-from runners.data.lab import read
-from runners.data.lab.tasks import asked, pair
+from xlift.registry.known.lab import PIVOT, World
+from xlift.registry.stage import Data
+from xlift.runners.data.examples import Pair
+from xlift.runners.data.lab import read
+from xlift.runners.data.lab.tasks import asked, pair
 
 WORLD = World(languages=(PIVOT, "bo3", "ce1"), train_items=2400, test_items=900)
 CHANCE = {"lab-entail": 1 / 3, "lab-entail-mixed": 1 / 3, "lab-duplicate": 0.5, "lab-paraphrase": 0.5}
@@ -49,8 +49,13 @@ def bags(example: Pair) -> tuple[Counter, Counter]:
 def words(example: Pair) -> Counter:
     """Words of both texts, those of the first alone and of the second alone."""
     first, second = bags(example)
-    return Counter({(name, word): n for name, bag in (("both", first & second), ("first", first - second), ("second", second - first))
-                    for word, n in bag.items()})
+    return Counter(
+        {
+            (name, word): n
+            for name, bag in (("both", first & second), ("first", first - second), ("second", second - first))
+            for word, n in bag.items()
+        }
+    )
 
 
 def overlap(example: Pair) -> Counter:
@@ -61,8 +66,10 @@ def overlap(example: Pair) -> Counter:
 
 
 SHORTCUTS: dict[str, Callable[[Pair], Counter]] = {
-    "the second text alone": lambda example: bags(example)[1], "the first text alone": lambda example: bags(example)[0],
-    "words": words, "overlap": overlap,
+    "the second text alone": lambda example: bags(example)[1],
+    "the first text alone": lambda example: bags(example)[0],
+    "words": words,
+    "overlap": overlap,
 }
 
 
@@ -80,7 +87,10 @@ def test_mixed_entailment_claims_less_quantifiers_tell_something():
     train, test = (examples("lab-entail-mixed", split) for split in ("train", "test"))
     for shortcut, bound in (("the second text alone", 0.4), ("words", 0.54), ("overlap", 0.54)):
         features = SHORTCUTS[shortcut]
-        assert linear([features(e) for e in train], [e.label for e in train], [features(e) for e in test], [e.label for e in test]) < bound
+        assert (
+            linear([features(e) for e in train], [e.label for e in train], [features(e) for e in test], [e.label for e in test])
+            < bound
+        )
 
 
 @pytest.mark.parametrize("language", ("bo3", "ce1"))
@@ -105,22 +115,35 @@ def test_the_order_of_the_participants_alone_tells_nothing_of_a_paraphrase():
 @pytest.mark.parametrize(("task", "chance"), (("lab-continue", 1 / 4), ("lab-reason", 1 / 4), ("lab-sense", 1 / 5)))
 def test_choices_alone_or_their_overlap_tell_nothing(task, chance):
     train, test = (examples(task, split, kind="choice") for split in ("train", "test"))
-    for features in (lambda e, choice: Counter(choice.split()),
-                     lambda e, choice: Counter([len(set(choice.split()) & set(f"{e.context} {e.question}".split()))])):
+    for features in (
+        lambda e, choice: Counter(choice.split()),
+        lambda e, choice: Counter([len(set(choice.split()) & set(f"{e.context} {e.question}".split()))]),
+    ):
         rows = [features(e, choice) for e in train for choice in e.choices]
         right = [i == e.label for e in train for i in range(len(e.choices))]
         names = sorted({name for row in rows for name in row}, key=repr)
-        odds = {name: np.log((sum(r for row, r in zip(rows, right, strict=True) if name in row) + 1) /
-                             (sum(name in row for row in rows) + 2)) for name in names}
-        guesses = [np.argmax([np.mean([odds.get(name, 0) for name in features(e, choice)]) for choice in e.choices]) for e in test]
+        odds = {
+            name: np.log(
+                (sum(r for row, r in zip(rows, right, strict=True) if name in row) + 1) / (sum(name in row for row in rows) + 2)
+            )
+            for name in names
+        }
+        guesses = [
+            np.argmax([np.mean([odds.get(name, 0) for name in features(e, choice)]) for choice in e.choices]) for e in test
+        ]
         assert np.mean([guess == e.label for guess, e in zip(guesses, test, strict=True)]) < chance + 0.06
 
 
 def test_names_numerals_and_length_find_no_more_than_one_in_four():
     for task in ("lab-pairs", "lab-mine"):
         found = examples(task, "test", "ce1", "retrieve")[:200]
-        sources, pivots = ([set(text.split()) for text in side] for side in zip(*((e.source, e.pivot) for e in found), strict=True))
-        hits = [np.argmax([len(pivot & source) - 0.01 * abs(len(pivot) - len(source)) for source in sources]) == i for i, pivot in enumerate(pivots)]
+        sources, pivots = (
+            [set(text.split()) for text in side] for side in zip(*((e.source, e.pivot) for e in found), strict=True)
+        )
+        hits = [
+            np.argmax([len(pivot & source) - 0.01 * abs(len(pivot) - len(source)) for source in sources]) == i
+            for i, pivot in enumerate(pivots)
+        ]
         assert np.mean(hits) < 0.25 + 0.05
 
 

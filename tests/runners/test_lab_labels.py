@@ -4,13 +4,13 @@ from itertools import combinations, product
 
 import pytest
 
-from registry.lab import LANGUAGES, PIVOT, TASKS, World
-from registry.stage import Data
-from runners.data.lab import read
-from runners.data.lab.meaning import Meaning, has_synonym, quantified_relation, relation, swapped, topic_of
-from runners.data.lab.pairs import Item
-from runners.data.lab.realise import Said, Style, text, tokens_of
-from runners.data.lab.tasks import asked, lexicon_of, offered, pair, parallel, span_of
+from xlift.registry.known.lab import LANGUAGES, PIVOT, TASKS, World
+from xlift.registry.stage import Data
+from xlift.runners.data.lab import read
+from xlift.runners.data.lab.meaning import Meaning, has_synonym, quantified_relation, relation, swapped, topic_of
+from xlift.runners.data.lab.pairs import Item
+from xlift.runners.data.lab.realise import Said, Style, text, tokens_of
+from xlift.runners.data.lab.tasks import asked, lexicon_of, offered, pair, parallel, span_of
 
 WORLD = World(languages=tuple(LANGUAGES), train_items=600, test_items=200, sentences=10, difficulty=0.5)
 
@@ -39,13 +39,20 @@ def by_models(premise: Meaning, hypothesis: Meaning) -> str:
     A sort is which of the properties named it has. Each sentence says that some sort is there and that some are not, so
     three sorts are enough for a counterexample; the agents spoken of are there.
     """
+
     def parts(meaning: Meaning) -> tuple[set, set]:
         of = {("attribute", meaning.agent_attribute)} - {("attribute", None)}
-        return of, {(f, getattr(meaning, f)) for f in ("patient_count", "patient_attribute", "recipient", "place", "time") if getattr(meaning, f)} | {"does"}
+        return of, {
+            (f, getattr(meaning, f))
+            for f in ("patient_count", "patient_attribute", "recipient", "place", "time")
+            if getattr(meaning, f)
+        } | {"does"}
 
     (p_of, p_is), (h_of, h_is) = parts(premise), parts(hypothesis)
     names = sorted(map(repr, p_of | p_is | h_of | h_is))
-    sorts = [frozenset(name for name, on in zip(names, bits, strict=True) if on) for bits in product((False, True), repeat=len(names))]
+    sorts = [
+        frozenset(name for name, on in zip(names, bits, strict=True) if on) for bits in product((False, True), repeat=len(names))
+    ]
 
     def holds(quantifier: str, of: set, what: set, model) -> bool:
         of, what = set(map(repr, of)), set(map(repr, what))
@@ -68,7 +75,9 @@ def facts(item: Item) -> tuple[Meaning, Meaning]:
 
 
 def test_relation_knows_what_is_said_more_less_and_otherwise():
-    full = Meaning("being-1", True, 3, None, "verb-1", "being-2", False, None, "attribute-1", "past", False, None, "place-1", None)
+    full = Meaning(
+        "being-1", True, 3, None, "verb-1", "being-2", False, None, "attribute-1", "past", False, None, "place-1", None
+    )
     assert relation(full, full._replace(agent_count=None)) == by_situations(full, full._replace(agent_count=None)) == "entailment"
     assert relation(full._replace(place=None), full) == by_situations(full._replace(place=None), full) == "neutral"
     for other in (full._replace(place="place-2"), full._replace(negated=True), full._replace(agent_count=4), swapped(full)):
@@ -90,7 +99,11 @@ def test_entailment_is_what_holds_in_all_situations(task):
                 assert quantified_relation(premise, hypothesis) == item.label
                 if index % 3 == 1 and split == "train":
                     assert by_models(premise, hypothesis) == item.label
-    assert genres == ({(False, 1, False)} if task == "lab-entail" else {(False, 1, False), (True, 1, False), (False, 2, False), (False, 2, True)})
+    assert genres == (
+        {(False, 1, False)}
+        if task == "lab-entail"
+        else {(False, 1, False), (True, 1, False), (False, 2, False), (False, 2, True)}
+    )
 
 
 def test_a_pronoun_stands_for_the_one_agent_that_it_can():
@@ -116,7 +129,10 @@ def test_paraphrases_mean_the_same_and_others_do_not_with_the_same_lemmas():
         item = pair(WORLD, "lab-paraphrase", "train", index)
         (first,), (second,) = item.first, item.second
         assert by_situations(first.meaning, second.meaning) == ("entailment" if item.label == "1" else "contradiction") or (
-            None in (first.meaning.agent_attribute, first.meaning.patient_attribute) and item.label == "0" and first.meaning != second.meaning)
+            None in (first.meaning.agent_attribute, first.meaning.patient_attribute)
+            and item.label == "0"
+            and first.meaning != second.meaning
+        )
         assert sorted(map(str, first.meaning)) == sorted(map(str, second.meaning))
 
 
@@ -128,16 +144,25 @@ def test_every_answer_stands_where_it_says_and_says_what_is_asked(task):
     split, none = "test", 0
     for language in (PIVOT, "bo2", "ce2", "di3"):
         words = lexicon_of(WORLD, language)
-        for index, example in enumerate(read(WORLD, Data(source="lab", kind="span", task=task, limit=None), split, language)[:80]):
+        for index, example in enumerate(
+            read(WORLD, Data(source="lab", kind="span", task=task, limit=None), split, language)[:80]
+        ):
             item = asked(WORLD, task, split, index)
-            matches = [at for at, said in enumerate(item.context)
-                       if all(getattr(said.meaning, f) == getattr(item.question.meaning, f) for f in ("agent", "verb", "patient") if f != item.question.asked)]
+            matches = [
+                at
+                for at, said in enumerate(item.context)
+                if all(
+                    getattr(said.meaning, f) == getattr(item.question.meaning, f)
+                    for f in ("agent", "verb", "patient")
+                    if f != item.question.asked
+                )
+            ]
             if not example.answers:
                 none += 1
                 assert not matches and task == "lab-span-none"
                 continue
             (answer,), (start,) = example.answers, example.starts
-            assert example.context[start:start + len(answer)] == answer and span_of(item, words) == (answer, start)
+            assert example.context[start : start + len(answer)] == answer and span_of(item, words) == (answer, start)
             assert f" {example.context} ".find(f" {answer} ") >= 0 and len(matches) == 1
             stated, field = item.context[item.sentence].meaning, item.question.asked
             assert getattr(stated, field) == getattr(item.context[matches[0]].meaning, field)
@@ -147,16 +172,24 @@ def test_every_answer_stands_where_it_says_and_says_what_is_asked(task):
 
 
 def test_a_third_of_the_questions_have_no_answer_and_the_rest_are_those_of_lab_span():
-    whole, mixed = ([asked(WORLD, task, "train", i) for i in range(count)] for task, count in (("lab-span", 40), ("lab-span-none", 60)))
+    whole, mixed = (
+        [asked(WORLD, task, "train", i) for i in range(count)] for task, count in (("lab-span", 40), ("lab-span-none", 60))
+    )
     assert [item for item in mixed if item.sentence is not None] == whole
     for item in mixed:
         if item.sentence is None:  # all that the question says is in the text, in different sentences
             said = {value for each in item.context for value in each.meaning}
-            assert {item.question.meaning.verb, *(getattr(item.question.meaning, f) for f in ("agent", "patient") if f != item.question.asked)} <= said
+            assert {
+                item.question.meaning.verb,
+                *(getattr(item.question.meaning, f) for f in ("agent", "patient") if f != item.question.asked),
+            } <= said
 
 
 def test_domains_are_disjoint_in_their_topics():
-    topics = {task: {topic_of(said.meaning.verb) for i in range(200) for said in asked(WORLD, task, "test", i).context} for task in SPANS}
+    topics = {
+        task: {topic_of(said.meaning.verb) for i in range(200) for said in asked(WORLD, task, "test", i).context}
+        for task in SPANS
+    }
     assert topics["lab-span"] == {0, 1, 2, 3} and topics["lab-span-far"] == {4, 5} and topics["lab-span-own"] == set(range(6))
 
 
@@ -164,16 +197,24 @@ def test_what_goes_on_is_what_is_usually_done_next():
     for index in range(200):
         for task in ("lab-continue", "lab-reason"):
             item = offered(WORLD, task, "train", index)
-            doing = [said.meaning.verb for said in item.context if item.about in (None, (said.meaning.agent, said.meaning.agent_plural))][-1]
+            doing = [
+                said.meaning.verb
+                for said in item.context
+                if item.about in (None, (said.meaning.agent, said.meaning.agent_plural))
+            ][-1]
             verbs = [said.meaning.verb for said in item.choices]
-            near = [int(verb[5:]) for verb in sorted({*verbs, doing}, key=lambda v: int(v[5:])) if topic_of(verb) == topic_of(doing)]
+            near = [
+                int(verb[5:]) for verb in sorted({*verbs, doing}, key=lambda v: int(v[5:])) if topic_of(verb) == topic_of(doing)
+            ]
             right = int(verbs[item.label][5:])
             assert right in near and len(set(verbs)) == 4
             assert right == int(doing[5:]) + 6 or right == topic_of(doing)  # the next of the topic, or the first again
             assert len({said.meaning.agent for said in item.choices}) == 1
         item = offered(WORLD, "lab-sense", "train", index)
         topics = [topic_of(lemma) for lemma, _, _ in item.choices]
-        assert [t == topic_of(item.question.meaning.verb) for t in topics] == [i == item.label for i in range(5)] and len(set(topics)) == 5
+        assert [t == topic_of(item.question.meaning.verb) for t in topics] == [i == item.label for i in range(5)] and len(
+            set(topics)
+        ) == 5
 
 
 def test_four_candidates_share_what_all_languages_share():
@@ -185,7 +226,9 @@ def test_four_candidates_share_what_all_languages_share():
                 said = [tokens_of((each,), lexicon_of(WORLD, language)) for each in four]
                 assert len({len(tokens) for tokens in said}) == 1
                 assert len({text(t for t in tokens if t.pos in ("PROPN", "NUM", "PUNCT")) for tokens in said}) == 1
-            differ = [sum(a != b for a, b in zip(four[0].meaning, other.meaning, strict=True)) for other in (each for each in four[1:])]
+            differ = [
+                sum(a != b for a, b in zip(four[0].meaning, other.meaning, strict=True)) for other in (each for each in four[1:])
+            ]
             assert max(differ) == 1 if task == "lab-mine" else min(differ) >= 1
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from registry import files
-from registry.stage import Data
-from registry.tasks import ROLES, TASKS
-from runners.data import local
-from runners.data.examples import Choice, Pair, Parallel, Question, Tagged, Text
-from runners.data.local import DataError
-from runners.data.rows import READERS
+from xlift.registry import files
+from xlift.registry.known.tasks import ROLES, TASKS
+from xlift.registry.stage import Data
+from xlift.runners.data import local
+from xlift.runners.data.examples import Choice, Pair, Parallel, Question, Tagged, Text
+from xlift.runners.data.local import DataError
+from xlift.runners.data.rows import READERS
 
 PATTERN = "{task}.{split}.{language}.jsonl"
 MINI = Path(__file__).parents[2] / "../shared/data/xtreme-mini"
@@ -44,16 +44,24 @@ def one(folder, row, kind, **more):
 
 # What is read
 
-@pytest.mark.parametrize(("form", "text"), [
-    ("jsonl", lines(*PAIRS)), ("json", json.dumps(PAIRS)),
-    ("csv", "label,a,b\n1,one,two\n0,drei,“vier”\u2028fünf\n"),
-    ("tsv", "label\ta\tb\r\n1\tone\ttwo\r\n0\tdrei\t“vier”\u2028fünf\r\n")])
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("jsonl", lines(*PAIRS)),
+        ("json", json.dumps(PAIRS)),
+        ("csv", "label,a,b\n1,one,two\n0,drei,“vier”\u2028fünf\n"),
+        ("tsv", "label\ta\tb\r\n1\tone\ttwo\r\n0\tdrei\t“vier”\u2028fünf\r\n"),
+    ],
+)
 @pytest.mark.parametrize("packed", [False, True])
 def test_every_format_gives_the_same_examples(tmp_path, form, text, packed):
     raw = text.encode()
     put(tmp_path, gzip.compress(raw) if packed else raw, f"t.test.en.{form}" + ".gz" * packed)
     assert get(tmp_path, data(), f"{{task}}.{{split}}.{{language}}.{form}") == [
-        Pair("one", "two", "1"), Pair("drei", "“vier”\u2028fünf", "0")]
+        Pair("one", "two", "1"),
+        Pair("drei", "“vier”\u2028fünf", "0"),
+    ]
 
 
 def test_columns_that_are_numbers_read_a_table_without_header(tmp_path):
@@ -123,58 +131,70 @@ def test_the_plain_file_is_found_before_the_packed_one(tmp_path):
 GOOD = lines(PAIRS[0])
 
 
-@pytest.mark.parametrize(("raw", "message"), [
-    (b"", "no items"),
-    (b"\n \n", "no items"),
-    (GOOD + "{oops\n", r"jsonl:2: not JSON .*write one JSON object a line"),
-    (GOOD + "[1]\n", "jsonl:2: a list, not an object"),
-    (lines({"a": "x", "bb": "y", "label": 0}), r"jsonl:1: no column 'b' \(the second\); write 'bb'"),
-    (lines({"a": "x", "b": "y"}), r"jsonl:1: no column 'label'"),
-    (lines({"a": "x", "b": "y", "label": 2}), "jsonl:1: label '2' is none of the labels of task 't'; known: 0, 1"),
-    (lines({"a": "x", "b": "y", "label": None}), "jsonl:1: no label; use a file with labels"),
-    (lines({"a": "x", "b": "y", "label": 1.0}), "jsonl:1: the label is 1.0; write a text or an integer"),
-    (lines({"a": None, "b": "y", "label": 1}), "jsonl:1: the first text is null, not text"),
-    (GOOD.encode() + b'{"a": "\xff"}\n', r"jsonl:2: not UTF-8 .*save the file as UTF-8"),
-])
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"", "no items"),
+        (b"\n \n", "no items"),
+        (GOOD + "{oops\n", r"jsonl:2: not JSON .*write one JSON object a line"),
+        (GOOD + "[1]\n", "jsonl:2: a list, not an object"),
+        (lines({"a": "x", "bb": "y", "label": 0}), r"jsonl:1: no column 'b' \(the second\); write 'bb'"),
+        (lines({"a": "x", "b": "y"}), r"jsonl:1: no column 'label'"),
+        (lines({"a": "x", "b": "y", "label": 2}), "jsonl:1: label '2' is none of the labels of task 't'; known: 0, 1"),
+        (lines({"a": "x", "b": "y", "label": None}), "jsonl:1: no label; use a file with labels"),
+        (lines({"a": "x", "b": "y", "label": 1.0}), "jsonl:1: the label is 1.0; write a text or an integer"),
+        (lines({"a": None, "b": "y", "label": 1}), "jsonl:1: the first text is null, not text"),
+        (GOOD.encode() + b'{"a": "\xff"}\n', r"jsonl:2: not UTF-8 .*save the file as UTF-8"),
+    ],
+)
 def test_a_bad_file_of_pairs_is_named_with_its_line_and_what_would_do(tmp_path, raw, message):
     put(tmp_path, raw)
     with pytest.raises(DataError, match=message):
         get(tmp_path, data())
 
 
-@pytest.mark.parametrize(("kind", "row", "message"), [
-    ("tag", {"tokens": ["a", "b"], "tags": ["O"]}, "2 tokens but 1 tags"),
-    ("tag", {"tokens": [], "tags": []}, "no tokens"),
-    ("tag", {"tokens": ["a"], "tags": ["B-Y"]}, "label 'B-Y' is none of the labels.*write 'B-X'"),
-    ("tag", {"tokens": [1], "tags": ["O"]}, "item 1 of the tokens is 1, not text"),
-    ("span", {"context": "a b", "question": "q", "answers": {"text": ["b"], "answer_start": [0]}},
-     "answer 'b' is not at character 0 of the context; it is at 2"),
-    ("span", {"context": "a b", "question": "q", "answers": {"text": ["z"], "answer_start": [0]}}, "it is nowhere in it"),
-    ("span", {"context": "a b", "question": "q", "answers": {"text": [""], "answer_start": [0]}}, "an answer is empty"),
-    ("span", {"context": "a b", "question": "q", "answers": {"text": ["a"], "answer_start": []}}, "1 answers but 0 starts"),
-    ("span", {"context": "a b", "question": "q", "answers": ["a"]}, "write {\"text\""),
-    ("choice", {"choices": ["a", "b"], "label": 2}, "label 2 is none of the 2 choices"),
-    ("choice", {"choices": ["a", "b"], "label": "B"}, "write the index of the right choice"),
-    ("choice", {"choices": "a", "label": 0}, "the choices are 'a', not a list"),
-    ("retrieve", {"source": "x", "pivot": " "}, "a sentence is empty"),
-    ("mlm", {"text": ""}, "the text is empty"),
-])
+@pytest.mark.parametrize(
+    ("kind", "row", "message"),
+    [
+        ("tag", {"tokens": ["a", "b"], "tags": ["O"]}, "2 tokens but 1 tags"),
+        ("tag", {"tokens": [], "tags": []}, "no tokens"),
+        ("tag", {"tokens": ["a"], "tags": ["B-Y"]}, "label 'B-Y' is none of the labels.*write 'B-X'"),
+        ("tag", {"tokens": [1], "tags": ["O"]}, "item 1 of the tokens is 1, not text"),
+        (
+            "span",
+            {"context": "a b", "question": "q", "answers": {"text": ["b"], "answer_start": [0]}},
+            "answer 'b' is not at character 0 of the context; it is at 2",
+        ),
+        ("span", {"context": "a b", "question": "q", "answers": {"text": ["z"], "answer_start": [0]}}, "it is nowhere in it"),
+        ("span", {"context": "a b", "question": "q", "answers": {"text": [""], "answer_start": [0]}}, "an answer is empty"),
+        ("span", {"context": "a b", "question": "q", "answers": {"text": ["a"], "answer_start": []}}, "1 answers but 0 starts"),
+        ("span", {"context": "a b", "question": "q", "answers": ["a"]}, 'write {"text"'),
+        ("choice", {"choices": ["a", "b"], "label": 2}, "label 2 is none of the 2 choices"),
+        ("choice", {"choices": ["a", "b"], "label": "B"}, "write the index of the right choice"),
+        ("choice", {"choices": "a", "label": 0}, "the choices are 'a', not a list"),
+        ("retrieve", {"source": "x", "pivot": " "}, "a sentence is empty"),
+        ("mlm", {"text": ""}, "the text is empty"),
+    ],
+)
 def test_a_bad_row_is_named_with_its_line_and_what_would_do(tmp_path, kind, row, message):
     put(tmp_path, "\n" + lines(row))
     with pytest.raises(DataError, match=r"jsonl:2: .*" + message):
         get(tmp_path, data(kind))
 
 
-@pytest.mark.parametrize(("form", "text", "message"), [
-    ("csv", "a,b,label\nx,y\n", "csv:2: 2 cells, where the header has 3"),
-    ("csv", 'a,b,label\n"x"z,y,1\n', "csv:2: not CSV"),
-    ("tsv", "a\ta\tlabel\nx\ty\t1\n", "twice in the header"),
-    ("tsv", "a\tb\tlabel\n", "no items"),
-    ("json", '{"data": []}', "a JSON dict, not an array"),
-    ("json", '[{"a": "x", "b": "y", "label": 1}, 3]', "item 2: a int, not an object"),
-    ("json", "[\n{,}]", "json:2: not JSON"),
-    ("xml", "x", "unknown format '.xml'; known: .jsonl, .json, .csv, .tsv"),
-])
+@pytest.mark.parametrize(
+    ("form", "text", "message"),
+    [
+        ("csv", "a,b,label\nx,y\n", "csv:2: 2 cells, where the header has 3"),
+        ("csv", 'a,b,label\n"x"z,y,1\n', "csv:2: not CSV"),
+        ("tsv", "a\ta\tlabel\nx\ty\t1\n", "twice in the header"),
+        ("tsv", "a\tb\tlabel\n", "no items"),
+        ("json", '{"data": []}', "a JSON dict, not an array"),
+        ("json", '[{"a": "x", "b": "y", "label": 1}, 3]', "item 2: a int, not an object"),
+        ("json", "[\n{,}]", "json:2: not JSON"),
+        ("xml", "x", "unknown format '.xml'; known: .jsonl, .json, .csv, .tsv"),
+    ],
+)
 def test_a_bad_table_is_refused(tmp_path, form, text, message):
     put(tmp_path, text, f"t.test.en.{form}")
     with pytest.raises(DataError, match=message):
@@ -209,10 +229,20 @@ def test_a_pattern_or_field_that_means_nothing_is_refused(tmp_path):
 
 # Real data
 
+
 @pytest.mark.skipif(not MINI.is_dir(), reason="real XTREME data are not in ../shared/data")
-@pytest.mark.parametrize(("task", "languages", "items"), [
-    ("xnli", 15, 996), ("pawsx", 7, 1000), ("panx", 18, 1000), ("udpos", 16, None), ("xquad", 12, 1190), ("xcopa", 12, 500),
-    ("tatoeba", 29, None)])
+@pytest.mark.parametrize(
+    ("task", "languages", "items"),
+    [
+        ("xnli", 15, 996),
+        ("pawsx", 7, 1000),
+        ("panx", 18, 1000),
+        ("udpos", 16, None),
+        ("xquad", 12, 1190),
+        ("xcopa", 12, 500),
+        ("tatoeba", 29, None),
+    ],
+)
 def test_real_xtreme_data_are_read_in_every_language(task, languages, items):
     facts, folder = TASKS[task], "qa" if task == "xquad" else task
     described = Data(source="local", kind=facts.kind, task=folder, labels=facts.labels, fields=facts.fields)

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from registry.tasks import TASKS
-from runners import metrics
-from runners.metrics import entity_f1, f1_xtreme, tag_accuracy
+from xlift.registry.known.tasks import TASKS
+from xlift.runners import metrics
+from xlift.runners.metrics import entity_f1, f1_xtreme, tag_accuracy
 
 
 def chunks(gold, guess, read):
@@ -17,6 +17,7 @@ def chunks(gold, guess, read):
 
 
 # Tags
+
 
 def test_xtremes_f1_over_tags_merges_equal_neighbours():
     gold, guess = "NOUN NOUN NOUN VERB", "NOUN NOUN PROPN VERB"
@@ -40,14 +41,17 @@ def test_chunks_do_not_reach_over_the_end_of_a_sentence():
     assert f1_xtreme([["NOUN"], ["NOUN", "VERB"]], [["NOUN"], ["NOUN", "VERB"]]).value == 1.0
 
 
-@pytest.mark.parametrize(("tags", "found"), [
-    ("B-PER I-PER O B-LOC", {("PER", 0, 1), ("LOC", 3, 3)}),
-    ("O I-PER I-PER O", {("PER", 1, 2)}),                       # I- after O begins an entity
-    ("B-PER I-ORG", {("PER", 0, 0), ("ORG", 1, 1)}),            # and so does I- of another type
-    ("B-PER B-PER", {("PER", 0, 0), ("PER", 1, 1)}),
-    ("I-LOC B-LOC I-LOC", {("LOC", 0, 0), ("LOC", 1, 2)}),
-    ("O O", set()),
-])
+@pytest.mark.parametrize(
+    ("tags", "found"),
+    [
+        ("B-PER I-PER O B-LOC", {("PER", 0, 1), ("LOC", 3, 3)}),
+        ("O I-PER I-PER O", {("PER", 1, 2)}),  # I- after O begins an entity
+        ("B-PER I-ORG", {("PER", 0, 0), ("ORG", 1, 1)}),  # and so does I- of another type
+        ("B-PER B-PER", {("PER", 0, 0), ("PER", 1, 1)}),
+        ("I-LOC B-LOC I-LOC", {("LOC", 0, 0), ("LOC", 1, 2)}),
+        ("O O", set()),
+    ],
+)
 def test_entities_are_read_as_conlleval_reads_them(tags, found):
     assert metrics.iob_chunks(tags.split()) == found
 
@@ -72,6 +76,7 @@ def test_chance_of_tagging_is_the_share_of_the_most_frequent_tag():
 
 # Answers
 
+
 def test_answers_are_compared_without_case_articles_and_ascii_punctuation():
     assert metrics.normalised("The  Cat, (a) dog's!") == ["cat", "dogs"]
     assert metrics.normalised("„Ä“ an") == ["„ä“"]
@@ -91,6 +96,7 @@ def test_an_empty_guess_is_right_where_there_is_no_answer():
 
 
 # Standard errors
+
 
 def test_the_standard_error_of_a_mean_is_that_of_its_items():
     result = metrics.class_accuracy(list("aabb"), list("aaab"), 2)
@@ -119,8 +125,10 @@ def test_one_item_has_no_standard_error():
 
 # Chance and refusals
 
-@pytest.mark.parametrize(("gold", "classes", "chance"), [
-    ("aabb", 2, 0.5), ("aaab", 2, 0.75), ("aabc", 3, 0.5), ("abc", 3, 1 / 3)])
+
+@pytest.mark.parametrize(
+    ("gold", "classes", "chance"), [("aabb", 2, 0.5), ("aaab", 2, 0.75), ("aabc", 3, 0.5), ("abc", 3, 1 / 3)]
+)
 def test_chance_of_a_class_is_the_better_of_uniform_and_majority(gold, classes, chance):
     assert metrics.class_accuracy(list(gold), list(gold), classes).chance == pytest.approx(chance)
 
@@ -130,9 +138,15 @@ def test_chance_of_retrieval_is_one_in_all():
     assert (result.value, result.chance) == (0.75, 0.25)
 
 
-@pytest.mark.parametrize("score", [
-    lambda: metrics.class_accuracy(["a", "a"], ["a", "b"], 2), lambda: metrics.class_accuracy([0, 0], [0, 0], 2),
-    lambda: entity_f1([["O"], ["O"]], [["O"], ["O"]]), lambda: tag_accuracy([["X"], ["X"]], [["X"], ["X"]])])
+@pytest.mark.parametrize(
+    "score",
+    [
+        lambda: metrics.class_accuracy(["a", "a"], ["a", "b"], 2),
+        lambda: metrics.class_accuracy([0, 0], [0, 0], 2),
+        lambda: entity_f1([["O"], ["O"]], [["O"], ["O"]]),
+        lambda: tag_accuracy([["X"], ["X"]], [["X"], ["X"]]),
+    ],
+)
 def test_constant_gold_labels_are_refused(score):
     with pytest.raises(ValueError, match="the same gold label everywhere"):
         score()

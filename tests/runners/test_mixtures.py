@@ -7,13 +7,13 @@ import pytest
 
 pytest.importorskip("torch")
 
-from registry.manifest import load
-from registry.plan import expand
-from registry.sources import Sources
-from registry.stage import Mixing
-from registry.store import Store
-from runners.run import Env, run
-from runners.train import mixed
+from xlift.registry.manifest.load import load
+from xlift.registry.plan import expand
+from xlift.registry.sources import Sources
+from xlift.registry.stage import Mixing
+from xlift.registry.store import Store
+from xlift.runners.run import Env, run
+from xlift.runners.train import mixed
 
 STUDY = """\
 schema: xlift/1
@@ -36,18 +36,27 @@ def plan(tmp_path):
     return expand(study, Sources(study))
 
 
-@pytest.mark.parametrize(("mixing", "shares", "epoch"), [
-    (Mixing(), [0.1, 0.2, 0.7], 1000), (Mixing(cap=200), [0.2, 0.4, 0.4], 500), (Mixing(sampler="uniform"), [1 / 3] * 3, 1000),
-    (Mixing(temperature=2.0), np.sqrt([1, 2, 7]) / np.sqrt([1, 2, 7]).sum(), 1000),
-    (Mixing(text=0.5), [0.5 / 3, 1 / 3, 0.5], 600),
-])
+@pytest.mark.parametrize(
+    ("mixing", "shares", "epoch"),
+    [
+        (Mixing(), [0.1, 0.2, 0.7], 1000),
+        (Mixing(cap=200), [0.2, 0.4, 0.4], 500),
+        (Mixing(sampler="uniform"), [1 / 3] * 3, 1000),
+        (Mixing(temperature=2.0), np.sqrt([1, 2, 7]) / np.sqrt([1, 2, 7]).sum(), 1000),
+        (Mixing(text=0.5), [0.5 / 3, 1 / 3, 0.5], 600),
+    ],
+)
 def test_batches_are_shared_out_by_min_of_items_and_cap_to_the_power_of_one_over_the_temperature(mixing, shares, epoch):
     found, items = mixed(["pair", "span", "mlm"], [100, 200, 700], mixing)
     assert found == pytest.approx(shares) and found.sum() == pytest.approx(1) and items == epoch
 
 
 def test_a_mixture_is_one_training_on_all_of_its_tasks(plan):
-    trained = {step.stage.data.task: step.stage for step in plan.steps if step.stage.kind == "train" and step.stage.parent.kind == "pretrain"}
+    trained = {
+        step.stage.data.task: step.stage
+        for step in plan.steps
+        if step.stage.kind == "train" and step.stage.parent.kind == "pretrain"
+    }
     assert set(trained) == {"lab-entail", "lab-paraphrase", "multi", "lab-corpus", "lab-paraphrase + mlm", "multi + mlm"}
     multi, both = trained["multi"], trained["multi + mlm"]
     assert [part.task for part in multi.data.of] == ["lab-entail", "lab-paraphrase"] and multi.recipe.epochs == 2
@@ -60,11 +69,20 @@ def test_a_cell_whose_mixture_holds_the_target_s_training_set_is_a_same_task_cel
     assert {(cell.intermediate, cell.variant) for cell in plan.cells if cell.same_task} == {("multi", "plain"), ("multi", "mlm")}
 
 
-@pytest.mark.parametrize("old, new", [("cap: 48", "cap: 49"), ("cap: 48", "sampler: uniform"), ("[lab-entail, lab-paraphrase], cap", "[lab-paraphrase, lab-entail], cap")])
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("cap: 48", "cap: 49"),
+        ("cap: 48", "sampler: uniform"),
+        ("[lab-entail, lab-paraphrase], cap", "[lab-paraphrase, lab-entail], cap"),
+    ],
+)
 def test_how_tasks_are_mixed_is_part_of_the_id(plan, tmp_path, old, new):
     (tmp_path / "other.yaml").write_text(STUDY.replace(old, new))
     study = load(tmp_path / "other.yaml")
-    ids = [{s.stage.data.task: s.stage.id for s in p.steps if s.stage.kind == "train"} for p in (plan, expand(study, Sources(study)))]
+    ids = [
+        {s.stage.data.task: s.stage.id for s in p.steps if s.stage.kind == "train"} for p in (plan, expand(study, Sources(study)))
+    ]
     assert {task for task in ids[0] if ids[0][task] != ids[1][task]} >= {"multi", "multi + mlm"}
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from registry.stage import Data, Scoring
-from runners.data.examples import Parallel, Text
-from runners.kinds import KINDS, retrieve
-from runners.kinds.base import IGNORE
+from xlift.registry.stage import Data, Scoring
+from xlift.runners.data.examples import Parallel, Text
+from xlift.runners.kinds import KINDS, retrieve
+from xlift.runners.kinds.base import IGNORE
 
 PARALLEL = [Parallel("Der Fuchs springt.", "The fox jumps."), Parallel("Ein Brief.", "A letter."), Parallel("狐狸", "fox")]
 TEXTS = [Text("The quick brown fox jumps over the lazy dog."), Text("Ein Brief."), Text("Numbers such as 1999.")]
@@ -26,6 +26,7 @@ def decode(kind, outputs, features, examples):
 
 
 # Retrieve
+
 
 def test_retrieval_encodes_source_then_pivot_and_asks_for_the_pivot(tokenizer):
     features = encode("retrieve", PARALLEL, tokenizer)
@@ -49,7 +50,7 @@ def test_the_nearest_neighbour_is_that_of_the_whole_matrix():
 def test_pooling_is_the_mean_over_real_tokens_of_length_one():
     hidden = torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0))
     mask = torch.tensor([[True, True, True, True], [True, True, False, False]])
-    hidden[1, 2:] = float("nan")                                     # padding does not matter
+    hidden[1, 2:] = float("nan")  # padding does not matter
     pooled = retrieve.pool(hidden, mask)
     wanted = torch.stack([hidden[0].mean(0), hidden[1, :2].mean(0)])
     torch.testing.assert_close(pooled, wanted / wanted.norm(dim=1, keepdim=True))
@@ -73,6 +74,7 @@ def test_embeddings_that_are_not_finite_have_no_neighbour():
 
 
 # Masked language modelling
+
 
 def prepared(features, tokenizer, seed=0, share=0.15):
     return KINDS["mlm"].prepare(features, tokenizer, share, np.random.default_rng(seed))

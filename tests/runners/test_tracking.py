@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from registry import manifest
-from registry.plan import Plan, Step, expand
-from registry.score import Score
-from registry.sources import Sources
-from registry.store import Store, part
-from runners import tracking, ui
-from runners.faces import faces, front
-from runners.looks import Look, standing
+from xlift.registry.manifest.load import load
+from xlift.registry.plan import Plan, Step, expand
+from xlift.registry.score import Score
+from xlift.registry.sources import Sources
+from xlift.registry.store import Store, part
+from xlift.runners import tracking
+from xlift.runners.tracking import mirror, server
+from xlift.runners.tracking.runs import faces, front
+from xlift.runners.tracking.status import Look, standing
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -38,8 +39,8 @@ recipe: {{lr: {lr}}}
 def template(tmp_path_factory) -> Path:
     """A migrated, empty MLflow database: migrations take seconds."""
     database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    tracking._load()
-    tracking.migrate(database)
+    mirror._load()
+    mirror.migrate(database)
     return database
 
 
@@ -48,7 +49,7 @@ def planned(tmp_path) -> Callable[..., Plan]:
     def build(lr: float = 1e-3) -> Plan:
         path = tmp_path / "small.yaml"
         path.write_text(STUDY.format(quickstart=QUICKSTART, lr=lr))
-        study = manifest.load(path)
+        study = load(path)
         return expand(study, Sources(study))
 
     return build
@@ -103,7 +104,7 @@ def plant_all(store: Store, plan: Plan) -> None:
 
 
 def client(store: Store):
-    return mlflow.MlflowClient(tracking_uri=ui.own_database(store))
+    return mlflow.MlflowClient(tracking_uri=server.own_database(store))
 
 
 def runs(store: Store) -> dict[str, object]:
@@ -182,7 +183,7 @@ def test_a_second_mirror_sends_nothing_about_what_is_complete(plan, store, monke
 def test_sending_everything_again_adds_no_point(plan, store, monkeypatch):
     plant_all(store, plan)
     tracking.Mirror(plan, store).update()
-    monkeypatch.setattr(tracking, "FORM", 2)
+    monkeypatch.setattr("xlift.runners.tracking.mirror.FORM", 2)
     assert tracking.Mirror(plan, store).update().endswith(", 0 new")
     run = runs(store)[CHILD]
     for name in run.data.metrics:
@@ -314,7 +315,7 @@ def test_the_experiment_opens_on_training_runs_and_shows_the_question_and_the_ma
     note = experiment.tags["mlflow.note.content"]
     assert "Does MLflow show what the store says?" in note and "schema: xlift/1" in note
     assert mirror.link() == f"http://127.0.0.1:5055/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
-    assert ui._studies(ui.own_database(store)) == [("small", experiment.experiment_id)]
+    assert server._studies(server.own_database(store)) == [("small", experiment.experiment_id)]
     assert len(front(plan, "x" * 100_000)) <= 5000
 
 
@@ -350,7 +351,7 @@ def test_a_status_is_that_of_the_most_urgent_stage():
 
 
 def test_the_module_is_imported_without_mlflow():
-    code = "import sys; from runners import tracking; sys.exit('mlflow' in sys.modules)"
+    code = "import sys; from xlift.runners import tracking; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
 
 

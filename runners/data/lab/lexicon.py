@@ -5,20 +5,53 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from registry.lab import FAMILIES, LANGUAGES, PIVOT, Language
-from runners.data.lab.draw import Draw
-from runners.data.lab.meaning import CITIES, FIRMS, PERSONS, QUANTIFIERS, TENSES, has_synonym, inventory, rank
+from xlift.registry.known.lab import FAMILIES, LANGUAGES, PIVOT, Language
+from xlift.runners.data.lab.draw import Draw
+from xlift.runners.data.lab.meaning import CITIES, FIRMS, PERSONS, QUANTIFIERS, TENSES, has_synonym, inventory, rank
 
 CONSONANTS, VOWELS = "pbtdkgmnszlrfvhj", "aeiou"
-SCRIPTS = {"Latn": {}, "Cyrl": str.maketrans(CONSONANTS + VOWELS, "пбтдкгмнсзлрфвхйаеиоу"),
-           "Geor": str.maketrans(CONSONANTS + VOWELS, "პბტდკგმნსზლრფვჰჯაეიოუ")}
-PARTICLES = {
-    "not": "PART", "by": "ADP", "in": "ADP", "to": "ADP", "object": "PART", "plural": "PART", "past": "AUX", "future": "AUX",
-    "passive": "AUX", "then": "ADV", "who": "PRON", "what": "PRON", "where": "ADV", "when": "ADV", "how-many": "DET",
-    "he": "PRON", "it": "PRON", "they": "PRON", **dict.fromkeys(QUANTIFIERS, "DET"),
+SCRIPTS = {
+    "Latn": {},
+    "Cyrl": str.maketrans(CONSONANTS + VOWELS, "пбтдкгмнсзлрфвхйаеиоу"),
+    "Geor": str.maketrans(CONSONANTS + VOWELS, "პბტდკგმნსზლრფვჰჯაეიოუ"),
 }
-AFFIXES = ("plural", "object", "plural-object", "passive", "past", "future", "plural-verb", "past-passive", "future-passive",
-           "past-plural", "future-plural", "passive-plural", "past-passive-plural", "future-passive-plural")
+PARTICLES = {
+    "not": "PART",
+    "by": "ADP",
+    "in": "ADP",
+    "to": "ADP",
+    "object": "PART",
+    "plural": "PART",
+    "past": "AUX",
+    "future": "AUX",
+    "passive": "AUX",
+    "then": "ADV",
+    "who": "PRON",
+    "what": "PRON",
+    "where": "ADV",
+    "when": "ADV",
+    "how-many": "DET",
+    "he": "PRON",
+    "it": "PRON",
+    "they": "PRON",
+    **dict.fromkeys(QUANTIFIERS, "DET"),
+}
+AFFIXES = (
+    "plural",
+    "object",
+    "plural-object",
+    "passive",
+    "past",
+    "future",
+    "plural-verb",
+    "past-passive",
+    "future-passive",
+    "past-plural",
+    "future-plural",
+    "passive-plural",
+    "past-passive-plural",
+    "future-passive-plural",
+)
 HOMONYMS = 0.4  # share of verbs that sound like a noun, where everything is as hard as it can be
 KINDS = {"being": "NOUN", "thing": "NOUN", "place": "NOUN", "verb": "VERB", "attribute": "ADJ", "time": "ADV"}
 Words = tuple[tuple[str, str], ...]  # words and their parts of speech
@@ -83,14 +116,24 @@ def lexicon(seed: int, vocabulary: int, distance: float, difficulty: float, code
                     stem = stems[noun] if others.isdisjoint(said(stems[noun])) else stem
                 taken |= said(stem)
                 stems[name] = stem
-                forms[lemma, other] = {form: tuple((word.translate(script), pos) for word, pos in words)
-                                       for form, words in _inflected(kind, stem, language, affixes, particles).items()}
+                forms[lemma, other] = {
+                    form: tuple((word.translate(script), pos) for word, pos in words)
+                    for form, words in _inflected(kind, stem, language, affixes, particles).items()
+                }
     firm = _stem(seed, language, "firm", FAMILIES[language.family], distance, _alone, taken)
     return Lexicon(language, forms | _names(firm.translate(script), language), written, stems)
 
 
-def _stem(seed: int, language: Language, name: str, shapes: tuple[str, ...], distance: float, said: Callable[[str], set[str]],
-          taken: set[str], lender: str | None = None) -> str:
+def _stem(
+    seed: int,
+    language: Language,
+    name: str,
+    shapes: tuple[str, ...],
+    distance: float,
+    said: Callable[[str], set[str]],
+    taken: set[str],
+    lender: str | None = None,
+) -> str:
     """The inherited or borrowed stem; one of the language's own where that was lost, or would say what another word says."""
     draw = Draw(seed, "root", lender or language.family, name)
     stem = changed(root(draw, draw.pick(FAMILIES[lender] if lender else shapes)), language)
@@ -110,8 +153,9 @@ def _homonym(seed: int, difficulty: float, language: Language, verb: str) -> str
     return None
 
 
-def _inflected(kind: str, stem: str, language: Language, affixes: dict[str, str],
-               particles: dict[str, str]) -> dict[tuple, Words]:
+def _inflected(
+    kind: str, stem: str, language: Language, affixes: dict[str, str], particles: dict[str, str]
+) -> dict[tuple, Words]:
     """All forms of a lemma. Particles stand before their word in a language of prepositions, else after it."""
     pos = KINDS[kind]
     isolating, before = language.morphology == "isolating", language.adposition == "before"
@@ -127,16 +171,30 @@ def _inflected(kind: str, stem: str, language: Language, affixes: dict[str, str]
                 for plural in (False, True):
                     marks = [name for name, on in ((tense, tense != "present"), ("passive", passive)) if on]
                     found[tense, passive, plural] = (
-                        with_particles(*marks) if isolating
-                        else ((_ended(stem, [*marks, *["plural"] * (plural and language.morphology == "fusional")],
-                                      language, affixes), pos),))
+                        with_particles(*marks)
+                        if isolating
+                        else (
+                            (
+                                _ended(
+                                    stem,
+                                    [*marks, *["plural"] * (plural and language.morphology == "fusional")],
+                                    language,
+                                    affixes,
+                                ),
+                                pos,
+                            ),
+                        )
+                    )
     elif kind in ("being", "thing", "attribute"):
         agrees = kind != "attribute" or (language.morphology == "fusional" and language.marked)
         for plural in (False, True):
             for is_object in (False, True):
                 marks = [name for name, on in (("plural", plural), ("object", is_object and language.marked)) if on and agrees]
-                found[plural, is_object] = (with_particles(*[name for name in marks if name == "plural"]) if isolating
-                                            else ((_ended(stem, marks, language, affixes), pos),))
+                found[plural, is_object] = (
+                    with_particles(*[name for name in marks if name == "plural"])
+                    if isolating
+                    else ((_ended(stem, marks, language, affixes), pos),)
+                )
     else:
         found[()] = ((stem, pos),)
     return found

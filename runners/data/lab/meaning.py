@@ -6,19 +6,43 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
-from runners.data.lab.draw import Draw, number
+from xlift.runners.data.lab.draw import Draw, number
 
 T = TypeVar("T")
 
 # The same in all languages. Persons, firms and places draw on overlapping parts of them, so that context tells which it is.
-NAMES = ("Ada", "Bako", "Cira", "Dino", "Emi", "Fadi", "Gita", "Hugo", "Ines", "Juno", "Kai", "Lola",
-         "Mika", "Nori", "Olan", "Pia", "Quim", "Rhea", "Sami", "Tula", "Uri", "Vera", "Wim", "Yago")
+NAMES = (
+    "Ada",
+    "Bako",
+    "Cira",
+    "Dino",
+    "Emi",
+    "Fadi",
+    "Gita",
+    "Hugo",
+    "Ines",
+    "Juno",
+    "Kai",
+    "Lola",
+    "Mika",
+    "Nori",
+    "Olan",
+    "Pia",
+    "Quim",
+    "Rhea",
+    "Sami",
+    "Tula",
+    "Uri",
+    "Vera",
+    "Wim",
+    "Yago",
+)
 PERSONS, FIRMS, CITIES = NAMES[:14], NAMES[6:18], NAMES[10:]
 COUNTS = (2, 3, 4, 5, 6, 7, 8, 9)
 TENSES = ("past", "present", "future")
 QUANTIFIERS = ("every", "some", "no")
-TOPICS = 6           # verbs, beings, things, attributes and places of one topic go together
-ON_TOPIC = 0.7       # share of draws that keep to the verb's topic
+TOPICS = 6  # verbs, beings, things, attributes and places of one topic go together
+ON_TOPIC = 0.7  # share of draws that keep to the verb's topic
 NAMED, PLURAL, NEGATED, CITY = 0.2, 0.35, 0.15, 0.3
 OPTIONAL = ("agent_count", "agent_attribute", "patient_count", "patient_attribute", "recipient", "place", "time")
 SHARES = (("train", 70), ("dev", 85), ("test", 100))  # upper ends, in percent of the cores
@@ -51,9 +75,15 @@ class Meaning(NamedTuple):
     @property
     def sayable(self) -> tuple[str, ...]:
         """The optional fields that may be filled: a name is one, and without attributes."""
-        return tuple(field for role in ("agent", "patient") for field in (
-            f"{role}_count" if getattr(self, f"{role}_plural") else "",
-            "" if is_name(getattr(self, role)) else f"{role}_attribute") if field) + ("recipient", "place", "time")
+        return tuple(
+            field
+            for role in ("agent", "patient")
+            for field in (
+                f"{role}_count" if getattr(self, f"{role}_plural") else "",
+                "" if is_name(getattr(self, role)) else f"{role}_attribute",
+            )
+            if field
+        ) + ("recipient", "place", "time")
 
 
 def is_name(lemma: str) -> bool:
@@ -91,15 +121,20 @@ class Inventory:
 
     def successor(self, verb: str) -> str:
         """What is usually done next: the next verb of the topic, in a circle."""
-        circle = self.classes["verb"][topic_of(verb)::TOPICS]
+        circle = self.classes["verb"][topic_of(verb) :: TOPICS]
         return circle[(circle.index(verb) + 1) % len(circle)]
 
 
 @lru_cache(maxsize=8)
 def inventory(vocabulary: int) -> Inventory:
     """`vocabulary` lemmas, divided among the classes. At least 6 times, that is 2 a tense, and one place a topic."""
-    sizes = {"being": vocabulary * 23 // 100, "thing": vocabulary * 15 // 100, "verb": vocabulary * 24 // 100,
-             "attribute": vocabulary * 18 // 100, "place": vocabulary * 10 // 100}
+    sizes = {
+        "being": vocabulary * 23 // 100,
+        "thing": vocabulary * 15 // 100,
+        "verb": vocabulary * 24 // 100,
+        "attribute": vocabulary * 18 // 100,
+        "place": vocabulary * 10 // 100,
+    }
     sizes |= {"time": vocabulary - sum(sizes.values())}
     return Inventory({kind: tuple(f"{kind}-{i}" for i in range(size)) for kind, size in sizes.items()})
 
@@ -123,8 +158,16 @@ def split_of(seed: int, meaning: Meaning) -> str:
     return next(split for split, end in SHARES if place < end)
 
 
-def draw_meaning(draw: Draw, setting: Setting, *, said: Sequence[int], named: float = NAMED, beings: bool = False,
-                 verb: str | None = None, agent: tuple[str, bool] | None = None) -> Meaning:
+def draw_meaning(
+    draw: Draw,
+    setting: Setting,
+    *,
+    said: Sequence[int],
+    named: float = NAMED,
+    beings: bool = False,
+    verb: str | None = None,
+    agent: tuple[str, bool] | None = None,
+) -> Meaning:
     """A situation of this split with at least four sayable fields, of which one of `said` many is filled.
 
     `beings`: agent and patient are common nouns of beings, so that each may stand in the other's role.
@@ -134,7 +177,7 @@ def draw_meaning(draw: Draw, setting: Setting, *, said: Sequence[int], named: fl
     """
     lemmas = setting.lemmas
     for _ in range(100 if verb and agent else 2000):
-        does = verb or draw.pick(lemmas.classes["verb"][draw.pick(setting.topics)::TOPICS])
+        does = verb or draw.pick(lemmas.classes["verb"][draw.pick(setting.topics) :: TOPICS])
         if beings and not takes_beings(does):
             continue
         topic = topic_of(does)
@@ -142,7 +185,7 @@ def draw_meaning(draw: Draw, setting: Setting, *, said: Sequence[int], named: fl
         patient = participant(draw, lemmas, topic, "being" if takes_beings(does) else "thing", 0.0 if beings else named)
         bare = Meaning(*subject, None, None, does, *patient, None, None, draw.pick(TENSES), draw.chance(NEGATED))
         if subject[0] != patient[0] and len(bare.sayable) >= 4 and split_of(setting.seed, bare) == setting.split:
-            return fill(bare, draw.shuffled(bare.sayable)[:draw.pick(said)], draw, lemmas)
+            return fill(bare, draw.shuffled(bare.sayable)[: draw.pick(said)], draw, lemmas)
     raise NoSituation(f"the world has no fitting situation for {setting.split}: choose a larger vocabulary")
 
 
@@ -179,7 +222,7 @@ def fill(meaning: Meaning, fields: Sequence[str], draw: Draw, lemmas: Inventory)
             if kind == "count":
                 value = draw.pick(COUNTS)
             elif kind == "time":
-                value = draw.pick(lemmas.classes["time"][TENSES.index(meaning.tense)::len(TENSES)])
+                value = draw.pick(lemmas.classes["time"][TENSES.index(meaning.tense) :: len(TENSES)])
             elif kind == "place" and draw.chance(CITY):
                 value = _named("city", draw, len(CITIES))
             elif kind == "recipient":
@@ -217,12 +260,16 @@ def quantified_relation(premise: Meaning, hypothesis: Meaning) -> str:
     p, h = premise.quantifier, hypothesis.quantifier
     comparable = p_of <= h_of or h_of <= p_of
     entails = {
-        ("some", "some"): h_of <= p_of and h_is <= p_is, ("every", "every"): p_of <= h_of and h_is <= p_is,
-        ("no", "no"): p_of <= h_of and p_is <= h_is, ("every", "some"): comparable and h_is <= p_is,
+        ("some", "some"): h_of <= p_of and h_is <= p_is,
+        ("every", "every"): p_of <= h_of and h_is <= p_is,
+        ("no", "no"): p_of <= h_of and p_is <= h_is,
+        ("every", "some"): comparable and h_is <= p_is,
     }
     excludes = {
-        ("no", "some"): p_of <= h_of and p_is <= h_is, ("some", "no"): h_of <= p_of and h_is <= p_is,
-        ("every", "no"): comparable and h_is <= p_is, ("no", "every"): comparable and p_is <= h_is,
+        ("no", "some"): p_of <= h_of and p_is <= h_is,
+        ("some", "no"): h_of <= p_of and h_is <= p_is,
+        ("every", "no"): comparable and h_is <= p_is,
+        ("no", "every"): comparable and p_is <= h_is,
     }
     if entails.get((p, h)):
         return "entailment"
@@ -231,8 +278,10 @@ def quantified_relation(premise: Meaning, hypothesis: Meaning) -> str:
 
 def restrictor_and_scope(meaning: Meaning) -> tuple[frozenset, frozenset]:
     """What is said of the individuals that are quantified over, and of what they do."""
-    return (frozenset({meaning.agent_attribute} - {None}),
-            frozenset((field, getattr(meaning, field)) for field in meaning.said if not field.startswith("agent")))
+    return (
+        frozenset({meaning.agent_attribute} - {None}),
+        frozenset((field, getattr(meaning, field)) for field in meaning.said if not field.startswith("agent")),
+    )
 
 
 def pronoun_of(lemma: str, plural: bool) -> str:

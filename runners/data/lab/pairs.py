@@ -7,8 +7,8 @@ the pair, the number of words that only one side has, which words these are, and
 
 from typing import NamedTuple
 
-from runners.data.lab.draw import Draw
-from runners.data.lab.meaning import (
+from xlift.runners.data.lab.draw import Draw
+from xlift.runners.data.lab.meaning import (
     QUANTIFIERS,
     TENSES,
     Meaning,
@@ -23,7 +23,7 @@ from runners.data.lab.meaning import (
     swapped,
     takes_beings,
 )
-from runners.data.lab.realise import Said, Style, draw_style, lemmas_of
+from xlift.runners.data.lab.realise import Said, Style, draw_style, lemmas_of
 
 NEGATION = 0.15  # share of loud contradictions that are so by negation
 
@@ -45,21 +45,29 @@ def entailment(setting: Setting, difficulty: float, label: str, draw: Draw) -> I
     silent = draw.chance(difficulty)
     while True:
         meaning = draw_meaning(draw, setting, said=(1, 2), beings=silent)
-        own, else_ = ("agent_attribute", "patient_attribute")[::1 if meaning.agent_attribute else -1]
+        own, else_ = ("agent_attribute", "patient_attribute")[:: 1 if meaning.agent_attribute else -1]
         value = getattr(meaning, own)
-        if (value and has_synonym(value) and else_ in meaning.sayable and not getattr(meaning, else_)
-                and (exchangeable(meaning) or not silent)):
+        if (
+            value
+            and has_synonym(value)
+            and else_ in meaning.sayable
+            and not getattr(meaning, else_)
+            and (exchangeable(meaning) or not silent)
+        ):
             break
     moved, rival = value if silent else other_lemma(value, draw, setting), draw.chance(0.5)
     premise = meaning
     if label == "neutral":
         premise = meaning._replace(**{own: None, else_: moved})
     elif label == "contradiction":
-        premise = swapped(meaning) if silent else meaning._replace(**(
-            {"negated": not meaning.negated} if draw.chance(NEGATION) else {own: moved}))
+        premise = (
+            swapped(meaning)
+            if silent
+            else meaning._replace(**({"negated": not meaning.negated} if draw.chance(NEGATION) else {own: moved}))
+        )
     length = len(meaning.said) + draw.pick((1, 2))  # things said in the premise, whatever the label
     extra = [field for field in draw.shuffled(premise.sayable) if field not in (*meaning.said, *premise.said, else_)]
-    premise = fill(premise, extra[:length - len(premise.said)], draw, setting.lemmas)
+    premise = fill(premise, extra[: length - len(premise.said)], draw, setting.lemmas)
     style = _with(draw_style(draw, meaning, difficulty), value, draw.chance(0.5))
     first = _like(style, premise, meaning, draw, difficulty)
     if not silent:
@@ -130,8 +138,11 @@ def _quantified(setting: Setting, difficulty: float, label: str, draw: Draw) -> 
             premise = hypothesis._replace(quantifier=draw.pick(QUANTIFIERS))
             for field in ("agent_attribute", "place", "time"):
                 if draw.chance(0.5):
-                    premise = (premise._replace(**{field: None}) if getattr(premise, field)
-                               else fill(premise, [field], draw, setting.lemmas))
+                    premise = (
+                        premise._replace(**{field: None})
+                        if getattr(premise, field)
+                        else fill(premise, [field], draw, setting.lemmas)
+                    )
             if quantified_relation(premise, hypothesis) == label and premise != hypothesis:
                 style = draw_style(draw, hypothesis, difficulty)._replace(passive=False)
                 first = _like(style, premise, hypothesis, draw, difficulty)._replace(passive=False)

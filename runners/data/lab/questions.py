@@ -2,9 +2,19 @@
 
 from typing import NamedTuple
 
-from runners.data.lab.draw import Draw
-from runners.data.lab.meaning import TOPICS, Meaning, Setting, draw_meaning, fill, has_synonym, pronoun_of, takes_beings, topic_of
-from runners.data.lab.realise import Said, Style, draw_style, lemmas_of
+from xlift.runners.data.lab.draw import Draw
+from xlift.runners.data.lab.meaning import (
+    TOPICS,
+    Meaning,
+    Setting,
+    draw_meaning,
+    fill,
+    has_synonym,
+    pronoun_of,
+    takes_beings,
+    topic_of,
+)
+from xlift.runners.data.lab.realise import Said, Style, draw_style, lemmas_of
 
 ASKED = ("agent", "patient", "place", "time", "agent_count", "patient_count")
 
@@ -27,8 +37,9 @@ class Offered(NamedTuple):
     about: tuple[str, bool] | None = None
 
 
-def span(setting: Setting, difficulty: float, draw: Draw, *, sentences: int, pronouns: bool = False,
-         answered: bool = True) -> Asked:
+def span(
+    setting: Setting, difficulty: float, draw: Draw, *, sentences: int, pronouns: bool = False, answered: bool = True
+) -> Asked:
     """A question for one sentence, while another has a thing of the same kind; without answer it mixes two sentences up."""
     while True:
         context = _context(setting, difficulty, draw, sentences, pronouns)
@@ -56,8 +67,12 @@ def _context(setting: Setting, difficulty: float, draw: Draw, sentences: int, pr
         verb = last.meaning.verb if last and not agent and draw.chance(difficulty) else None
         meaning = draw_meaning(draw, setting, said=(0, 1), agent=agent, verb=verb)
         before = [said.meaning for said in found]
-        if any((meaning.patient == m.patient) or (not agent and meaning.agent in (m.agent, m.patient)) or
-               (not verb and meaning.verb == m.verb) for m in before):
+        if any(
+            (meaning.patient == m.patient)
+            or (not agent and meaning.agent in (m.agent, m.patient))
+            or (not verb and meaning.verb == m.verb)
+            for m in before
+        ):
             continue
         style = draw_style(draw, meaning, difficulty)
         if agent and not last.style.pronoun and resolves(last.meaning):
@@ -71,8 +86,9 @@ def _context(setting: Setting, difficulty: float, draw: Draw, sentences: int, pr
 
 def resolves(meaning: Meaning) -> bool:
     """Whether a pronoun for the agent of a sentence could stand for nobody else in it."""
-    return not meaning.recipient and (pronoun_of(meaning.agent, meaning.agent_plural)
-                                      != pronoun_of(meaning.patient, meaning.patient_plural))
+    return not meaning.recipient and (
+        pronoun_of(meaning.agent, meaning.agent_plural) != pronoun_of(meaning.patient, meaning.patient_plural)
+    )
 
 
 def _all_say(context: tuple[Said, ...], asked: str, at: int, draw: Draw, setting: Setting) -> tuple[Said, ...]:
@@ -157,6 +173,8 @@ def sense(setting: Setting, difficulty: float, draw: Draw) -> Offered:
     others = draw.shuffled([t for t in range(TOPICS) if t != topic])[:4]
     answers = [draw.pick(setting.lemmas.classes[kind][t::TOPICS]) for t in (topic, *others)]
     order = draw.shuffled(range(5))
-    choices = tuple((answers[i], False, Style(other=(answers[i],) if has_synonym(answers[i]) and draw.chance(difficulty) else ()))
-                    for i in order)
+    choices = tuple(
+        (answers[i], False, Style(other=(answers[i],) if has_synonym(answers[i]) and draw.chance(difficulty) else ()))
+        for i in order
+    )
     return Offered((), choices, order.index(0), Said(meaning, Style(), asked))

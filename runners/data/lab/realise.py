@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from runners.data.lab.draw import Draw
-from runners.data.lab.lexicon import PARTICLES, Lexicon
-from runners.data.lab.meaning import Meaning, has_synonym, pronoun_of
+from xlift.runners.data.lab.draw import Draw
+from xlift.runners.data.lab.lexicon import PARTICLES, Lexicon
+from xlift.runners.data.lab.meaning import Meaning, has_synonym, pronoun_of
 
 VERBS = {"SVO": "(S\\NP)/NP", "SOV": "(S\\NP)\\NP", "VSO": "(S/NP)/NP"}
 ENTITIES = {"person": "PER", "firm": "ORG", "city": "LOC"}
@@ -47,8 +47,16 @@ class Token(NamedTuple):
 
 def lemmas_of(meaning: Meaning) -> tuple[str, ...]:
     """What may be said by a synonym."""
-    found = (meaning.agent, meaning.agent_attribute, meaning.verb, meaning.patient, meaning.patient_attribute, meaning.recipient,
-             meaning.place, meaning.time)
+    found = (
+        meaning.agent,
+        meaning.agent_attribute,
+        meaning.verb,
+        meaning.patient,
+        meaning.patient_attribute,
+        meaning.recipient,
+        meaning.place,
+        meaning.time,
+    )
     return tuple(lemma for lemma in found if lemma and has_synonym(lemma))
 
 
@@ -80,7 +88,7 @@ def sentence(meaning: Meaning, lexicon: Lexicon, style: Style = PLAIN, asked: st
     end = Token("?" if asked else ".", "PUNCT", ".")
     if scene and style.fronted:
         return [*scene, Token(",", "PUNCT", ","), *clause, end]
-    return [*clause, *scene, end] if order != "SOV" else [*clause[:-len(parts["V"])], *scene, *parts["V"], end]
+    return [*clause, *scene, end] if order != "SOV" else [*clause[: -len(parts["V"])], *scene, *parts["V"], end]
 
 
 def tokens_of(texts: Iterable[Said], lexicon: Lexicon) -> list[Token]:
@@ -129,8 +137,16 @@ def _word(lemma: str, form: tuple, lexicon: Lexicon, style: Style, field: str, c
     head = next(i for i, (_, pos) in reversed(list(enumerate(words))) if pos in ("PROPN", "NOUN", "VERB"))
     kept = category if category in ("NP", "VP") or "S" in category else "NP"
     aside = "VP" if words[head][1] == "VERB" else "NP"
-    return [Token(word, pos, kept if i == head else f"{aside}{'/' if i < head else chr(92)}{aside}",
-                  f"{'I' if i else 'B'}-{kind}" if kind else "O", field) for i, (word, pos) in enumerate(words)]
+    return [
+        Token(
+            word,
+            pos,
+            kept if i == head else f"{aside}{'/' if i < head else chr(92)}{aside}",
+            f"{'I' if i else 'B'}-{kind}" if kind else "O",
+            field,
+        )
+        for i, (word, pos) in enumerate(words)
+    ]
 
 
 def _noun_phrase(meaning: Meaning, role: str, lexicon: Lexicon, style: Style, asked: str | None) -> list[Token]:

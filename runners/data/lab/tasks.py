@@ -3,26 +3,34 @@
 from collections.abc import Callable
 from functools import lru_cache
 
-from registry.lab import PIVOT, TASKS, World, items
-from registry.stage import Data
-from runners.data.examples import Choice, Example, Pair, Parallel, Question, Tagged, Text
-from runners.data.lab import pairs, questions
-from runners.data.lab.draw import Draw
-from runners.data.lab.lexicon import Lexicon, lexicon
-from runners.data.lab.meaning import Meaning, Setting, draw_meaning, inventory, is_name, split_of, until_possible
-from runners.data.lab.pairs import Item, as_quantified
-from runners.data.lab.questions import Asked, Offered
-from runners.data.lab.realise import Said, Token, draw_style, noun_phrase, say, sentence, text, tokens_of
+from xlift.registry.known.lab import PIVOT, TASKS, World, items
+from xlift.registry.stage import Data
+from xlift.runners.data.examples import Choice, Example, Pair, Parallel, Question, Tagged, Text
+from xlift.runners.data.lab import pairs, questions
+from xlift.runners.data.lab.draw import Draw
+from xlift.runners.data.lab.lexicon import Lexicon, lexicon
+from xlift.runners.data.lab.meaning import Meaning, Setting, draw_meaning, inventory, is_name, split_of, until_possible
+from xlift.runners.data.lab.pairs import Item, as_quantified
+from xlift.runners.data.lab.questions import Asked, Offered
+from xlift.runners.data.lab.realise import Said, Token, draw_style, noun_phrase, say, sentence, text, tokens_of
 
 GROUP = 4  # sentences that share names, numerals and length, in retrieval
 TAGS: dict[str, Callable[[Token], str]] = {
-    "lab-pos": lambda token: token.pos, "lab-supertag": lambda token: token.category, "lab-names": lambda token: token.name,
+    "lab-pos": lambda token: token.pos,
+    "lab-supertag": lambda token: token.category,
+    "lab-names": lambda token: token.name,
 }
-PAIRS = {"lab-entail": pairs.entailment, "lab-entail-mixed": pairs.mixed_entailment, "lab-duplicate": pairs.duplicate,
-         "lab-paraphrase": pairs.paraphrase}
+PAIRS = {
+    "lab-entail": pairs.entailment,
+    "lab-entail-mixed": pairs.mixed_entailment,
+    "lab-duplicate": pairs.duplicate,
+    "lab-paraphrase": pairs.paraphrase,
+}
 DOMAINS = {  # topics of the texts, and what the texts and questions are
-    "lab-span": ((0, 1, 2, 3), {"sentences": 2}), "lab-span-none": ((0, 1, 2, 3), {"sentences": 2, "answered": False}),
-    "lab-span-far": ((4, 5), {"sentences": 3}), "lab-span-own": ((0, 1, 2, 3, 4, 5), {"sentences": 3, "pronouns": True}),
+    "lab-span": ((0, 1, 2, 3), {"sentences": 2}),
+    "lab-span-none": ((0, 1, 2, 3), {"sentences": 2, "answered": False}),
+    "lab-span-far": ((4, 5), {"sentences": 3}),
+    "lab-span-own": ((0, 1, 2, 3, 4, 5), {"sentences": 3, "pronouns": True}),
 }
 CHOICES = {"lab-continue": questions.going_on, "lab-reason": questions.reason, "lab-sense": questions.sense}
 
@@ -48,6 +56,7 @@ def _setting(world: World, split: str) -> Setting:
 
 
 # Items: item `index` of a task depends on no other item and on no language.
+
 
 def pair(world: World, task: str, split: str, index: int) -> Item:
     """Every third item of lab-entail-mixed is one of lab-entail."""
@@ -103,13 +112,20 @@ def _group(seed: int, vocabulary: int, difficulty: float, task: str, split: str,
     found: list[Meaning] = []
     while len(found) < GROUP:
         found = [draw_meaning(draw, setting, said=(2, 3), named=0.5)]
-        words = [field for field, value in found[0]._asdict().items()
-                 if isinstance(value, str) and field != "tense" and not is_name(value)]
+        words = [
+            field
+            for field, value in found[0]._asdict().items()
+            if isinstance(value, str) and field != "tense" and not is_name(value)
+        ]
         for _ in range(200):
             touched = words if task == "lab-pairs" else [draw.pick(words)]
             other = found[0]._replace(**{field: draw.pick(pairs.like(getattr(found[0], field), setting)) for field in touched})
-            if (other not in found and len({other.agent, other.patient, other.recipient}) == 3 and len(found) < GROUP
-                    and split_of(seed, other) == split):
+            if (
+                other not in found
+                and len({other.agent, other.patient, other.recipient}) == 3
+                and len(found) < GROUP
+                and split_of(seed, other) == split
+            ):
                 found.append(other)
     style = draw_style(draw, found[0], difficulty)._replace(other=())
     return tuple(Said(meaning, style) for meaning in found)
@@ -132,8 +148,13 @@ def _drawn_texts(draw: Draw, setting: Setting, difficulty: float) -> tuple[Said,
     if form >= 10:
         return (said,)
     usual, pronoun = draw.chance(0.7), questions.resolves(meaning) and draw.chance(0.5)
-    after = draw_meaning(draw, setting, said=(0, 1), agent=(meaning.agent, meaning.agent_plural),
-                         verb=setting.lemmas.successor(meaning.verb) if usual else None)
+    after = draw_meaning(
+        draw,
+        setting,
+        said=(0, 1),
+        agent=(meaning.agent, meaning.agent_plural),
+        verb=setting.lemmas.successor(meaning.verb) if usual else None,
+    )
     style = draw_style(draw, after, difficulty)
     if pronoun:
         after, style = after._replace(agent_count=None, agent_attribute=None), style._replace(passive=False)
@@ -141,6 +162,7 @@ def _drawn_texts(draw: Draw, setting: Setting, difficulty: float) -> tuple[Said,
 
 
 # Examples
+
 
 def _pair(world: World, task: str, split: str, language: str, index: int) -> Pair:
     item, words = pair(world, task, split, index), lexicon_of(world, language)
@@ -158,7 +180,7 @@ def span_of(item: Asked, words: Lexicon) -> tuple[str, int]:
     """The answer and its first character in the context; nothing where there is no answer."""
     if item.sentence is None:
         return "", 0
-    before, tokens = tokens_of(item.context[:item.sentence], words), tokens_of((item.context[item.sentence],), words)
+    before, tokens = tokens_of(item.context[: item.sentence], words), tokens_of((item.context[item.sentence],), words)
     inside = [i for i, token in enumerate(tokens) if token.field.startswith(item.question.asked)]
     first, last = inside[0], inside[-1] + 1
     return text(tokens[first:last]), sum(len(token.word) + 1 for token in [*before, *tokens[:first]])
@@ -169,8 +191,9 @@ def _choice(world: World, task: str, split: str, language: str, index: int) -> C
     question = say((item.question,), words) if item.question else ""
     if item.about:
         question = f"{text(noun_phrase(*item.about, words))} {words.particles['then']} {words.particles['what']} ?"
-    choices = tuple(say((each,), words) if isinstance(each, Said) else text(noun_phrase(*each[:2], words, each[2]))
-                    for each in item.choices)
+    choices = tuple(
+        say((each,), words) if isinstance(each, Said) else text(noun_phrase(*each[:2], words, each[2])) for each in item.choices
+    )
     return Choice(say(item.context, words), question, choices, item.label)
 
 

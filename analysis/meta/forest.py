@@ -1,0 +1,39 @@
+"""Forest plot: a pure function of a meta-analysis; it computes no statistics but each effect's own interval."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from scipy import stats
+
+from xlift.analysis.meta.model import LEVEL, Meta
+from xlift.analysis.report.plots import COLOURS, INK, STYLE
+
+
+def forest(found: Meta, labels: Sequence[str] | None = None) -> Figure:
+    """Effects with 95 % intervals, squares by weight; the mean as a diamond, and the prediction interval as a line below it."""
+    y, v = found.effects.y, found.effects.v
+    labels = [str(i + 1) for i in range(len(y))] if labels is None else list(labels)
+    if len(labels) != len(y):
+        raise ValueError(f"{len(labels)} labels for {len(y)} effects")
+    half = stats.norm.ppf((1 + LEVEL) / 2) * np.sqrt(v)
+    share = 1 / (v + sum(found.tau2.values()))
+    rows = np.arange(len(y), 0, -1)
+    with mpl.rc_context(STYLE):
+        figure = Figure((6.4, 1.4 + 0.26 * (len(y) + 3)), layout="constrained")
+        axis = figure.add_subplot()
+        axis.hlines(rows, y - half, y + half, color=INK, linewidth=1)
+        axis.scatter(y, rows, s=20 + 80 * share / share.max(), marker="s", color=COLOURS[0], zorder=3)
+        ticks, names = list(rows), labels
+        if len(found.estimates) == 1:
+            mean = found.estimates.iloc[0]
+            axis.fill([mean.low, mean.estimate, mean.high, mean.estimate], [-0.5, -0.2, -0.5, -0.8], color=COLOURS[1])
+            ticks, names = [*ticks, -0.5], [*names, f"mean, {found.method}"]
+            if found.prediction:
+                axis.hlines(-1.5, *found.prediction, color=COLOURS[1], linewidth=2.5)
+                ticks, names = [*ticks, -1.5], [*names, "a new effect"]
+        axis.axvline(0, color=INK, linewidth=0.9)
+        axis.set_yticks(ticks, names)
+        axis.set_xlabel(f"effect, {LEVEL:.0%} interval")
+    return figure

@@ -1,0 +1,396 @@
+"""Meta-analysis: effects with known sampling variances (Viechtbauer 2010, whose metafor these numbers follow).
+
+One tau^2 by any of eight estimators, with Wald or Knapp-Hartung tests; or several levels, crossed or nested, by the mixed
+model with known variances. `loglik` follows metafor: the restricted one adds log|X'X| / 2.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, stats
+
+from xlift.analysis import mixed
+from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed import gather as gathering
+from xlift.analysis.mixed.crossproducts import cross_products
+from xlift.analysis.mixed.formula import Formula
+from xlift.analysis.mixed.gather import Columns, Data
+
+LEVEL = 0.95
+LOG_2PI = float(np.log(2 * np.pi))
+
+
+@dataclass(frozen=True)
+class Effects:
+    """k effects y with sampling variances v and moderators X (k, p)."""
+
+    y: np.ndarray
+    v: np.ndarray
+    X: np.ndarray
+    names: tuple[str, ...]
+
+    def least_squares(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """beta (p,) and (X'WX)^-1 (p, p), through an orthonormal basis: moderators may be years."""
+        Q, R = np.linalg.qr(np.sqrt(w)[:, None] * self.X)
+        half = np.linalg.inv(R)
+        return half @ (Q.T @ (np.sqrt(w) * self.y)), half @ half.T
+
+    def rss(self, w: np.ndarray) -> float:
+        """Weighted residual sum of squares; Cochran's Q at w = 1 / v."""
+        residual = self.y - self.X @ self.least_squares(w)[0]
+        return float(w @ residual**2)
+
+    def projection(self, w: np.ndarray) -> np.ndarray:
+        """(k, k) W - WX (X'WX)^-1 X'W."""
+        half = np.linalg.qr(np.sqrt(w)[:, None] * self.X)[0]
+        root = np.sqrt(w)
+        return np.diag(w) - (root[:, None] * half) @ (half.T * root)
+
+    @property
+    def typical(self) -> float:
+        """Typical sampling variance (Higgins & Thompson 2002), in its form with moderators."""
+        return float((len(self.y) - self.X.shape[1]) / np.trace(self.projection(1 / self.v)))
+
+    def loglik(self, w: np.ndarray, *, restricted: bool) -> float:
+        k, p = self.X.shape
+        value = np.log(w).sum() - self.rss(w)
+        if not restricted:
+            return float(value - k * LOG_2PI) / 2
+        half = np.linalg.qr(np.sqrt(w)[:, None] * self.X, mode="r")
+        unweighted = np.linalg.qr(self.X, mode="r")
+        logs = 2 * np.log(np.abs(np.diag(unweighted))).sum() - 2 * np.log(np.abs(np.diag(half))).sum()
+        return float(value - (k - p) * LOG_2PI + logs) / 2
+
+
+@dataclass(frozen=True)
+class Meta:
+    """The result: estimates (term, estimate, se, df, low, high, p), heterogeneity, prediction, warnings."""
+
+    estimates: pd.DataFrame
+    cov: np.ndarray
+    tau2: dict[str, float]  # by level; one level "" for one tau^2
+    method: str
+    test: str  # "z", "knapp-hartung" or "t"
+    q: float
+    q_df: int
+    q_p: float
+    i2: float  # percent
+    i2_by_level: dict[str, float]
+    prediction: tuple[float, float] | None
+    loglik: float
+    loglik_kind: str
+    effects: Effects
+    warnings: tuple[str, ...]
+    fit: "mixed.Fit | None" = None
+
+    @property
+    def h2(self) -> float:
+        return 1 + sum(self.tau2.values()) / self.effects.typical
+
+
+def meta(
+    data: Data,
+    effect: str,
+    variance: str,
+    *,
+    moderators: str = "~ 1",
+    random: str | None = None,
+    method: str = "REML",
+    knapp_hartung: bool = False,
+) -> Meta:
+    """Meta-analyse the column `effect` with sampling variances in `variance`; ValueError for bad input, in words."""
+    method = method.upper()
+    if method not in (*ESTIMATORS, "FE"):
+        raise ValueError(
+            f"no method '{method}'{formulas.did_you_mean(method, [*ESTIMATORS, 'FE'])}; there are FE, {', '.join(ESTIMATORS)}"
+        )
+    right = formulas.parse(moderators, response=False)
+    if right.random:
+        raise ValueError(f'moderators are fixed effects; give random terms apart (--random "{moderators}")')
+    terms = formulas.random_terms(random) if random else ()
+    y = formulas.quoted(effect)
+    formula = Formula(f"{y} ~ {right.fixed}", y, right.fixed, terms)
+    data = gathering.opened(data)
+    frame = data if isinstance(data, pd.DataFrame) else data.select("*")
+    gathered = gathering.gather(formula, frame, Columns(variances=variance))
+    design = formulas.build(formula, gathered.frame)
+    cross_products(design, gathered.cells)  # refuses moderators that cannot be told apart
+    k, p = design.X.shape
+    if k <= p:
+        raise ValueError(f"{k} effects cannot carry {p} coefficients and heterogeneity")
+    effects = Effects(gathered.cells.mean, 1 / gathered.cells.weight, design.X, design.names)
+    if terms:
+        return _multilevel(formula, frame, variance, effects, method, knapp_hartung)
+    return _one_level(effects, method, knapp_hartung)
+
+
+def _one_level(effects: Effects, method: str, knapp_hartung: bool) -> Meta:
+    k, p = effects.X.shape
+    tau2 = 0.0 if method == "FE" else float(ESTIMATORS[method](effects))
+    w = 1 / (effects.v + tau2)
+    beta, cov = effects.least_squares(w)
+    if knapp_hartung:
+        cov = cov * effects.rss(w) / (k - p)
+    df = float(k - p) if knapp_hartung else np.inf
+    said = (
+        []
+        if tau2 or method == "FE"
+        else [
+            "tau^2 is estimated zero: the interval is that of one true effect, and heterogeneity is easily "
+            f"missed with {k} effects"
+        ]
+    )
+    return _made(
+        effects,
+        beta,
+        cov,
+        df,
+        {"": tau2},
+        method,
+        "knapp-hartung" if knapp_hartung else "z",
+        effects.loglik(w, restricted=method != "ML"),
+        method != "ML",
+        said,
+    )
+
+
+def _multilevel(formula: Formula, frame: pd.DataFrame, variance: str, effects: Effects, method: str, knapp_hartung: bool) -> Meta:
+    if method not in ("REML", "ML"):
+        raise ValueError(f"several levels need REML or ML, not {method}")
+    fit = mixed.fit(formula, frame, variances=variance, reml=method == "REML", df="satterthwaite")
+    k, p = effects.X.shape
+    tau2 = {}
+    for (name, D), term in zip(fit.covariances.items(), fit.state.model.terms, strict=True):
+        if term.k > 1 or term.names != ("Intercept",):
+            raise ValueError(
+                f"levels of a meta-analysis are intercepts, as in (1 | {term.name}); ({name}) can be fitted with `xlift fit`"
+            )
+        tau2[term.name] = float(D[0, 0])
+    logs = 2 * np.log(np.abs(np.diag(np.linalg.qr(effects.X, mode="r")))).sum() if fit.reml else 0.0
+    said = [*fit.warnings] + (
+        ["Knapp-Hartung's factor is for one level; tests are t on k - p as without it"] if knapp_hartung else []
+    )
+    return _made(
+        effects,
+        fit.params.to_numpy(),
+        fit.model_cov.to_numpy(),
+        float(k - p),
+        tau2,
+        method,
+        "t",
+        (logs - fit.criterion) / 2,
+        fit.reml,
+        said,
+        fit,
+    )
+
+
+def _made(
+    effects: Effects,
+    beta: np.ndarray,
+    cov: np.ndarray,
+    df: float,
+    tau2: dict[str, float],
+    method: str,
+    test: str,
+    loglik: float,
+    restricted: bool,
+    said: list[str],
+    fit: "mixed.Fit | None" = None,
+) -> Meta:
+    k, p = effects.X.shape
+    se = np.sqrt(np.diag(cov))
+    quantile = stats.t.ppf((1 + LEVEL) / 2, df)
+    estimates = pd.DataFrame(
+        {
+            "term": effects.names,
+            "estimate": beta,
+            "se": se,
+            "df": df,
+            "low": beta - quantile * se,
+            "high": beta + quantile * se,
+            "p": 2 * stats.t.sf(np.abs(beta) / se, df),
+        }
+    )
+    q, total, vt = effects.rss(1 / effects.v), sum(tau2.values()), effects.typical
+    if method == "FE":  # metafor's I^2 of a fixed-effect model is the one that Q implies
+        i2 = {"": 100 * max((q - (k - p)) / q, 0.0) if q else 0.0}
+    else:
+        i2 = {level: 100 * value / (total + vt) for level, value in tau2.items()}
+    prediction = None
+    if method != "FE":
+        x = effects.X.mean(0)
+        half = quantile * np.sqrt(x @ cov @ x + total)
+        prediction = (float(x @ beta - half), float(x @ beta + half))
+        if p > 1:
+            said = [*said, "the prediction interval is for a new true effect at the moderators' means"]
+    return Meta(
+        estimates,
+        cov,
+        tau2,
+        method,
+        test,
+        q,
+        k - p,
+        float(stats.chi2.sf(q, k - p)),
+        float(sum(i2.values())),
+        i2,
+        prediction,
+        loglik,
+        "restricted" if restricted else "full",
+        effects,
+        tuple(said),
+        fit,
+    )
+
+
+def _dl(e: Effects) -> float:
+    """DerSimonian & Laird (1986)."""
+    w = 1 / e.v
+    return max((e.rss(w) - (len(e.y) - e.X.shape[1])) / np.trace(e.projection(w)), 0.0)
+
+
+def _he(e: Effects) -> float:
+    """Hedges & Olkin (1985): unweighted."""
+    P = e.projection(np.ones_like(e.y))
+    return max(float(e.y @ P @ e.y - np.diag(P) @ e.v) / (len(e.y) - e.X.shape[1]), 0.0)
+
+
+def _sj(e: Effects) -> float:
+    """Sidik & Jonkman (2005), started as in metafor from the effects' unconditional variance."""
+    start = float(np.sum((e.y - e.y.mean()) ** 2) / len(e.y))
+    if start == 0:
+        return 0.0
+    P = e.projection(start / (e.v + start))
+    return max(float(e.y @ P @ e.y) / (len(e.y) - e.X.shape[1]), 0.0)
+
+
+def _pm(e: Effects) -> float:
+    """Paule & Mandel (1982): tau^2 at which Q equals its expectation; `_eb` is the same (Morris 1983)."""
+    return generalized_q(e, len(e.y) - e.X.shape[1])
+
+
+def generalized_q(e: Effects, target: float) -> float:
+    """tau^2 >= 0 at which the generalised Q falls to `target`."""
+
+    def excess(tau2: float) -> float:
+        return e.rss(1 / (e.v + tau2)) - target
+
+    if excess(0.0) <= 0:
+        return 0.0
+    top = max(float(np.var(e.y)), float(e.v.max()))
+    while excess(top) > 0:
+        top *= 4
+    return float(optimize.brentq(excess, 0.0, top, xtol=1e-15, rtol=8.9e-16))
+
+
+def _likelihood(restricted: bool) -> Callable[[Effects], float]:
+    def estimate(e: Effects) -> float:
+        """The highest likelihood over tau^2 >= 0: every root of the score between grid points is looked at."""
+
+        def score(tau2: float) -> float:
+            w = 1 / (e.v + tau2)
+            P = e.projection(w)
+            Py = P @ e.y
+            return float(Py @ Py - (np.trace(P) if restricted else w.sum()))
+
+        top = 10 * max(float(np.var(e.y)), float(e.v.max()))
+        grid = np.concatenate([[0.0], np.geomspace(1e-8, 1, 60) * top])
+        values = [score(x) for x in grid]
+        roots = [
+            float(optimize.brentq(score, a, b, xtol=1e-15, rtol=8.9e-16))
+            for a, b, left, right in zip(grid, grid[1:], values, values[1:], strict=False)
+            if left > 0 >= right
+        ]
+        return max([0.0, *roots], key=lambda x: e.loglik(1 / (e.v + x), restricted=restricted))
+
+    return estimate
+
+
+ESTIMATORS: dict[str, Callable[[Effects], float]] = {
+    "REML": _likelihood(True),
+    "ML": _likelihood(False),
+    "DL": _dl,
+    "PM": _pm,
+    "EB": _pm,
+    "HE": _he,
+    "SJ": _sj,
+}
+
+
+def q_profile(found: Meta, level: float = LEVEL) -> tuple[float, float]:
+    """Interval of a single tau^2 (Viechtbauer 2007): where the generalised Q meets chi-square's quantiles."""
+    if len(found.tau2) > 1:
+        raise ValueError("Q-profile intervals are for one tau^2; `mixed.profile` profiles several")
+    df = found.q_df
+    return (
+        generalized_q(found.effects, stats.chi2.ppf((1 + level) / 2, df)),
+        generalized_q(found.effects, stats.chi2.ppf((1 - level) / 2, df)),
+    )
+
+
+def robust(found: Meta, cluster: np.ndarray) -> pd.DataFrame:
+    """Cluster-robust CR2 with Satterthwaite df (Pustejovsky & Tipton 2018): term, estimate, se, df, p, low, high.
+
+    The working model is the fitted one: V = diag(v) + the random terms' covariances, block diagonal by cluster or not.
+    """
+    e, V = found.effects, working_covariance(found)
+    codes = pd.factorize(np.asarray(cluster))[0]
+    if len(codes) != len(e.y):
+        raise ValueError(f"{len(codes)} cluster labels for {len(e.y)} effects")
+    if codes.max() < 1:
+        raise ValueError("robust standard errors need at least two clusters")
+    inverse = np.linalg.inv(V)
+    M = np.linalg.inv(e.X.T @ inverse @ e.X)
+    half = M @ e.X.T @ inverse  # (p, k): beta = half y
+    beta = half @ e.y
+    residual = e.y - e.X @ beta
+    IH = np.eye(len(e.y)) - e.X @ half
+    pieces = []  # (p, k) for each cluster: what it adds to beta's error
+    for c in range(codes.max() + 1):
+        here = np.flatnonzero(codes == c)
+        D = np.linalg.cholesky(V[np.ix_(here, here)]).T  # V_c = D'D
+        G = IH[here] @ V @ IH[here].T
+        A = D.T @ _inverse_root(D @ G @ D.T) @ D
+        pieces.append(half[:, here] @ A @ IH[here])
+    scores = np.stack([piece @ e.y for piece in pieces])  # (clusters, p); IH y is the residual
+    assert np.allclose(IH @ e.y, residual, atol=1e-8 * max(1.0, np.abs(e.y).max()))
+    cov = scores.T @ scores
+    df = np.empty(len(beta))
+    for j in range(len(beta)):
+        g = np.stack([piece[j] for piece in pieces])  # (clusters, k)
+        B = g @ V @ g.T
+        df[j] = np.trace(B) ** 2 / np.sum(B * B)
+    se = np.sqrt(np.diag(cov))
+    t = stats.t.ppf((1 + LEVEL) / 2, df)
+    return pd.DataFrame(
+        {
+            "term": e.names,
+            "estimate": beta,
+            "se": se,
+            "df": df,
+            "p": 2 * stats.t.sf(np.abs(beta) / se, df),
+            "low": beta - t * se,
+            "high": beta + t * se,
+        }
+    )
+
+
+def working_covariance(found: Meta) -> np.ndarray:
+    """(k, k) marginal covariance of the effects under the fitted model."""
+    e = found.effects
+    if found.fit is None:
+        return np.diag(e.v + found.tau2[""])
+    V = np.diag(e.v)
+    for term, tau2 in zip(found.fit.grid.design.terms, found.tau2.values(), strict=True):
+        V += tau2 * (term.codes[:, None] == term.codes[None, :])
+    return V
+
+
+def _inverse_root(S: np.ndarray) -> np.ndarray:
+    """Symmetric square root of the pseudo-inverse."""
+    w, Q = np.linalg.eigh(S)
+    keep = w > 1e-12 * w.max()
+    return (Q[:, keep] / np.sqrt(w[keep])) @ Q[:, keep].T

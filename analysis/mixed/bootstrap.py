@@ -1,0 +1,103 @@
+"""Parametric bootstrap on cross-products: samples of the fitted model without a row in sight.
+
+Under the model, [Z Q]'W y* is normal with known mean and covariance, and the squares of e that [Z Q] does not see are
+sigma^2 chi-square. So a sample costs as much as a fit, whatever the number of rows.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from xlift.analysis.mixed.crossproducts import Cross
+from xlift.analysis.mixed.model import Fit, refit
+from xlift.analysis.mixed.optimise import NotConverged
+
+LEVEL = 0.95
+
+
+def bootstrap(fit: Fit, statistic: Callable[[Fit], pd.Series], samples: int, rng: np.random.Generator) -> pd.DataFrame:
+    """(samples, statistics): `statistic` of refits to samples of the model. A sample that cannot be fitted is a row of NaN."""
+    names, rows = statistic(fit).index, []
+    simulated = sampler(fit, rng)
+    for _ in range(samples):
+        try:
+            rows.append(statistic(refit(fit, simulated())).to_numpy())
+        except NotConverged:
+            rows.append(np.full(len(names), np.nan))
+    return pd.DataFrame(rows, columns=names)
+
+
+def intervals(samples: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
+    """name, low, high (percentiles), failed: how many samples could not be fitted."""
+    low, high = samples.quantile((1 - level) / 2), samples.quantile((1 + level) / 2)
+    return pd.DataFrame(
+        {"name": samples.columns, "low": low.to_numpy(), "high": high.to_numpy(), "failed": samples.isna().sum().to_numpy()}
+    )
+
+
+def likelihood_ratio(smaller: Fit, larger: Fit, samples: int, rng: np.random.Generator) -> pd.Series:
+    """chi2 and its bootstrap p under the smaller model: for variances on the boundary, where chi-square does not hold.
+
+    Both models have to be fitted to the same rows with the same fixed effects; they differ in random terms.
+    """
+    if smaller.cross.names != larger.cross.names or smaller.nobs != larger.nobs or smaller.reml != larger.reml:
+        raise ValueError("a bootstrap test here compares random terms: the same rows, fixed effects and criterion")
+    observed = smaller.criterion - larger.criterion
+    state, rng_sample = smaller.state, rng
+    place = [
+        next(
+            (u for u, other in enumerate(larger.state.model.terms) if (other.name, other.names) == (term.name, term.names)), None
+        )
+        for term in state.model.terms
+    ]
+    if None in place:
+        raise ValueError("each random term of the smaller model has to be in the larger one")
+    above = _drawn_from(larger, [(u, T) for u, T in zip(place, state.T, strict=True)], np.sqrt(state.sigma2), rng_sample)
+    keep = np.concatenate(
+        [np.arange(larger.cross.slices[u].start, larger.cross.slices[u].stop) for u in place]
+        + [np.arange(larger.cross.q, larger.cross.q + larger.cross.p + 1)]
+    ).astype(int)
+    count = 0
+    for _ in range(samples):
+        cross = above()
+        inside = replace(smaller.cross, N=cross.N[:, keep][:, :, keep])
+        count += refit(smaller, inside).criterion - refit(larger, cross).criterion >= observed - 1e-9
+    return pd.Series({"chi2": max(observed, 0.0), "p": (count + 1) / (samples + 1), "samples": samples})
+
+
+def sampler(fit: Fit, rng: np.random.Generator) -> Callable[[], Cross]:
+    """A function that draws the cross-products of a new sample of responses."""
+    return _drawn_from(fit, list(enumerate(fit.state.T)), float(np.sqrt(fit.state.sigma2)), rng, fit.state.delta)
+
+
+def _drawn_from(
+    fit: Fit, factors: list, sigma: float, rng: np.random.Generator, delta: np.ndarray | None = None
+) -> Callable[[], Cross]:
+    """Samples with the factors of some terms, around the fit's coefficients (r = 0: coefficients do not move likelihoods)."""
+    cross, s = fit.cross, fit.cross.q + fit.cross.p
+    delta = np.ones(len(cross.parts)) if delta is None else delta
+    roots, ranks = [], []
+    for N in cross.N:
+        w, vectors = np.linalg.eigh(N[:s, :s])
+        keep = w > 1e-10 * w.max()
+        roots.append(vectors[:, keep] * np.sqrt(w[keep]))  # (s, rank): root root' = [Z Q]'W[Z Q]
+        ranks.append(int(keep.sum()))
+
+    def draw() -> Cross:
+        effect = np.zeros(s)
+        for t, T in factors:
+            levels = len(cross.terms[t].levels)
+            effect[cross.slices[t]] = sigma * (rng.normal(size=(levels, T.shape[0])) @ T.T).ravel()
+        effect[cross.q :] = fit.state.gamma
+        made = cross.N.copy()
+        for g, root in enumerate(roots):
+            seen = rng.normal(size=ranks[g]) * sigma * np.sqrt(delta[g])
+            unseen = sigma**2 * delta[g] * rng.chisquare(max(cross.counts[g] - ranks[g], 1e-300))
+            along = root.T @ effect + seen  # the part of y that [Z Q] sees, in its own basis
+            made[g, :s, -1] = made[g, -1, :s] = root @ along
+            made[g, -1, -1] = along @ along + unseen
+        return replace(cross, N=made)
+
+    return draw

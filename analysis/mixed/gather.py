@@ -1,0 +1,240 @@
+"""One pass over the data: rows, a Parquet file or a query become cells, and bad values are said before anything is fitted.
+
+A cell is a set of rows that agree in every column of the formula's right-hand side; DuckDB's GROUP BY makes them, and
+what is fitted from cells equals what is fitted from rows. Formulas that look at all rows at once (`center(x)`, or a
+response that is an expression) read rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from xlift.analysis.facts import Relation
+from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed.crossproducts import Cells
+from xlift.analysis.mixed.formula import Formula
+
+Data = pd.DataFrame | Path | str | Relation
+NUMBERS = ("DOUBLE", "FLOAT", "REAL")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Columns of the data beside the formula's: what a row weighs, and which residual variance it has."""
+
+    weights: str | None = None  # Var(e) = sigma^2 / weight
+    variances: str | None = None  # Var(e) = variance, known
+    residual_by: str | None = None  # one residual variance for each of its values
+
+    def __post_init__(self) -> None:
+        if self.weights and self.variances:
+            raise ValueError("give weights or known variances, not both: a known variance is 1 / weight with sigma = 1")
+        if self.residual_by and self.variances:
+            raise ValueError("known variances leave no residual variances to estimate by group")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name in (self.weights, self.variances, self.residual_by) if name)
+
+    @property
+    def scale(self) -> str | None:
+        """The column that has to be positive."""
+        return self.weights or self.variances
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Cells, the frame (m rows) of the formula's columns in the same order, and what was left out."""
+
+    frame: pd.DataFrame
+    cells: Cells
+    dropped: int
+
+
+def gather(formula: Formula, data: Data, columns: Columns, *, missing: str = "raise") -> Gathered:
+    """Read, check and group; ValueError for unknown columns and for missing, infinite or constant values."""
+    if missing not in ("raise", "drop"):
+        raise ValueError(f"missing is 'raise' or 'drop', not '{missing}'")
+    data = opened(data)
+    response = formulas.read(formula.response)
+    names = tuple(dict.fromkeys([*response.columns, *formula.keys, *columns.names]))
+    grouped = isinstance(data, Relation) and not formula.stateful and response.column is not None
+    if isinstance(data, Relation):
+        formulas.known(names, list(data.columns()))
+        if grouped:
+            return _by_groups(data, formula, columns, names, missing)
+        data = data.select(", ".join(map(_quoted, names)))
+    formulas.known(names, list(map(str, data.columns)))
+    return _by_rows(data[list(names)], formula, columns, missing)
+
+
+def opened(data: Data) -> pd.DataFrame | Relation:
+    """A frame, or something to select from; by the file's ending where it is a path."""
+    if not isinstance(data, str | Path):
+        return data
+    path = Path(data)
+    if not path.is_file():
+        raise ValueError(f"no file {path}")
+    if path.suffix == ".parquet":
+        return Relation.parquet(path)
+    kinds = {".csv": ",", ".tsv": "\t"}
+    kind = next((suffix for suffix in path.suffixes if suffix in kinds), None)
+    if kind is None:
+        raise ValueError(f"{path} ends in neither .csv, .tsv nor .parquet")
+    try:
+        frame = pd.read_csv(path, sep=kinds[kind], skipinitialspace=True)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    return frame.rename(columns=str.strip)
+
+
+def _by_rows(frame: pd.DataFrame, formula: Formula, columns: Columns, missing: str) -> Gathered:
+    numeric = [name for name in frame if pd.api.types.is_numeric_dtype(frame[name])]
+    infinite = {name: int(np.isinf(frame[name].to_numpy(float, na_value=np.nan)).sum()) for name in numeric}
+    dropped = _complain(len(frame), {name: int(frame[name].isna().sum()) for name in frame}, infinite, missing)
+    frame = (frame.dropna() if dropped else frame).reset_index(drop=True)
+    _empty(len(frame), dropped)
+    y = formulas.evaluate(formula.response, frame)
+    if not np.isfinite(y).all():
+        raise ValueError(f"'{formula.response}' is missing or infinite in {int((~np.isfinite(y)).sum())} rows")
+    weight = _weights(frame[columns.scale], columns) if columns.scale else None
+    part, parts = _parts(frame, columns)
+    _constant(formula, y.min(), y.max())
+    return Gathered(frame[list(formula.keys)], Cells.of_rows(y, weight, part, parts), dropped)
+
+
+def _by_groups(data: Relation, formula: Formula, columns: Columns, names: Sequence[str], missing: str) -> Gathered:
+    types = data.columns()
+    y, keys = formulas.read(formula.response).column, [*formula.keys, *([columns.residual_by] if columns.residual_by else [])]
+    keys = list(dict.fromkeys(keys))
+    for name in (y, columns.scale):
+        if name and not _is_number(types[name]):
+            raise ValueError(f"'{name}' is not numeric: it is {types[name]}")
+    center, total, dropped = _faults(data, types, names, y, columns, formula, missing)
+    w = f"{_quoted(columns.scale)}::DOUBLE" if columns.scale else "1.0"
+    w = f"(1.0 / {w})" if columns.variances else w
+    shifted = f"({_quoted(y)}::DOUBLE - {center!r})"
+    sums = (
+        f"count(*)::DOUBLE AS count, sum({w})::DOUBLE AS weight, sum({w} * {shifted}) AS total, "
+        f"sum({w} * {shifted} * {shifted}) AS squares" + (f", sum(ln({w})) AS logs" if columns.scale else "")
+    )
+    where = "WHERE " + " AND ".join(f"({_absent(name, types)}) IS FALSE" for name in names) if dropped else ""
+    chosen = [f"{_quoted(key)} AS k{i}" for i, key in enumerate(keys)]
+    groups = ", ".join(f"k{i}" for i in range(len(keys)))
+    tail = f"GROUP BY {groups} ORDER BY {groups}" if keys else ""
+    table = data.select(", ".join([*chosen, sums]), f"{where} {tail}")
+    frame = table[[f"k{i}" for i in range(len(keys))]].set_axis(keys, axis=1)
+    weight = table["weight"].to_numpy(float)
+    shift = table["total"].to_numpy(float) / weight
+    within = np.maximum(table["squares"].to_numpy(float) - weight * shift**2, 0.0)
+    within[table["count"].to_numpy() == 1] = 0.0
+    part, parts = _parts(frame, columns)
+    logs = float(table["logs"].sum()) if columns.scale else 0.0
+    assert table["count"].sum() == total - dropped
+    cells = Cells(
+        weight,
+        center + shift,
+        within,
+        table["count"].to_numpy(float),
+        logs,
+        np.zeros(len(table), int) if part is None else part,
+        parts,
+    )
+    return Gathered(frame[list(formula.keys)], cells, dropped)
+
+
+def _faults(
+    data: Relation, types: dict[str, str], names: Sequence[str], y: str, columns: Columns, formula: Formula, missing: str
+) -> tuple[float, int, int]:
+    """The response's mean, the rows, and the rows to drop; ValueError for what cannot be fitted."""
+    absent = {name: _absent(name, types) for name in names}
+    counts = [f"count(*) FILTER ({test}) AS m{i}" for i, test in enumerate(absent.values())]
+    infinite = {
+        name: f"count(*) FILTER (isinf({_quoted(name)})) AS i{i}" for i, name in enumerate(names) if types[name] in NUMBERS
+    }
+    kept = " AND ".join(f"({test}) IS FALSE" for test in absent.values())
+    checks = [
+        f"avg({_quoted(y)}) FILTER ({kept}) AS center",
+        f"min({_quoted(y)}) FILTER ({kept}) AS low",
+        f"max({_quoted(y)}) FILTER ({kept}) AS high",
+        "count(*) AS n",
+        f"count(*) FILTER ({kept}) AS whole",
+    ]
+    if columns.scale:
+        checks.append(f"count(*) FILTER ({_quoted(columns.scale)} <= 0) AS negative")
+    row = data.select(", ".join([*counts, *infinite.values(), *checks])).iloc[0]
+    found = {name: int(row[f"m{i}"]) for i, name in enumerate(names)}
+    _complain(int(row["n"]), found, {name: int(row[f"i{i}"]) for i, name in enumerate(names) if name in infinite}, missing)
+    _empty(int(row["whole"]), int(row["n"] - row["whole"]))
+    if columns.scale and row["negative"]:
+        raise ValueError(_positive(columns, int(row["negative"])))
+    _constant(formula, float(row["low"]), float(row["high"]))
+    return float(row["center"]), int(row["n"]), int(row["n"] - row["whole"])
+
+
+def _complain(rows: int, absent: dict[str, int], infinite: dict[str, int], missing: str) -> int:
+    """How many values are missing (0 where none); ValueError where that is not allowed, or values are infinite."""
+    _empty(rows, 0)
+    if bad := {name: count for name, count in infinite.items() if count}:
+        raise ValueError(f"infinite values: {_counted(bad)}; correct them, or leave these rows out")
+    if lost := {name: count for name, count in absent.items() if count}:
+        if missing == "raise":
+            raise ValueError(
+                f"missing values: {_counted(lost)}, of {rows:,} rows; fill them in, or leave these rows out (--missing drop)"
+            )
+        return sum(lost.values())
+    return 0
+
+
+def _counted(found: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} in '{name}'" for name, count in found.items())
+
+
+def _empty(rows: int, dropped: int) -> None:
+    if not rows:
+        raise ValueError("the data have no rows" + (f" without a missing value ({dropped:,} were left out)" if dropped else ""))
+
+
+def _constant(formula: Formula, low: float, high: float) -> None:
+    if low == high:
+        raise ValueError(
+            f"the response '{formula.response}' is constant: it is {low:g} in every row, so there is nothing to explain"
+        )
+
+
+def _weights(column: pd.Series, columns: Columns) -> np.ndarray:
+    if not pd.api.types.is_numeric_dtype(column):
+        raise ValueError(f"'{column.name}' is not numeric: it holds {column.iloc[0]!r}")
+    values = column.to_numpy(float)
+    if (values <= 0).any():
+        raise ValueError(_positive(columns, int((values <= 0).sum())))
+    return 1 / values if columns.variances else values
+
+
+def _positive(columns: Columns, count: int) -> str:
+    return f"{'variances' if columns.variances else 'weights'} have to be positive; '{columns.scale}' is not in {count:,} rows"
+
+
+def _parts(frame: pd.DataFrame, columns: Columns) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    if not columns.residual_by:
+        return None, ("",)
+    codes, values = pd.factorize(frame[columns.residual_by], sort=True)
+    if len(values) == 1:
+        raise ValueError(f"'{columns.residual_by}' has one level only: it cannot have residual variances by group")
+    return codes, tuple(map(str, values))
+
+
+def _absent(name: str, types: dict[str, str]) -> str:
+    nan = f" OR isnan({_quoted(name)})" if types[name] in NUMBERS else ""
+    return f"{_quoted(name)} IS NULL{nan}"
+
+
+def _is_number(kind: str) -> bool:
+    return kind in NUMBERS or "INT" in kind or kind.startswith("DECIMAL") or kind == "BOOLEAN"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

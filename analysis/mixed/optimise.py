@@ -1,0 +1,155 @@
+"""The minimum of a mixed model's criterion, on the boundary too.
+
+At T = 0 the gradient in theta is 0 whether or not 0 is a minimum, so a small gradient proves nothing there. What does, to
+first order, is the cone: each term's derivative in T T' has to be positive semidefinite. So: descend from several starts,
+polish with the exact Hessian, and leave every point where the cone says that a variance wants to grow.
+"""
+
+import numpy as np
+from scipy import optimize
+
+from xlift.analysis.mixed.likelihood import Likelihood, State
+from xlift.analysis.mixed.operators import profiled_hessian
+
+STARTS = (1.0, 0.15)  # standard deviations of random effects, relative to sigma
+STEPS = (1e-4, 1e-3, 1e-2, 0.05, 0.2, 1.0, 3.0)  # variances to try where one wants to grow
+NEGATIVE = 1e-6  # of the largest eigenvalue: what counts as wanting to
+SETTLED = 1e-9  # what another Newton step would gain, in units of the criterion
+ESCAPES = 25
+SINGULAR = 1e-4  # standard deviation relative to sigma that counts as 0, as lme4 has it
+
+
+class NotConverged(RuntimeError):
+    """No minimum was found; nothing is reported then."""
+
+
+def minimise(model: Likelihood) -> State:
+    """The state at the minimum; NotConverged where none is found."""
+    if model.r + model.G == 1:
+        return model.at(np.zeros(0))
+    scale = scales(model)
+    best = min((_descend(model, start * scale * _ones(model), scale) for start in STARTS), key=lambda state: state.criterion)
+    for _ in range(ESCAPES):
+        best = _polish(best)
+        better = _escape(best, scale)
+        if better is None:
+            return _accepted(best, scale)
+        best = min(_descend(model, better.point, scale), best, key=lambda state: state.criterion)
+    raise NotConverged(f"after {ESCAPES} attempts some variance still wants to grow: {_where(best, scale)}")
+
+
+def scales(model: Likelihood) -> np.ndarray:
+    """(r + G - 1,) size of each parameter: 1 / root mean square of the column that it multiplies."""
+    N, total = model.cross.N.sum(0), model.cross.counts.sum()
+    rms = []
+    for term, rows in zip(model.terms, model.slices, strict=True):
+        squares = np.diag(N)[rows].reshape(len(term.levels), term.k).sum(0)
+        rms.append(np.sqrt(np.maximum(squares / total, 1e-300)))
+    if model.known:  # N is in units of 1 / variance: relative to sigma = 1, then, the effects' own scale counts
+        spread = np.sqrt(max(N[-1, -1] / total, 1.0))
+        return np.array([*(spread / rms[t][i] for t, i, _ in model.entries), *np.ones(model.G - 1)])
+    weight = np.sqrt(np.exp(model.cross.log_weight / total))
+    return np.array([*(weight / rms[t][i] for t, i, _ in model.entries), *np.ones(model.G - 1)])
+
+
+def singular_terms(state: State, scale: np.ndarray) -> list[int]:
+    """Terms whose covariance matrix is estimated without full rank."""
+    found = []
+    for t, T in enumerate(state.T):
+        rows = np.array([s for s, (u, i, j) in zip(scale, state.model.entries, strict=False) if u == t and i == j])
+        if np.linalg.svd(T / rows[:, None], compute_uv=False)[-1] < SINGULAR:
+            found.append(t)
+    return found
+
+
+def _ones(model: Likelihood) -> np.ndarray:
+    return np.concatenate([model.diagonal.astype(float), np.zeros(model.G - 1)])
+
+
+def _descend(model: Likelihood, start: np.ndarray, scale: np.ndarray) -> State:
+    """L-BFGS-B with non-negative diagonals."""
+
+    def scaled(x: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = model.value_and_gradient(x * scale)
+        return value, gradient * scale
+
+    bounds = [(0.0, None) if d else (None, None) for d in model.diagonal] + [(-30.0, 30.0)] * (model.G - 1)
+    found = optimize.minimize(
+        scaled, start / scale, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500, "ftol": 1e-12, "gtol": 1e-6}
+    )
+    return model.at(found.x * scale)
+
+
+def _polish(state: State) -> State:
+    """Newton steps on the exact Hessian while they help."""
+    for _ in range(30):
+        step = _newton(state)[0]
+        nearer = next((trial for trial in (_try(state, step * 0.5**k) for k in range(12)) if trial is not None), None)
+        if nearer is None or (
+            np.abs(nearer.gradient).max() >= 0.5 * np.abs(state.gradient).max() and state.criterion - nearer.criterion < 1e-10
+        ):
+            break
+        state = nearer
+    return state
+
+
+def _try(state: State, step: np.ndarray) -> State | None:
+    try:
+        trial = state.model.at(state.point + step)
+    except (np.linalg.LinAlgError, ValueError):
+        return None
+    slack = 1e-13 * max(1.0, abs(state.criterion))
+    smaller = np.abs(trial.gradient).max() < np.abs(state.gradient).max()
+    return trial if trial.criterion < state.criterion or (smaller and trial.criterion <= state.criterion + slack) else None
+
+
+def _newton(state: State) -> tuple[np.ndarray, float]:
+    """A descent step, and what it would gain; directions without curvature are left alone."""
+    w, Q = np.linalg.eigh(profiled_hessian(state))
+    along = Q.T @ state.gradient
+    flat = np.abs(w) <= 1e-10 * max(1.0, np.abs(w).max())
+    size = np.where(flat, 0.0, along / np.where(flat, 1.0, np.abs(w)))
+    return -Q @ size, float(along @ size) / 2
+
+
+def _wants_to_grow(state: State, scale: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """Terms outside the cone, with the column combination (k,) whose variance wants to grow."""
+    found = []
+    for t, M in enumerate(state.cone):
+        size = np.array([s for s, (u, i, j) in zip(scale, state.model.entries, strict=False) if u == t and i == j])
+        w, vectors = np.linalg.eigh(size[:, None] * M * size)
+        if w[0] < -NEGATIVE * max(1.0, np.abs(w).max()):
+            found.append((t, size * vectors[:, 0]))
+    return found
+
+
+def _escape(state: State, scale: np.ndarray) -> State | None:
+    """A lower point with a variance that wants to grow grown; None where there is none."""
+    best = None
+    for t, u in _wants_to_grow(state, scale):
+        for step in STEPS:
+            T = list(state.T)
+            D = T[t] @ T[t].T + step * np.outer(u, u)
+            T[t] = np.linalg.cholesky(D + 1e-12 * np.diag(np.diag(D) + u * u))
+            trial = state.model.at(state.model.point(T, state.delta))
+            if trial.criterion < min(state.criterion - 1e-10, best.criterion if best else np.inf):
+                best = trial
+    return best
+
+
+def _accepted(state: State, scale: np.ndarray) -> State:
+    """The state with signs as lme4 has them; NotConverged where it is no minimum."""
+    T = [T * np.where(np.diag(T) < 0, -1.0, 1.0) for T in state.T]
+    state = state.model.at(state.model.point(T, state.delta))
+    gain = _newton(state)[1]
+    if not gain <= SETTLED * max(1.0, abs(state.criterion) * 1e-3):
+        raise NotConverged(f"the criterion still falls ({gain:.1g} in one Newton step); the model is too rich for these data")
+    if _wants_to_grow(state, 0.999 * scale) and _escape(state, scale) is not None:
+        raise NotConverged(f"some variance still wants to grow: {_where(state, scale)}")
+    if (np.abs(state.point[state.model.r :]) > 25).any():
+        raise NotConverged("a residual variance goes to zero: its group is fitted without error")
+    return state
+
+
+def _where(state: State, scale: np.ndarray) -> str:
+    return ", ".join(state.model.terms[t].name for t, _ in _wants_to_grow(state, scale))

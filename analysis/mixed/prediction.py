@@ -1,0 +1,108 @@
+"""Predictions with intervals, for levels that the fit knows and for new ones.
+
+A row names its levels. A known level brings its conditional mode and what is uncertain about it; a level that the fit has
+not seen is a new draw, and rows that share its label share the draw; a group that the rows have no column for (or no value)
+is left at zero, and so the prediction is for an average level of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed.likelihood import State
+from xlift.analysis.mixed.model import Fit
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A weighted mean of rows: a (s,) on Henderson's [u gamma], and for each term the new levels' columns."""
+
+    a: np.ndarray
+    new: dict[int, list[np.ndarray]]
+
+
+def predict(
+    fit: Fit, rows: pd.DataFrame, *, weights: Sequence[float] | None = None, level: float = LEVEL, observation: bool = False
+) -> pd.DataFrame:
+    """estimate, se, df, low, high: a row each, or, with `weights`, one weighted mean of the rows.
+
+    se is the prediction error's: estimates of the coefficients, conditional modes, new levels, and with `observation` the
+    residual of one run. df is Satterthwaite's for that sum of variances. No interval covers a misfit of the line.
+    """
+    if observation and (fit.state.model.known or fit.state.model.G > 1):
+        raise ValueError("a new observation needs one residual variance; these rows have known or several ones")
+    X = fit.grid.design.rows(rows)
+    wanted = np.eye(len(rows)) if weights is None else np.asarray(weights, float)[None, :]
+    if wanted.shape[1] != len(rows):
+        raise ValueError(f"{wanted.shape[1]} weights for {len(rows)} rows")
+    places = [_places(fit, t, rows) for t in range(len(fit.state.model.terms))]
+    table = [_one(fit, _row(fit, X, places, w), w, observation, level) for w in wanted]
+    return pd.DataFrame(table, columns=["estimate", "se", "df", "low", "high"], index=rows.index if weights is None else None)
+
+
+def _places(fit: Fit, t: int, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (rows,) of a term, None where its group is absent, and its columns (rows, k)."""
+    term = fit.grid.design.terms[t]
+    if any(name not in rows for name in term.group):
+        return np.full(len(rows), None), np.zeros((len(rows), term.k))
+    absent = rows[list(term.group)].isna().any(axis=1).to_numpy()
+    names = formulas.labels(rows, term.group)
+    names[absent] = None
+    return names, formulas.columns_of(term, rows)
+
+
+def _row(fit: Fit, X: np.ndarray, places: list, w: np.ndarray) -> _Row:
+    a = np.concatenate([np.zeros(fit.state.model.q), fit.cross.contrast(w @ X)[0]])
+    new: dict[int, list[np.ndarray]] = {}
+    for t, (names, columns) in enumerate(places):
+        term, start = fit.grid.design.terms[t], fit.state.model.slices[t].start
+        number = {level: i for i, level in enumerate(term.levels)}
+        fresh: dict[str, np.ndarray] = {}
+        for share, name, z in zip(w, names, columns, strict=True):
+            if name in number:
+                a[start + number[name] * term.k : start + (number[name] + 1) * term.k] += share * z
+            elif name is not None:
+                fresh[name] = fresh.get(name, 0.0) + share * z
+        new[t] = list(fresh.values())
+    return _Row(a, new)
+
+
+def _one(fit: Fit, row: _Row, w: np.ndarray, observation: bool, level: float) -> tuple[float, ...]:
+    state, q = fit.state, fit.state.model.q
+    extra = float(w @ w) if observation else 0.0
+    modes = np.concatenate([(state.by_level(t, state.ZPy) @ (T @ T.T)).ravel() for t, T in enumerate(state.T)] or [np.zeros(0)])
+    estimate = float(row.a[:q] @ modes + (fit.cross.R.T @ row.a[q:]) @ fit.params.to_numpy())
+    sigma = np.sqrt(state.sigma2)
+    variance = _variance(state, row, sigma, extra)
+    df = _df(fit, row, sigma, extra, variance)
+    half = stats.t.ppf((1 + level) / 2, df) * np.sqrt(variance)
+    return estimate, float(np.sqrt(variance)), df, estimate - half, estimate + half
+
+
+def _variance(state: State, row: _Row, sigma: float, extra: float) -> float:
+    """Variance of the prediction error at a state and a sigma: Henderson's inverse, new draws, residual."""
+    half = state.J @ row.a
+    drawn = sum(float(z @ (state.T[t] @ state.T[t].T) @ z) for t, levels in row.new.items() for z in levels)
+    return float(sigma**2 * (half @ half + drawn + extra))
+
+
+def _df(fit: Fit, row: _Row, sigma: float, extra: float, variance: float) -> float:
+    """Satterthwaite's, with the variance's gradient by central differences (it is a smooth, cheap function)."""
+    from xlift.analysis.mixed.inference import Satterthwaite
+
+    state, gradient = fit.state, []
+    for i in range(len(state.point)):
+        step = np.zeros_like(state.point)
+        step[i] = 1e-5 * max(1.0, abs(state.point[i]))
+        up, down = (_variance(state.model.at(state.point + sign * step), row, sigma, extra) for sign in (1, -1))
+        gradient.append((up - down) / (2 * step[i]))
+    if not state.model.known:
+        gradient.append(2 * variance / sigma)
+    inference = fit.inference if isinstance(fit.inference, Satterthwaite) else Satterthwaite(state)
+    return inference.variance_df(variance, np.array(gradient))

@@ -1,0 +1,238 @@
+"""Profile intervals: where the deviance, minimised over everything else, rises by chi-square's quantile.
+
+The ML deviance is profiled even of a REML fit, as lme4's confint does. Standard deviations, correlations, sigma and
+coefficients; limits at 0 (or -1, 1) are the boundary.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from scipy import linalg, optimize, stats
+
+from xlift.analysis.mixed.likelihood import Likelihood, State
+from xlift.analysis.mixed.model import Fit
+from xlift.analysis.mixed.optimise import NotConverged, minimise, scales
+
+LEVEL = 0.95
+REACH = 60  # doublings of a step before a limit is said not to exist
+
+
+def profile(fit: Fit, names: list[str] | None = None, *, level: float = LEVEL) -> pd.DataFrame:
+    """name, low, high: of "sd (Intercept | g)", "cor (x, Intercept | g)", "sigma" and coefficients; all where none is named."""
+    if fit.state.model.G > 1:
+        raise ValueError("profiles are for one residual variance; bootstrap the others")
+    best = minimise(Likelihood(fit.cross, reml=False, known=fit.state.model.known))
+    target = best.criterion + float(stats.chi2.ppf(level, 1))
+    found = {**_components(best), **{name: ("beta", j) for j, name in enumerate(fit.cross.names)}}
+    if names is not None and (unknown := [name for name in names if name not in found]):
+        raise ValueError(f"no parameter {', '.join(unknown)}; there are {', '.join(found)}")
+    rows = []
+    for name in names or found:
+        kind, *place = found[name]
+        interval = _coefficient(best, place[0], target) if kind == "beta" else _component(best, kind, place, target)
+        rows.append((name, *interval))
+    return pd.DataFrame(rows, columns=["name", "low", "high"])
+
+
+def _components(state) -> dict[str, tuple]:
+    found: dict[str, tuple] = {}
+    for t, term in enumerate(state.model.terms):
+        for i, name in enumerate(term.names):
+            found[f"sd ({name} | {term.name})"] = ("sd", t, i)
+        for i in range(term.k):
+            for j in range(i):
+                found[f"cor ({term.names[i]}, {term.names[j]} | {term.name})"] = ("cor", t, i, j)
+    return found if state.model.known else {**found, "sigma": ("sigma",)}
+
+
+def _coefficient(state, j: int, target: float) -> tuple[float, float]:
+    """Limits of beta_j: the response less beta_j x_j, regressed on the other columns."""
+    cross = state.model.cross
+    row = linalg.solve_triangular(cross.R, np.eye(cross.p)[j], trans="T")  # beta_j = ols_j + row'gamma
+    u = row / (row @ row)
+    rest = linalg.null_space(row[None, :])  # the other directions of gamma
+    q, p = cross.q, cross.p
+    keep = linalg.block_diag(np.eye(q), rest, np.eye(1))  # [Z Q r] -> [Z Q rest r]
+    at = {"point": state.point}
+
+    def deviance(value: float) -> float:
+        move = np.eye(q + p + 1)
+        move[q:-1, -1] = -(value - cross.ols[j]) * u
+        N = keep.T @ (move.T @ cross.N[0] @ move) @ keep
+        held = replace(cross, N=N[None], R=np.eye(p - 1), ols=np.zeros(p - 1), names=cross.names[:j] + cross.names[j + 1 :])
+        found = minimise_from(Likelihood(held, reml=False, known=state.model.known), at["point"])
+        at["point"] = found.point
+        return found.criterion
+
+    center = float(cross.coefficients(state.gamma)[j])
+    se = float(np.sqrt(state.sigma2 * row @ state.C @ row))
+    return _limit(deviance, center, -se, target, at, state.point), _limit(deviance, center, se, target, at, state.point)
+
+
+def minimise_from(model: Likelihood, point: np.ndarray):
+    """The minimum near a point, with the search from everywhere where that fails to be a minimum."""
+    from xlift.analysis.mixed import optimise
+
+    scale = optimise.scales(model)
+    if model.r == 0:
+        return model.at(point)
+    start = np.where(model.diagonal, np.maximum(point, 1e-3 * scale), point)
+    try:
+        found = optimise._polish(optimise._descend(model, start, scale))
+        return optimise._accepted(found, scale)
+    except NotConverged:
+        return minimise(model)
+
+
+def _component(state, kind: str, place: list[int], target: float) -> tuple[float, float]:
+    """Limits of a standard deviation, a correlation or sigma, the parameter being held in absolute units."""
+    held = _Held(state, kind, place)
+    center, memory = held.center, {"point": held.start}
+
+    def deviance(value: float) -> float:
+        found = held.minimum(value, memory["point"])
+        memory["point"] = found.x
+        return float(found.fun)
+
+    if kind == "cor":
+        ends = (-1.0, 1.0)
+        return tuple(
+            end if deviance(end) <= target else float(optimize.brentq(lambda x: deviance(x) - target, center, end, xtol=1e-8))
+            for end in ends
+        )
+    step = max(0.1 * center, 1e-3 * held.sigma)
+    floor = 0.0 if kind == "sd" else 1e-6 * center
+    memory["point"] = held.start
+    low = floor if deviance(floor) <= target else _bisect(deviance, floor, center, target)
+    memory["point"] = held.start
+    return low, _limit(deviance, center, step, target, memory, held.start)
+
+
+def _limit(
+    deviance: Callable[[float], float], center: float, step: float, target: float, memory: dict, start: np.ndarray
+) -> float:
+    """The nearest value beyond the centre, in the step's direction, whose deviance is the target; inf where there is none."""
+    memory["point"], inside = start, center
+    for _ in range(REACH):
+        outside = inside + step
+        if deviance(outside) >= target:
+            return _bisect(deviance, inside, outside, target)
+        inside, step = outside, 1.5 * step
+    return float(np.sign(step)) * np.inf
+
+
+def _bisect(deviance: Callable[[float], float], a: float, b: float, target: float) -> float:
+    return float(optimize.brentq(lambda x: deviance(x) - target, a, b, xtol=1e-10 * max(abs(a), abs(b), 1e-6), rtol=1e-10))
+
+
+class _Held:
+    """The ML deviance in (absolute factors, log sigma) with one standard deviation, correlation or sigma held.
+
+    A term's columns may stand in any order, so the held one is put first: its sd is then T_11 alone, and the correlation
+    of the first two is T_21 / (T_21^2 + T_22^2)^(1/2).
+    """
+
+    def __init__(self, state, kind: str, place: list[int]) -> None:
+        self.kind, self.model, self.sigma = kind, state.model, float(np.sqrt(state.sigma2))
+        self.t = place[0] if place else None
+        self.order = list(place[1:]) + [i for i in range(self.model.terms[self.t].k) if i not in place[1:]] if place else []
+        T = [self.sigma * T for T in state.T]
+        if place:
+            D = (T[self.t] @ T[self.t].T)[np.ix_(self.order, self.order)]
+            T[self.t] = np.linalg.cholesky(D + 1e-12 * np.diag(np.maximum(np.diag(D), 1e-12 * state.sigma2)))
+        first = T[self.t] if place else None
+        self.center = {
+            "sigma": lambda: self.sigma,
+            "sd": lambda: float(np.sqrt(D[0, 0])),
+            "cor": lambda: float(first[1, 0] / np.hypot(first[1, 0], first[1, 1])),
+        }[kind]()
+        free = [T[t][i, j] for t, i, j in self.model.entries]
+        self.free = [
+            not (t == self.t and ((kind == "sd" and (i, j) == (0, 0)) or (kind == "cor" and (i, j) == (1, 0))))
+            for t, i, j in self.model.entries
+        ]
+        floor = [1e-2 * self.sigma if i == j else 0.0 for _, i, j in self.model.entries]
+        values = [max(x, low) if low else x for x, low in zip(free, floor, strict=True)]
+        if kind == "cor":  # the free entry (1, 1) stands for the second standard deviation
+            values[self.model.entries.index((self.t, 1, 1))] = float(np.hypot(first[1, 0], first[1, 1]))
+        has_sigma = kind != "sigma" and not self.model.known
+        self.start = np.array(
+            [x for x, is_free in zip(values, self.free, strict=True) if is_free] + [np.log(self.sigma)] * has_sigma
+        )
+        size = self.sigma * scales(self.model)
+        if self.t is not None:  # the held term's columns stand in another order
+            size[[t == self.t for t, _, _ in self.model.entries]] = np.sqrt(np.maximum(np.diag(D), 1e-4 * self.sigma**2)).max()
+        kept = [(unit, i == j) for unit, (_, i, j), is_free in zip(size, self.model.entries, self.free, strict=True) if is_free]
+        self.units = np.array([unit for unit, _ in kept] + [1.0] * has_sigma)
+        self.bounds = [(0.0 if diagonal else -1e3 * unit, 1e3 * unit) for unit, diagonal in kept]
+        self.bounds += [(np.log(self.sigma) - 4, np.log(self.sigma) + 4)] * has_sigma
+
+    def minimum(self, value: float, start: np.ndarray) -> optimize.OptimizeResult:
+        """Over everything that is free, from the last minimum and from the fit's."""
+        if not len(start):
+            return optimize.OptimizeResult(x=start, fun=self.deviance(start, value)[0])
+        tried = [self._descend(value, x) for x in (start, self.start)]
+        return min(tried, key=lambda found: found.fun)
+
+    def _descend(self, value: float, start: np.ndarray) -> optimize.OptimizeResult:
+        """L-BFGS-B in units of each parameter; a step too long for the arithmetic counts as a very bad one."""
+
+        def scaled(x: np.ndarray) -> tuple[float, np.ndarray]:
+            try:
+                fun, gradient = self.deviance(x * self.units, value)
+            except np.linalg.LinAlgError:
+                return 1e12, np.zeros_like(x)
+            return fun, gradient * self.units
+
+        bounds = [(low / unit, high / unit) for (low, high), unit in zip(self.bounds, self.units, strict=True)]
+        found = optimize.minimize(
+            scaled,
+            start / self.units,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"ftol": 1e-14, "gtol": 1e-8, "maxiter": 300},
+        )
+        return optimize.OptimizeResult(x=found.x * self.units, fun=found.fun)
+
+    def deviance(self, x: np.ndarray, value: float) -> tuple[float, np.ndarray]:
+        """Deviance and gradient at free parameters x."""
+        known = self.model.known
+        sigma = value if self.kind == "sigma" else 1.0 if known else float(np.exp(x[-1]))
+        A, correlation = self._factors(x, value)
+        T = [factor / sigma for factor in A]
+        ordered = list(T)
+        if self.t is not None:
+            back = np.argsort(self.order)
+            ordered[self.t] = T[self.t][back]  # not lower triangular; D is what counts
+        state = State(self.model, np.zeros(self.model.r), ordered)
+        s2 = sigma**2
+        logs = 2 * np.log(np.diag(state.L)[: self.model.q]).sum() - self.model.cross.log_weight
+        fun = logs + self.model.cross.n * np.log(2 * np.pi * s2) + state.rss / s2
+        M = []
+        for t in range(len(T)):
+            v = state.by_level(t, state.ZPy)
+            M.append(state.level_sum(t, state.ZHZ) - v.T @ v / s2)
+        if self.t is not None:
+            M[self.t] = M[self.t][np.ix_(self.order, self.order)]
+        G = [2 * M[t] @ A[t] / s2 for t in range(len(T))]  # d fun / d absolute factors, at fixed sigma
+        if correlation is not None:
+            G[self.t][1, 1] = correlation * G[self.t][1, 0] + np.sqrt(1 - correlation**2) * G[self.t][1, 1]
+        gradient = [G[t][i, j] for (t, i, j), free in zip(self.model.entries, self.free, strict=True) if free]
+        if self.kind != "sigma" and not known:
+            shrink = sum(np.sum(M[t] * (A[t] @ A[t].T)) for t in range(len(T))) / s2
+            gradient.append(2 * self.model.cross.n - 2 * state.rss / s2 - 2 * shrink)
+        return float(fun), np.array(gradient)
+
+    def _factors(self, x: np.ndarray, value: float) -> tuple[list[np.ndarray], float | None]:
+        A = [np.zeros((term.k, term.k)) for term in self.model.terms]
+        values = iter(x)
+        for (t, i, j), free in zip(self.model.entries, self.free, strict=True):
+            A[t][i, j] = next(values) if free else value
+        if self.kind != "cor":
+            return A, None
+        spread = A[self.t][1, 1]
+        A[self.t][1, :2] = value * spread, np.sqrt(1 - value**2) * spread
+        return A, value

@@ -1,0 +1,270 @@
+"""The report of a study: tables, figures and one HTML page that needs nothing else, neither script nor network."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import jinja2
+import pandas as pd
+from matplotlib.figure import Figure
+
+from xlift.analysis import facts
+from xlift.analysis import gains as pairing
+from xlift.analysis.facts import Facts
+from xlift.analysis.report import plots, tables
+from xlift.analysis.report.slope import Refused, Slope, mean_gain, slopes
+from xlift.analysis.report.tables import Table, count
+from xlift.registry.score import Card
+
+OTHER = {"params_total": "params_non_embedding", "params_non_embedding": "params_total"}
+LAB = (
+    "Every number here is from the lab, a made-up world with generated languages. It shows that the method works and "
+    "says nothing about natural languages or published models."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plate:
+    """A figure with its caption, which is also what a screen reader says."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything a page shows; `write` puts it into a folder."""
+
+    card: Card
+    verdicts: tuple[tuple[str, str, bool], ...]  # target group, sentence, whether it was refused
+    notes: tuple[str, ...]
+    tables: dict[str, Table]
+    figures: dict[str, Plate]
+    stages: tuple[str, ...]  # ids behind the gains
+
+    def html(self) -> str:
+        """One self-contained page."""
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("xlift.analysis.report"),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=jinja2.StrictUndefined,
+        )
+        drawn = {name: plots.inline(plate.figure, name, plate.caption) for name, plate in self.figures.items()}
+        return environment.get_template("report.html.j2").render(
+            report=self,
+            card=self.card,
+            tables=self.tables,
+            drawn=drawn,
+            queries={view: facts.sql(view) for view in facts.VIEWS},
+            scores=[table for name, table in self.tables.items() if name.startswith("scores-")],
+        )
+
+    def summary(self) -> str:
+        """The gains and the verdicts for the terminal."""
+        shown = [self.tables[name].to_markdown() for name in ("gain-by-target",) if name in self.tables]
+        missing = len(self.tables["missing"].data)
+        return "\n\n".join(
+            [
+                *shown,
+                *(f"{group}: {sentence}" for group, sentence, _ in self.verdicts),
+                *([f"{tables.count(missing, 'score')} missing: see the report"] if missing else []),
+            ]
+        )
+
+    def write(self, out: Path) -> Path:
+        """`report.html`, `tables/*.{md,tex,csv}` and `figures/*.{svg,png}` in `out`; returns the path of the page."""
+        for name, table in self.tables.items():
+            for ending, text in (("md", table.to_markdown()), ("tex", table.to_latex()), ("csv", table.to_csv())):
+                _put(out / "tables" / f"{name}.{ending}", text.encode())
+        for name, plate in self.figures.items():
+            _put(out / "figures" / f"{name}.svg", plots.svg(plate.figure).encode())
+            _put(out / "figures" / f"{name}.png", plots.png(plate.figure))
+        _put(out / "report.html", self.html().encode())
+        return out / "report.html"
+
+
+def report(card: Card, connection: Facts) -> Report:
+    """All that the facts say about one study, at whatever state its runs are."""
+    rows = pairing.gains(connection, card.study)
+    found = slopes(rows, card.analysis.x, card.analysis.min_models)
+    every = [
+        design_table(card),
+        model_table(card),
+        coverage_table(connection, card.study),
+        tables.missing_table(pairing.missing(connection, card.study)),
+        *(
+            [tables.slope_table(found), sensitivity_table(rows, card), tables.gain_by_target(rows), tables.gain_by_language(rows)]
+            if len(rows)
+            else []
+        ),
+        *tables.score_tables(pairing.scores(connection, card.study)),
+        gains_table(rows),
+    ]
+    verdicts = tuple((item.series.target_group, tables.verdict(item), isinstance(item, Refused)) for item in _pooled(found))
+    stages = sorted({*rows["treated_stage"], *rows["baseline_stage"]})
+    return Report(
+        card,
+        verdicts,
+        _notes(card, rows, found),
+        {table.name: table for table in every},
+        {plate.name: plate for plate in _plates(rows, found)},
+        tuple(stages),
+    )
+
+
+def design_table(card: Card) -> Table:
+    """The axes of the matrix and their levels."""
+    axes = {"models": "model", "intermediates": "intermediate", "variants": "variant", "targets": "target", "seeds": "seed"}
+    levels = {name: list(dict.fromkeys(str(getattr(cell, axis)) for cell in card.cells)) for name, axis in axes.items()}
+    levels["languages"] = sorted({language for cell in card.cells for language in cell.languages})
+    frame = pd.DataFrame([{"Axis": name, "Levels": len(values), "Names": ", ".join(values)} for name, values in levels.items()])
+    note = f"{count(len(card.cells), 'cell')}, answered by {count(len(card.stages), 'stage')}."
+    return Table("design", "The matrix", frame, frame.astype(str), 3, note)
+
+
+def model_table(card: Card) -> Table:
+    """Models by size."""
+    seen = {cell.model: (cell.params_total, cell.params_non_embedding, cell.family) for cell in card.cells}
+    data = pd.DataFrame(
+        [
+            {"model": name, "family": facts[2], "params_total": facts[0], "params_non_embedding": facts[1]}
+            for name, facts in sorted(seen.items(), key=lambda item: (item[1], item[0]))
+        ]
+    )
+    shown = pd.DataFrame(
+        [
+            {
+                "Model": row.model,
+                "Family": row.family,
+                "Parameters": f"{row.params_total:,}",
+                "Without embeddings": f"{row.params_non_embedding:,}",
+            }
+            for row in data.itertuples()
+        ]
+    )
+    return Table("models", "Models", data, shown, 2)
+
+
+def coverage_table(connection: Facts, study: str) -> Table:
+    """Stages by kind and state."""
+    data = facts.query(
+        connection,
+        "SELECT kind, state, count(*) AS stages, sum(seconds) / 3600 AS hours FROM stages "
+        "WHERE study = ? GROUP BY kind, state ORDER BY kind, state",
+        [study],
+    )
+    shown = pd.DataFrame(
+        [
+            {
+                "Stage": row.kind,
+                "State": row.state,
+                "Stages": f"{row.stages:,}",
+                "Hours": tables.DASH if pd.isna(row.hours) else f"{row.hours:,.2f}",
+            }
+            for row in data.itertuples()
+        ],
+        columns=["Stage", "State", "Stages", "Hours"],
+    )
+    return Table("coverage", "Runs", data, shown, 2)
+
+
+def sensitivity_table(rows: pd.DataFrame, card: Card) -> Table:
+    """The pooled slopes again: on the other count of parameters, and without the marked cells."""
+    x, least = card.analysis.x, card.analysis.min_models
+    cases = {
+        "all gains": (rows, x),
+        "without same-task cells": (rows[~rows["same_task"]], x),
+        "without baselines at chance": (rows[~rows["at_chance"]], x),
+        f"x is {OTHER[x]}": (rows, OTHER[x]),
+    }
+    parts = {case: tables.slope_table(_pooled(slopes(part, by, least))) for case, (part, by) in cases.items()}
+    data = pd.concat([table.data.assign(case=case) for case, table in parts.items()], ignore_index=True)
+    shown = pd.concat([table.shown.assign(Case=case) for case, table in parts.items()], ignore_index=True)
+    order = ["Targets", "Case", "Models", "Slope", "t", "df", "p", "Combinations"]
+    note = "The slope of all intermediates pooled, under other choices that a careful reader might have made."
+    return Table(
+        "sensitivity",
+        "Does the slope depend on choices?",
+        data,
+        shown[order].sort_values("Targets", kind="stable", ignore_index=True),
+        2,
+        note,
+    )
+
+
+def gains_table(rows: pd.DataFrame) -> Table:
+    """Every gain with the ids of its two stages: only for files, as fractions."""
+    return Table("gains", "Every gain", rows, pd.DataFrame({"Gains": [f"{len(rows):,}, in the CSV file"]}))
+
+
+def _pooled(found: Sequence[Slope | Refused]) -> list[Slope | Refused]:
+    """The pooled slope of each target group, or the only one it has."""
+    groups = dict.fromkeys(item.series.target_group for item in found)
+    return [next(item for item in found if item.series.target_group == group) for group in groups]
+
+
+def _notes(card: Card, rows: pd.DataFrame, found: Sequence[Slope | Refused]) -> tuple[str, ...]:
+    """What a reader has to know before the numbers."""
+    notes = [LAB] if any(stage.source == "lab" for stage in card.stages) else []
+    warnings = {
+        f"{item.series.target_group} targets: {item.warning}."
+        for item in _pooled(found)
+        if isinstance(item, Slope) and item.warning
+    }
+    notes += sorted(warnings)
+    notes += [
+        f"{item.series.target_group} targets: the slope rests on {item.series.used:,} of {item.series.seen:,} combinations "
+        "of intermediate, target and language; the others lack a model."
+        for item in _pooled(found)
+        if isinstance(item, Slope) and item.series.used < item.series.seen
+    ]
+    if not len(rows):
+        return (*notes, "There is no gain yet: no treated run and its baseline are both scored.")
+    if same := int(rows["same_task"].sum()):
+        notes.append(
+            f"{same:,} of {count(len(rows), 'gain')} are of same-task cells (†): the intermediate and the target train "
+            "on overlapping data. The sensitivity table leaves them out."
+        )
+    if chance := int(rows["at_chance"].sum()):
+        notes.append(
+            f"{chance:,} of {count(len(rows), 'gain')} have a baseline that is not above chance: there a gain says that "
+            "a task became possible, not how much better it became."
+        )
+    return tuple(notes)
+
+
+def _plates(rows: pd.DataFrame, found: Sequence[Slope | Refused]) -> list[Plate]:
+    if rows.empty:
+        return []
+    marked = list(rows[rows["same_task"]][["treatment", "target"]].drop_duplicates().itertuples(index=False, name=None))
+    lines = (
+        "lines are least squares on the dots, the band is the 95 % interval of the mean gain"
+        if any(isinstance(item, Slope) for item in found)
+        else "no line is drawn where no slope is given"
+    )
+    return [
+        Plate("scaling", f"Gain against model size. One dot a model and intermediate task; {lines}.", plots.scaling(found)),
+        Plate(
+            "heatmap",
+            "Mean gain by intermediate and target task, in points. † the training sets overlap.",
+            plots.heatmap(mean_gain(rows, ["treatment", "target"]), marked),
+        ),
+        Plate(
+            "languages",
+            "Mean gain by language over all intermediates, with 95 % intervals over models.",
+            plots.forest(mean_gain(rows, ["language"])),
+        ),
+    ]
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Write whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid4().hex}")
+    draft.write_bytes(content)
+    os.replace(draft, path)

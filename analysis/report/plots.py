@@ -1,0 +1,235 @@
+"""Figures: pure functions of tables and fits. They compute no statistics; colours, markers and signs all differ."""
+
+import io
+import re
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+
+from xlift.analysis.report.slope import POOLED, Refused, Slope
+from xlift.analysis.report.tables import points, signed
+
+INK, FAINT, DARK, LIGHT = "#23262d", "#d5d8de", "#15171b", "#fdfdfd"  # INK and FAINT follow the page where inlined
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a68c8", "#b8860b", "#56a0d3", "#8c564b")  # after Okabe and Ito
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "*")
+NAMES = {"params_non_embedding": "parameters without embeddings", "params_total": "parameters, embeddings included"}
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.grid": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "xlift",
+    "legend.frameon": False,
+}
+
+
+def scaling(found: Sequence[Slope | Refused]) -> Figure:
+    """Gain against size, a panel a target group: model means as dots; lines only where a slope is allowed.
+
+    The band is the 95 % interval of the mean gain, drawn for the pooled line (or for the only one). Dots of one model
+    stand a little beside each other, so that all are seen.
+    """
+    groups = list(dict.fromkeys(item.series.target_group for item in found))
+    treatments = sorted({item.series.treatment for item in found} - {POOLED})
+    with mpl.rc_context(STYLE):
+        figure, axes = _figure(len(groups), (4.6, 4.2), sharey=False)
+        for axis, group in zip(axes, groups, strict=True):
+            items = [item for item in found if item.series.target_group == group]
+            for item in items:
+                _series(axis, item, treatments, banded=item.series.treatment == POOLED or len(items) == 1)
+            axis.axhline(0, color=INK, linewidth=0.9)
+            axis.set_xscale("log")
+            axis.set_xlabel(f"{NAMES[items[0].series.x]} (log scale)")
+            axis.set_title(f"{group} targets", pad=12)
+            _name_sizes(axis, items[0].series.means)
+        axes[0].set_ylabel("gain (points)")
+        _legend(figure, axes)
+    return figure
+
+
+def heatmap(means: pd.DataFrame, marked: Sequence[tuple[str, str]] = ()) -> Figure:
+    """Mean gain by intermediate and target in points, centred on zero; a column block a target group.
+
+    `means` has treatment, target, target_group and mean (a fraction); `marked` pairs overlap in their training sets.
+    """
+    order = ["target_group", "target"]
+    columns = list(means[order].drop_duplicates().sort_values(order).itertuples(index=False))
+    rows = sorted(means["treatment"].unique())
+    grid = means.pivot(index="treatment", columns="target", values="mean").reindex(columns=[column.target for column in columns])
+    extent = max(float(np.nanmax(np.abs(points(grid.to_numpy(float))))), 1.0)  # points: gains of a fraction of a point stay pale
+    group_of = [column.target_group for column in columns]
+    left = np.cumsum([0.35 * (i > 0 and group_of[i] != group_of[i - 1]) + (i > 0) for i in range(len(columns))])
+    with mpl.rc_context(STYLE | {"axes.grid": False}):
+        figure, (axis,) = _figure(1, (2.6 + 0.85 * (left[-1] + 1), 1.7 + 0.5 * len(rows)))
+        norm, colours = TwoSlopeNorm(0, -extent, extent), mpl.colormaps["RdBu"]
+        for i, row in enumerate(rows):
+            for x, column in zip(left, columns, strict=True):
+                value = grid.loc[row, column.target]
+                colour = colours(norm(points(value))) if pd.notna(value) else None
+                _tile(axis, x, i, value, colour, (row, column.target) in marked)
+        _heatmap_axes(axis, left, columns, rows)
+        bar = figure.colorbar(mpl.cm.ScalarMappable(norm, colours), ax=axis, label="gain (points)", fraction=0.04, pad=0.02)
+        bar.outline.set_visible(False)
+    return figure
+
+
+def forest(means: pd.DataFrame) -> Figure:
+    """Mean gain by language with its 95 % interval over models, a panel a target group, largest gain on top."""
+    groups = sorted(means["target_group"].unique())
+    tallest = means.groupby("target_group").size().max()
+    with mpl.rc_context(STYLE):
+        figure, axes = _figure(len(groups), (4.6, 1.5 + 0.24 * tallest), sharey=False)
+        for number, (axis, group) in enumerate(zip(axes, groups, strict=True)):
+            part = means[means["target_group"] == group].sort_values("mean", ignore_index=True)
+            place, known = np.arange(len(part)), part["low"].notna()
+            axis.hlines(place[known], points(part["low"][known]), points(part["high"][known]), color=COLOURS[number], linewidth=2)
+            axis.plot(points(part["mean"]), place, MARKERS[number], color=COLOURS[number], markersize=6)
+            axis.axvline(0, color=INK, linewidth=0.9)
+            axis.set_yticks(place, part["language"])
+            axis.set_ylim(-0.7, tallest - 0.3)
+            axis.grid(axis="y", visible=False)
+            axis.tick_params(axis="y", length=0)
+            axis.set_xlabel("gain (points)")
+            axis.set_title(f"{group} targets")
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """On white, 200 dots an inch, for slides and for eyes."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png", dpi=200, facecolor="white", bbox_inches="tight")
+    return buffer.getvalue()
+
+
+def svg(figure: Figure) -> str:
+    """A file of its own: letters as outlines, no date, equal figures give equal text."""
+    buffer = io.StringIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def inline(figure: Figure, name: str, label: str) -> str:
+    """For HTML: no header, no addresses, ids of its own, and ink that follows the page, light or dark."""
+    text = svg(figure)
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    text = text.replace(INK, "var(--ink)").replace(FAINT, "var(--faint)")
+    label = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    width = float(re.search(r'viewBox="\S+ \S+ (\S+)', text)[1]) * 4 / 3  # points to pixels: never drawn larger than meant
+    return re.sub(
+        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>',
+        rf'<svg \1 role="img" aria-label="{label}" style="max-width:{width:.0f}px">',
+        text,
+        count=1,
+    )
+
+
+def size(parameters: float) -> str:
+    """'850k', '1.3M', '10B': a parameter count to two digits."""
+    for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if parameters >= 0.9995 * unit:
+            number = parameters / unit
+            return f"{number:.0f}{name}" if number >= 9.95 or number == round(number) else f"{number:.1f}{name}"
+    return f"{parameters:.0f}"
+
+
+def _figure(panels: int, each: tuple[float, float], *, sharey: bool = True) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(each[0] * panels, each[1]), layout="constrained")
+    return figure, list(figure.subplots(1, panels, sharey=sharey, squeeze=False)[0])
+
+
+def _series(axis: Axes, item: Slope | Refused, treatments: Sequence[str], *, banded: bool) -> None:
+    means, pooled = item.series.means, item.series.treatment == POOLED
+    place = 0 if pooled else treatments.index(item.series.treatment)
+    colour = INK if pooled else COLOURS[place % len(COLOURS)]
+    name = "all, pooled" if pooled else item.series.treatment
+    dots = {"linestyle": "none", "color": colour, "label": name, "zorder": 4 if pooled else 3}
+    if pooled:
+        axis.plot(means["params"], points(means["gain"]), "_", markersize=13, markeredgewidth=2.4, **dots)
+    else:
+        aside = 10 ** ((place - (len(treatments) - 1) / 2) * 0.012 * max(np.ptp(np.log10(means["params"].astype(float))), 0.5))
+        axis.plot(means["params"] * aside, points(means["gain"]), MARKERS[place % len(MARKERS)], markersize=6, alpha=0.9, **dots)
+    if isinstance(item, Refused):
+        return
+    grid = np.geomspace(means["params"].min(), means["params"].max(), 60)
+    mean, low, high = points(item.line(grid))
+    axis.plot(grid, mean, color=colour, linewidth=2.4 if banded else 1.3, alpha=1 if banded else 0.75, zorder=2)
+    if banded:
+        axis.fill_between(grid, low, high, color=colour, alpha=0.12, linewidth=0, zorder=1)
+
+
+def _name_sizes(axis: Axes, means: pd.DataFrame) -> None:
+    """A tick at each model's size, with the names of models above; sizes too close to tell share one tick."""
+    logs = np.log10(means["params"].astype(float))
+    low, high = logs.min(), logs.max()
+    margin = max(0.08 * (high - low), 0.25)
+    axis.set_xlim(10 ** (low - margin), 10 ** (high + margin))
+    ticks: list[tuple[float, list[str]]] = []
+    for place, model in zip(logs, means["model"], strict=True):
+        if ticks and place - ticks[-1][0] < 0.055 * (high - low + 2 * margin):
+            ticks[-1][1].append(model)
+        else:
+            ticks.append((place, [model]))
+    places = [10**place for place, _ in ticks]
+    axis.set_xticks(places, map(size, places), rotation=35 if len(ticks) > 6 else 0)
+    axis.minorticks_off()
+    top = axis.secondary_xaxis("top")
+    top.set_xticks(places, ["\n".join(models) for _, models in ticks], fontsize=8)
+    top.minorticks_off()
+    top.tick_params(length=0, rotation=35 if max(len(model) for model in means["model"]) * len(ticks) > 40 else 0)
+    top.spines["top"].set_visible(False)
+
+
+def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    if len(named) > 1:
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=min(len(named), 3 * len(axes)))
+
+
+def _tile(axis: Axes, x: float, y: int, value: float, colour: tuple | None, marked: bool) -> None:
+    if colour is None:
+        axis.text(x, y, "–", ha="center", va="center")
+        return
+    axis.add_patch(mpl.patches.Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=colour, linewidth=0))
+    bright = np.dot(colour[:3], (0.299, 0.587, 0.114)) > 0.5
+    axis.text(x, y, signed(value) + ("†" if marked else ""), ha="center", va="center", color=DARK if bright else LIGHT)
+
+
+def _heatmap_axes(axis: Axes, left: np.ndarray, columns: Sequence, rows: Sequence[str]) -> None:
+    axis.set_xlim(-0.55, left[-1] + 0.55)
+    axis.set_ylim(len(rows) - 0.45, -0.55)
+    axis.set_xticks(left, [column.target for column in columns], rotation=35, ha="right", rotation_mode="anchor")
+    axis.set_yticks(range(len(rows)), rows)
+    axis.set_ylabel("intermediate task")
+    axis.set_xlabel("target task")
+    axis.tick_params(length=0)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    for group in dict.fromkeys(column.target_group for column in columns):
+        first = next(x for x, column in zip(left, columns, strict=True) if column.target_group == group)
+        axis.text(first - 0.48, -0.6, group, ha="left", va="bottom", fontweight="bold", fontsize=9)

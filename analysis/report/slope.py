@@ -1,0 +1,141 @@
+"""The first regression: does the gain change with size? Tested on models, never on rows.
+
+Two stages. Each model's gains become one mean: over seeds, then languages, then targets, then treatments, each level
+equally. The M means are regressed on log10(parameters) by ordinary least squares, with t on M - 2 degrees of freedom.
+Models are compared on like only: a combination of treatment, target and language counts where every model has a gain.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from xlift.analysis.gains import nested_mean
+
+LEVEL = 0.95  # of every interval
+CAUTION = 6  # models below which a slope carries a warning
+POOLED = "all"  # the name of the series that pools the treatments
+COMBINATION = ["treatment", "target", "language"]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One mean gain a model: what a slope is fitted on, and what a figure shows."""
+
+    target_group: str
+    treatment: str  # POOLED for the mean over treatments
+    x: str  # the column of the parameter count
+    means: pd.DataFrame  # model, family, params, gain; one row a model, smallest first
+    used: int  # combinations of treatment, target and language that every model has
+    seen: int  # combinations that some model has
+    gains: int  # rows behind the means
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A slope that is not given, and why."""
+
+    series: Series
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """Change of the gain (a fraction) for ten times the parameters, with its t interval on M - 2 degrees of freedom."""
+
+    series: Series
+    estimate: float
+    se: float
+    low: float
+    high: float
+    p: float  # two-sided; NaN where the means lie on a line exactly
+    df: int
+    intercept: float  # the gain at one parameter: only of use to draw the line
+    covariance: np.ndarray  # (2, 2) of intercept and slope
+    warning: str | None
+
+    def line(self, params: Sequence[float]) -> np.ndarray:
+        """(3, points): the fitted mean gain and its 95 % limits at some parameter counts."""
+        design = np.column_stack([np.ones(len(params)), np.log10(params)])
+        mean = design @ [self.intercept, self.estimate]
+        half = _quantile(self.df) * np.sqrt(np.maximum(np.einsum("ni,ij,nj->n", design, self.covariance, design), 0))
+        return np.stack([mean, mean - half, mean + half])
+
+
+def scale_slope(gains: pd.DataFrame, x: str, min_models: int = 4, *, treatment: str = POOLED) -> Slope | Refused:
+    """The slope of the gains of one target group, of one treatment or pooled; refused below `min_models` models."""
+    groups = sorted(gains["target_group"].unique())
+    if len(groups) > 1:
+        raise ValueError(f"one group of targets at a time, not {' and '.join(groups)}: they are never averaged")
+    rows = gains if treatment == POOLED else gains[gains["treatment"] == treatment]
+    if rows.empty:
+        raise ValueError(f"no gains of '{treatment}'; there are: {', '.join(sorted(gains['treatment'].unique())) or 'none'}")
+    series = _series(rows, x, treatment)
+    models = len(series.means)
+    if models < min_models:
+        has = "1 model has" if models == 1 else f"{models} models have"
+        return Refused(series, f"{has} gains and {min_models} are needed; more seeds or languages do not help")
+    if not series.used:
+        return Refused(series, f"no combination of treatment, target and language has gains in all {models} models")
+    if series.means["params"].nunique() < 3:
+        return Refused(series, f"the {models} models have fewer than three different sizes")
+    return _least_squares(series)
+
+
+def slopes(gains: pd.DataFrame, x: str, min_models: int = 4) -> tuple[Slope | Refused, ...]:
+    """By target group: the treatments pooled, where there are several, then each by itself."""
+    found = []
+    for _, rows in gains.groupby("target_group"):
+        treatments = sorted(rows["treatment"].unique())
+        names = [POOLED, *treatments] if len(treatments) > 1 else treatments
+        found += [scale_slope(rows, x, min_models, treatment=name) for name in names]
+    return tuple(found)
+
+
+def mean_gain(gains: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Mean gain by target group and `by`, with a 95 % interval clustered by model.
+
+    The mean of the M model means, with t on M - 1 degrees of freedom: columns mean, low, high (fractions), models,
+    gains. The limits are NaN for one model: other models could do anything.
+    """
+    keys = ["target_group", *[key for key in by if key != "target_group"]]
+    if gains.empty:
+        return pd.DataFrame(columns=[*keys, "mean", "low", "high", "models", "gains"])
+    by_model = nested_mean(gains, [*keys, "model"]).groupby(keys, as_index=False)["gain"]
+    table = by_model.agg(mean="mean", sd="std", models="size")
+    half = table["sd"] / np.sqrt(table["models"]) * [_quantile(m - 1) if m > 1 else np.nan for m in table["models"]]
+    counts = gains.groupby(keys, as_index=False).agg(gains=("gain", "size"))
+    return table.assign(low=table["mean"] - half, high=table["mean"] + half).drop(columns="sd").merge(counts, on=keys)
+
+
+def _series(rows: pd.DataFrame, x: str, treatment: str) -> Series:
+    """Model means over the combinations that all models share; over all combinations where they share none."""
+    seen = rows.groupby(COMBINATION)["model"].nunique()
+    shared = seen[seen == rows["model"].nunique()]
+    used = rows.merge(shared.reset_index()[COMBINATION], on=COMBINATION) if len(shared) else rows
+    sizes = rows.groupby("model", as_index=False).agg(family=("family", "first"), params=(x, "first"))
+    means = nested_mean(used, ["model"]).merge(sizes, on="model").sort_values(["params", "model"], ignore_index=True)
+    if (means["params"] <= 0).any():
+        raise ValueError(f"{x} has to be positive: {', '.join(means['model'][means['params'] <= 0])}")
+    return Series(rows["target_group"].iloc[0], treatment, x, means, len(shared), len(seen), len(used))
+
+
+def _least_squares(series: Series) -> Slope:
+    from statsmodels.api import OLS  # seconds to import, and most verbs fit nothing
+
+    design = np.column_stack([np.ones(len(series.means)), np.log10(series.means["params"].astype(float))])
+    fit = OLS(series.means["gain"].to_numpy(), design).fit()
+    (intercept, estimate), covariance, df = fit.params, fit.cov_params(), int(fit.df_resid)
+    se = float(np.sqrt(covariance[1, 1]))
+    half = _quantile(df) * se
+    warning = f"only {df + 2} models: the interval is honest but wide" if df + 2 < CAUTION else None
+    p = float(2 * stats.t.sf(abs(estimate) / se, df)) if se > 0 else np.nan
+    return Slope(
+        series, float(estimate), se, float(estimate - half), float(estimate + half), p, df, float(intercept), covariance, warning
+    )
+
+
+def _quantile(df: int) -> float:
+    return float(stats.t.ppf((1 + LEVEL) / 2, df))

@@ -1,0 +1,237 @@
+"""Tables: the only place where points (100 = all right) are born. A table holds its numbers and how they are shown."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from tabulate import tabulate
+
+from xlift.analysis.gains import NONE
+from xlift.analysis.report.slope import LEVEL, POOLED, Refused, Slope, mean_gain
+
+DASH = "–"  # where there is no number
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "−": "$-$",
+    "†": r"$^\dagger$",
+    "°": r"$^\circ$",
+    "–": "--",
+    "×": r"$\times$",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+GAIN_NOTE = (
+    "Gain = score with intermediate training minus score without, same model, target, language and seed, in points. "
+    "Means weigh targets, languages and seeds equally. "
+    f"[{LEVEL:.0%} interval]: mean of the model means, t on models − 1."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`data` has plain numbers, for CSV; `shown` has the same facts as text, its first `labels` columns name the row."""
+
+    name: str  # also the name of its files
+    title: str
+    data: pd.DataFrame
+    shown: pd.DataFrame
+    labels: int = 1
+    note: str = ""
+
+    def to_markdown(self) -> str:
+        align = ["left"] * self.labels + ["right"] * (len(self.shown.columns) - self.labels)
+        cells = [[str(cell).replace("|", r"\|") for cell in row] for row in self.shown.itertuples(index=False)]
+        grid = tabulate(cells, list(self.shown.columns), "pipe", colalign=align if cells else None, disable_numparse=True)
+        return "\n\n".join(filter(None, [f"**{self.title}**", grid, self.note])) + "\n"
+
+    def to_latex(self) -> str:
+        """A floating table in booktabs' style; needs `\\usepackage{booktabs}` and nothing else."""
+        frame = self.shown.map(lambda cell: latex(str(cell))).rename(columns=latex)
+        form = "l" * self.labels + "r" * (len(frame.columns) - self.labels)
+        caption = ". ".join(filter(None, [self.title, self.note]))
+        return frame.to_latex(
+            index=False, escape=False, column_format=form, caption=latex(caption), label=f"tab:{self.name}", position="t"
+        )
+
+    def to_csv(self) -> str:
+        return self.data.to_csv(index=False, lineterminator="\n")
+
+
+def latex(text: str) -> str:
+    """Text with every sign that LaTeX would take for a command written out."""
+    return re.sub("|".join(map(re.escape, LATEX)), lambda found: LATEX[found.group()], text)
+
+
+def points(fraction):
+    """A score or a gain, or a column of them, in points."""
+    return 100 * fraction
+
+
+def plain(fraction: float, digits: int = 1) -> str:
+    """A score in points, without a sign: '56.3'."""
+    return DASH if pd.isna(fraction) else f"{points(fraction):.{digits}f}"
+
+
+def signed(fraction: float, digits: int = 1) -> str:
+    """A gain in points, with its sign: '+1.2', '−0.3', '0.0'."""
+    if pd.isna(fraction):
+        return DASH
+    text = f"{points(fraction):+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def interval(low: float, high: float, digits: int = 1) -> str:
+    """'[−0.3, +2.7]', or nothing where it does not exist."""
+    return "" if pd.isna(low) else f"[{signed(low, digits)}, {signed(high, digits)}]"
+
+
+def probability(p: float) -> str:
+    return DASH if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def count(number: int, noun: str) -> str:
+    """'1 model', '1,204 runs'."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def verdict(found: Slope | Refused) -> str:
+    """What a slope says, in plain words and points."""
+    if isinstance(found, Refused):
+        return f"No slope is given: {found.reason}."
+    size = f"{signed(found.estimate, 2)} points for ten times the parameters {interval(found.low, found.high, 2)}"
+    basis = f"{found.df + 2} models, {count(found.df, 'degree')} of freedom"
+    if found.low > 0 or found.high < 0:
+        return f"The gain {'grows' if found.low > 0 else 'shrinks'} with size: {size}, on {basis}."
+    return f"Growth and decline are both compatible with these runs: {size}, on {basis}."
+
+
+def slope_table(found: Sequence[Slope | Refused], name: str = "slope", title: str = "Change of the gain with size") -> Table:
+    """One row a target group and treatment; a refused slope keeps its row and says why."""
+    data, shown = [], []
+    for item in found:
+        series, fit = item.series, item if isinstance(item, Slope) else None
+        what = "all, pooled" if series.treatment == POOLED else series.treatment
+        data.append(
+            {
+                "target_group": series.target_group,
+                "treatment": series.treatment,
+                "x": series.x,
+                "models": len(series.means),
+                "df": fit.df if fit else None,
+                "slope_points_per_decade": points(fit.estimate) if fit else None,
+                "se": points(fit.se) if fit else None,
+                "low": points(fit.low) if fit else None,
+                "high": points(fit.high) if fit else None,
+                "p": fit.p if fit else None,
+                "combinations_used": series.used,
+                "combinations_seen": series.seen,
+                "gains": series.gains,
+                "verdict": verdict(item),
+            }
+        )
+        shown.append(
+            {
+                "Targets": series.target_group,
+                "Intermediate": what,
+                "Models": str(len(series.means)),
+                "Slope": f"{signed(fit.estimate, 2)} {interval(fit.low, fit.high, 2)}" if fit else "refused",
+                "t": f"{fit.estimate / fit.se:.2f}".replace("-", "−") if fit and fit.se else DASH,
+                "df": str(fit.df) if fit else DASH,
+                "p": probability(fit.p) if fit else DASH,
+                "Combinations": f"{series.used} of {series.seen}",
+            }
+        )
+    note = (
+        f"Slope: points of gain for ten times the parameters ({found[0].series.x if found else 'parameters'}), "
+        f"[{LEVEL:.0%} interval], ordinary least squares on one mean a model, t on models − 2. Combinations of "
+        "intermediate, target and language count where every model has them."
+    )
+    columns = ["Targets", "Intermediate", "Models", "Slope", "t", "df", "p", "Combinations"]
+    return Table(name, title, pd.DataFrame(data), pd.DataFrame(shown, columns=columns), 2, note)
+
+
+def gain_by_target(rows: pd.DataFrame) -> Table:
+    """Intermediate x target, and the mean of each target group; never a mean over both groups."""
+    single, group = mean_gain(rows, ["treatment", "target"]), mean_gain(rows, ["treatment"])
+    group = group.assign(target="mean, " + group["target_group"])
+    table = pd.concat([single, group], ignore_index=True)
+    order = [target for _, part in table.groupby("target_group", sort=True) for target in dict.fromkeys(part["target"])]
+    marks = {
+        key: ("†" if part["same_task"].any() else "") + ("°" if part["at_chance"].mean() >= 0.5 else "")
+        for key, part in rows.groupby(["treatment", "target"])
+    }
+    text = [
+        f"{signed(row.mean)}{marks.get((row.treatment, row.target), '')} {interval(row.low, row.high)}".strip()
+        for row in table.itertuples()
+    ]
+    shown = _wide(table.assign(text=text), "treatment", "target", order, "Intermediate")
+    note = GAIN_NOTE + " † the training sets overlap; ° half or more of the baselines are at chance."
+    return Table("gain-by-target", "Gain by intermediate and target", _in_points(table), shown, 1, note)
+
+
+def gain_by_language(rows: pd.DataFrame) -> Table:
+    """Language x intermediate, by target group; `mean` is over the intermediates."""
+    single, pooled = mean_gain(rows, ["language", "treatment"]), mean_gain(rows, ["language"]).assign(treatment="mean")
+    several = rows["treatment"].nunique() > 1
+    table = pd.concat([single, pooled], ignore_index=True) if several else single
+    order = sorted(rows["treatment"].unique()) + (["mean"] if several else [])
+    text = [f"{signed(row.mean)} {interval(row.low, row.high)}".strip() for row in table.itertuples()]
+    shown = _wide(table.assign(text=text), ["target_group", "language"], "treatment", order, ["Targets", "Language"])
+    return Table("gain-by-language", "Gain by language", _in_points(table), shown, 2, GAIN_NOTE)
+
+
+def score_tables(rows: pd.DataFrame) -> tuple[Table, ...]:
+    """One table a target: model and intermediate x language, the primary metric, mean over seeds, in points."""
+    return tuple(_score_table(target, part) for target, part in rows.groupby("target", sort=True))
+
+
+def _score_table(target: str, rows: pd.DataFrame) -> Table:
+    keys = ["params_total", "model", "treatment", "language"]
+    means = rows.groupby(keys, as_index=False).agg(score=("score", "mean"), seeds=("seed", "nunique"))
+    row = [(row.params_total, row.model, row.treatment != NONE, row.treatment) for row in means.itertuples()]
+    languages = sorted(rows["language"].unique())
+    shown = _wide(means.assign(text=means["score"].map(plain), row=row), "row", "language", languages, "row")
+    shown.insert(0, "Model", [key[1] for key in shown["row"]])
+    shown.insert(1, "Intermediate", [key[3] for key in shown.pop("row")])
+    note = f"{rows['metric'].iloc[0]} in points, mean over seeds; chance is {plain(rows['chance'].mean())}."
+    data = means.drop(columns="params_total").assign(score=points(means["score"]), unit="points")
+    return Table(f"scores-{target}", f"Scores on {target}", data, shown, 2, note)
+
+
+def missing_table(rows: pd.DataFrame) -> Table:
+    """What is missing, with targets, languages and seeds gathered; the CSV has every row."""
+
+    def gathered(column: str) -> tuple:
+        return column, lambda values: " ".join(map(str, sorted(set(values))))
+
+    groups = rows.groupby(["lacks", "reason", "model", "treatment"], as_index=False).agg(
+        targets=gathered("target"), languages=gathered("language"), seeds=gathered("seed"), results=("language", "size")
+    )
+    shown = groups.assign(results=groups["results"].map(str)).set_axis(
+        ["Lacks", "Reason", "Model", "Intermediate", "Targets", "Languages", "Seeds", "Results"], axis=1
+    )
+    return Table("missing", "What is missing, and why", rows.drop(columns="treatment"), shown, 7)
+
+
+def _in_points(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(**{column: points(table[column].astype(float)) for column in ("mean", "low", "high")}, unit="points")
+
+
+def _wide(table: pd.DataFrame, index, columns: str, order: Sequence[str], head) -> pd.DataFrame:
+    """`text` in a grid, rows sorted, columns in `order`, a dash where there is nothing."""
+    wide = table.pivot(index=index, columns=columns, values="text").reindex(columns=list(order)).fillna(DASH).reset_index()
+    return wide.set_axis([*([head] if isinstance(head, str) else head), *order], axis=1)
+
+
+def rendered(frame: pd.DataFrame, form: str) -> str:
+    """A query's answer for the terminal (table), a spreadsheet (csv) or a program (json)."""
+    if form == "csv":
+        return frame.to_csv(index=False, lineterminator="\n").rstrip("\n")
+    if form == "json":
+        return frame.to_json(orient="records", date_format="iso", double_precision=15, indent=1, force_ascii=False)
+    if form == "table":
+        return tabulate(frame.astype(object).where(frame.notna(), None), headers="keys", showindex=False, missingval=DASH)
+    raise ValueError(f"no format '{form}'; there is table, csv and json")

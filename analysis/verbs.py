@@ -1,0 +1,175 @@
+"""What the verbs `fit` and `meta` answer: one value with a form for programs and one for people."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from xlift.analysis import meta as metas
+from xlift.analysis import mixed
+from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed import gather, summary
+
+
+@dataclass(frozen=True)
+class Answer:
+    content: dict[str, Any]
+    shown: str
+
+    def json(self) -> str:
+        """Numbers that do not exist (an infinite df, the correlation of a zero variance) are null."""
+        return json.dumps(_plain(self.content), indent=1, ensure_ascii=False, allow_nan=False)
+
+    def text(self) -> str:
+        return self.shown
+
+
+def fitted(
+    formula: str,
+    data: gather.Data,
+    *,
+    variances: str | None,
+    weights: str | None,
+    residual_by: str | None,
+    df: str,
+    unit: str | None,
+    reml: bool,
+    missing: str,
+    engine: str,
+) -> Answer:
+    """The verb `fit`."""
+    if engine not in ("xlift", "statsmodels"):
+        raise ValueError(f"no engine '{engine}'; there are xlift and statsmodels")
+    if (df == "two-stage") != (unit is not None):
+        raise ValueError(
+            "--df two-stage needs --unit COL, the column whose levels are compared whole (such as model); nothing else takes it"
+        )
+    if df not in ("two-stage", *mixed.METHODS):
+        raise ValueError(
+            f"no degrees of freedom '{df}'{formulas.did_you_mean(df, ['two-stage', *mixed.METHODS])}; "
+            "there are kenward-roger, satterthwaite and two-stage"
+        )
+    data, two_stage = gather.opened(data), df == "two-stage"
+    found = mixed.fit(
+        formula,
+        data,
+        reml=reml,
+        df="satterthwaite" if two_stage else df,
+        weights=weights,
+        variances=variances,
+        residual_by=residual_by,
+        missing=missing,
+    )
+    effects, said = found.effects, list(found.warnings)
+    if two_stage:
+        from xlift.analysis.mixed import twostage
+
+        effects = twostage.two_stage(formula, data, unit, weights=weights, variances=variances, missing=missing)
+        said = [text for text in said if "degrees of freedom" not in text]
+        said.append(
+            f"effects are two-stage: each level of '{unit}' is summarised by its own regression and they are compared with t; the "  # noqa: E501
+            "random terms move only the criterion and the variance components"
+        )
+    content = {
+        "formula": found.formula.text,
+        "n": found.nobs,
+        "reml": found.reml,
+        "df": df,
+        "criterion": found.criterion,
+        "effects": effects.to_dict("records"),
+        "variance_components": found.variance_components.to_dict("records"),
+        "singular": found.singular,
+        "warnings": said,
+    }
+    shown = summary.plain(found, effects, df, said)
+    if engine == "statsmodels":
+        from xlift.analysis.mixed import beside_statsmodels
+
+        other = beside_statsmodels.compare(found, data, missing=missing)
+        content["statsmodels"] = other.content()
+        shown += f"\n\n{other.text()}"
+    return Answer(content, shown)
+
+
+def meta_analysed(
+    data: gather.Data,
+    effect: str,
+    variance: str,
+    *,
+    moderators: str,
+    random: str | None,
+    method: str,
+    knapp_hartung: bool,
+    cluster: str | None,
+    forest: Path | None,
+) -> Answer:
+    """The verb `meta`."""
+    opened = gather.opened(data)
+    frame = opened if isinstance(opened, pd.DataFrame) else opened.select("*")
+    if cluster:
+        formulas.known([cluster], list(frame.columns))
+    found = metas.meta(frame, effect, variance, moderators=moderators, random=random, method=method, knapp_hartung=knapp_hartung)
+    low, high = found.prediction or (None, None)
+    content = {
+        "n": len(found.effects.y),
+        "method": found.method,
+        "test": found.test,
+        "estimates": found.estimates.to_dict("records"),
+        "tau2": [{"level": level or "effect", "value": value} for level, value in found.tau2.items()],
+        "q": found.q,
+        "q_df": found.q_df,
+        "q_p": found.q_p,
+        "i2": found.i2,
+        "i2_by_level": [{"level": level or "effect", "value": v} for level, v in found.i2_by_level.items()],
+        "prediction": {"low": low, "high": high},
+        "loglik": found.loglik,
+        "loglik_convention": f"{found.loglik_kind} log likelihood as metafor's"
+        + (", with log|X'X| / 2 added" if found.loglik_kind == "restricted" else ""),
+        "warnings": list(found.warnings),
+    }
+    if len(found.tau2) == 1 and found.method != "FE" and found.fit is None:
+        content["tau2_interval"] = dict(zip(("low", "high"), metas.q_profile(found), strict=True))
+    if cluster:
+        content["robust"] = metas.robust(found, frame[cluster].to_numpy()).to_dict("records")
+    if forest:
+        from xlift.analysis.meta.forest import forest as drawn
+
+        drawn(found).savefig(forest)
+    return Answer(content, _meta_text(content))
+
+
+def _meta_text(content: dict[str, Any]) -> str:
+    from tabulate import tabulate
+
+    parts = [
+        f"{content['n']} effects, {content['method']}, {content['test']} tests",
+        tabulate(content["estimates"], headers="keys", floatfmt=".5g"),
+        tabulate(
+            [
+                {"level": a["level"], "tau^2": a["value"], "I^2 (%)": b["value"]}
+                for a, b in zip(content["tau2"], content["i2_by_level"] or content["tau2"], strict=True)
+            ],
+            headers="keys",
+            floatfmt=".5g",
+        ),
+        f"Q = {content['q']:.3f} on {content['q_df']} degrees of freedom, p = {content['q_p']:.3g}; I^2 = {content['i2']:.1f} %",
+    ]
+    if content["prediction"]["low"] is not None:
+        parts.append(f"95 % prediction interval [{content['prediction']['low']:.4g}, {content['prediction']['high']:.4g}]")
+    if "robust" in content:
+        parts += ["robust (CR2) by cluster:", tabulate(content["robust"], headers="keys", floatfmt=".5g")]
+    return "\n\n".join(parts + [f"warning: {text}" for text in content["warnings"]])
+
+
+def _plain(value: Any) -> Any:
+    """NaN and infinities as null, all the way down; numpy's numbers as Python's."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""A manifest, from YAML to a checked study: start reading at `load`."""

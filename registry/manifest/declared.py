@@ -1,0 +1,272 @@
+"""What a manifest declares or changes: its tasks and its models."""
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xlift.registry.findings import Finding, Place, similar
+from xlift.registry.known import lab
+from xlift.registry.known.models import MODELS, Parameters, count
+from xlift.registry.known.parameters import FORMULAS, Limits, limits
+from xlift.registry.known.tasks import METRICS, ROLES, TASKS, Task
+from xlift.registry.manifest.document import Node
+from xlift.registry.manifest.sections import Manifest, Mixture, ModelSection, TaskSection
+from xlift.registry.stage import Make
+
+# Heads read the first token, which sees the whole text only in an encoder.
+ENCODERS = {
+    *("bert", "roberta", "camembert", "xlm-roberta", "xlm-roberta-xl", "distilbert", "electra", "eurobert", "modernbert"),
+    *("deberta-v2", "rembert"),
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A declared model with its parameters, counted from its configuration."""
+
+    section: ModelSection
+    family: str
+    parameters: Parameters
+    limits: Limits
+    folder: Path | None
+
+    @property
+    def id(self) -> str:
+        return self.section.id
+
+
+class Complaints:
+    """One pass over a parsed manifest."""
+
+    def __init__(self, manifest: Manifest, root: Node, folder: Path, findings: list[Finding]):
+        self.manifest, self.root, self.folder, self.findings = manifest, root, folder, findings
+        self.known = lab.TASKS if manifest.data.source == "lab" else TASKS
+
+    def complain(self, code: str, path: tuple[str | int, ...], message: str, hint: str | None = None, column: int = 0) -> None:
+        place = self.root.at(path).place
+        if path and not column:
+            keys = self.root.at(path[:-1]).keys or {}
+            place = keys.get(str(path[-1]), place) if isinstance(self.root.at(path).value, dict) else place
+        if column:
+            place = Place(place.file, place.line, place.column + column, 1, place.via)
+        self.findings.append(Finding(code, place, message, hint))
+
+
+def check_patterns(at: Complaints) -> None:
+    """A file pattern names the split and the language, and stays below the data folder."""
+    patterns = {("data", "files"): (at.manifest.data.files, None)}
+    patterns |= {
+        ("tasks", name, "files"): (section.files, section.kind) for name, section in at.manifest.tasks.items() if section.files
+    }
+    for path, (pattern, kind) in patterns.items():
+        bare = re.sub(r"\{(task|split|language)\}", "x", pattern)
+        needed = ("{language}",) if kind == "mlm" else ("{split}", "{language}")
+        if set(bare) & set("{}") or not all(name in pattern for name in needed) or not _below(bare):
+            at.complain(
+                "E207",
+                path,
+                f"'{pattern}' is no pattern of files below the data folder",
+                "write a relative path with {task}, {split} and {language}, such as {task}/{split}.{language}.jsonl",
+            )
+
+
+def _below(path: str) -> bool:
+    return not path.startswith("/") and ".." not in Path(path).parts and "\0" not in path
+
+
+def declared_tasks(at: Complaints) -> dict[str, Task]:
+    """Known tasks with the manifest's changes, and the user's own."""
+    tasks = dict(at.known)
+    for name, section in at.manifest.tasks.items():
+        known = tasks.get(name)
+        if at.manifest.data.source == "lab" and (known is None or section.labels or section.fields or section.kind):
+            at.complain(
+                "E208", ("tasks", name), f"'{name}': the lab makes its own tasks", "write source: local for tasks of your own"
+            )
+            continue
+        if known is None and section.kind is None:
+            at.complain(
+                "E201",
+                ("tasks", name),
+                f"unknown task '{name}'",
+                f"{similar(name, tasks)}, or give its kind to declare your own",
+            )
+            continue
+        task = _override(at, name, known, section)
+        if task:
+            tasks[name] = task
+    for name, section in at.manifest.mixtures.items():
+        if name in tasks or name == "none":
+            at.complain("E220", ("mixtures", name), f"'{name}' is a task already", "give the mixture a name of its own")
+        else:
+            tasks[name] = _mixture(at, name, section, tasks)
+    for name, section in at.manifest.tasks.items():
+        named = {("trains_on",): section.trains_on, **{("includes", i): other for i, other in enumerate(section.includes or ())}}
+        for path, other in named.items():
+            if other and other not in tasks:
+                at.complain("E201", ("tasks", name, *path), f"unknown task '{other}'", similar(other, tasks))
+    return tasks
+
+
+def _mixture(at: Complaints, name: str, section: Mixture, tasks: dict[str, Task]) -> Task:
+    for index, other in enumerate(section.of):
+        path, task = ("mixtures", name, "of", index), tasks.get(other)
+        if task is None:
+            at.complain("E201", path, f"unknown task '{other}'", similar(other, tasks))
+        elif task.kind == "retrieve":
+            at.complain("E302", path, f"{other} is retrieval, which is not trained", "remove it")
+        elif task.kind in ("mlm", "mixture"):
+            hint = "write variant: [plain, mlm] to go on with the text" if task.kind == "mlm" else "name its tasks"
+            at.complain("E302", path, f"{other} is no task that a mixture can hold", hint)
+        elif other in section.of[:index]:
+            at.complain("E301", path, f"'{other}' stands twice", "keep one")
+    return Task(name, "mixture", "", "declared in the manifest", name, includes=section.of)
+
+
+def _override(at: Complaints, name: str, known: Task | None, section: TaskSection) -> Task | None:
+    kind = section.kind or known.kind
+    if known and section.kind not in (None, known.kind):
+        at.complain(
+            "E202", ("tasks", name, "kind"), f"task '{name}' is known as {known.kind}", "give your own task a name of its own"
+        )
+        return None
+    trains = section.trains_on or (known.trains_on if known else None if kind == "retrieve" else name)
+    base = known or Task(
+        name,
+        kind,
+        _usual_metric(kind, section.labels or ()),
+        "declared in the manifest",
+        trains,
+        fields={role: role for role in ROLES[kind]},
+    )
+    changes = {
+        key: getattr(section, key)
+        for key in ("labels", "metric", "languages", "includes", "source")
+        if getattr(section, key) is not None
+    }
+    task = dataclasses.replace(base, trains_on=trains, fields={**base.fields, **(section.fields or {})}, **changes)
+    for role in sorted(set(task.fields) - set(ROLES[kind])):
+        at.complain("E203", ("tasks", name, "fields", role), f"kind {kind} has no role '{role}'", similar(role, ROLES[kind]))
+    if section.metric and METRICS[kind] and section.metric not in METRICS[kind]:
+        at.complain(
+            "E203",
+            ("tasks", name, "metric"),
+            f"kind {kind} has no metric '{section.metric}'",
+            similar(section.metric, METRICS[kind]),
+        )
+    if kind in ("pair", "tag") and len(task.labels) < 2:
+        at.complain("E204", ("tasks", name), f"task '{name}' needs its labels", "add 'labels: [..., ...]'")
+    if len(set(task.labels)) < len(task.labels):
+        at.complain("E204", ("tasks", name, "labels"), "a label stands twice", "keep one")
+    return task
+
+
+def _usual_metric(kind: str, labels: tuple[str, ...]) -> str:
+    """Entities where labels begin and continue spans, otherwise accuracy; F1 for answers."""
+    if kind == "tag":
+        return "entity_f1" if any(label.startswith("B-") for label in labels) else "accuracy"
+    return next(iter(METRICS[kind]), "")
+
+
+def declared_models(at: Complaints) -> dict[str, Model]:
+    """The declared models by id, each with its parameters."""
+    models: dict[str, Model] = {}
+    for index, section in enumerate(at.manifest.models):
+        if section.id in models:
+            at.complain("E210", ("models", index, "id"), f"model '{section.id}' stands twice", "give each an id of its own")
+        twin = next((m.id for m in models.values() if _same(m.section, section)), None)
+        if twin:
+            at.complain(
+                "E219", ("models", index), f"models '{twin}' and '{section.id}' are one", "give another seed, shape or folder"
+            )
+        model = _model(at, section, ("models", index))
+        if model:
+            models[section.id] = model
+    if any(section.make for section in at.manifest.models) and at.manifest.pretrain is None:
+        at.complain("E211", ("models",), "models are made from scratch, but not how", "add 'pretrain: {recipe: …}'")
+    if at.manifest.data.source == "local" and at.manifest.data.world:
+        at.complain("E212", ("data", "world"), "a world belongs to the lab", "write 'source: lab', or remove it")
+    return models
+
+
+def _same(one: ModelSection, other: ModelSection) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in ("make", "folder", "hub", "revision", "seed"))
+
+
+def _model(at: Complaints, section: ModelSection, path: tuple[str | int, ...]) -> Model | None:
+    given = [name for name in ("make", "folder", "hub") if getattr(section, name) is not None]
+    if given not in (["make"], ["folder"], ["hub"], ["folder", "hub"]):
+        at.complain(
+            "E213", path, f"model '{section.id}' has {' and '.join(given) or 'no weights'}", "give one of make, folder, hub"
+        )
+        return None
+    known = MODELS.get(section.hub or "")
+    if section.hub and not known and not section.folder:
+        at.complain("E214", (*path, "hub"), f"unknown model '{section.hub}'", f"{similar(section.hub, MODELS)}, or give a folder")
+        return None
+    if section.hub and not section.folder and not section.revision:
+        at.complain("E215", path, f"model '{section.id}' is not pinned", "add 'revision: <40 digits>', the commit on the hub")
+    if section.make and section.make.hidden % section.make.heads:
+        at.complain(
+            "E216",
+            (*path, "make", "hidden"),
+            f"hidden {section.make.hidden} is not a multiple of {section.make.heads} heads",
+            f"write hidden: {-(-section.make.hidden // section.make.heads) * section.make.heads}",
+        )
+    family = section.family or (known.family if known else "made" if section.make else None)
+    if family is None:
+        at.complain("E102", path, "key 'family' is missing", "add 'family: …'")
+        return None
+    folder = (at.folder / section.folder) if section.folder else None
+    sizes = _sizes(at, section, folder, path)
+    return Model(section, family, *sizes, folder) if sizes else None
+
+
+def _sizes(
+    at: Complaints, section: ModelSection, folder: Path | None, path: tuple[str | int, ...]
+) -> tuple[Parameters, Limits] | None:
+    try:
+        if section.make:
+            return _counted(configuration(section.make))
+        if folder and (folder / "config.json").exists():
+            return _counted(json.loads((folder / "config.json").read_bytes()))
+        if section.hub in MODELS:
+            return _counted(MODELS[section.hub].config)
+    except (ValueError, TypeError, AttributeError, RecursionError, OSError) as error:  # a configuration may be anything
+        at.complain("E217", (*path, "folder"), f"config.json of '{section.id}': {error}", "give a folder that transformers saved")
+        return None
+    at.complain(
+        "E218",
+        (*path, "folder"),
+        f"no {section.folder}/config.json",
+        "put the model there, or name its hub id beside the folder",
+    )
+    return None
+
+
+def _counted(config: object) -> tuple[Parameters, Limits]:
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if isinstance(kind, str) and kind in FORMULAS and kind not in ENCODERS:
+        raise ValueError(f"{kind} is no encoder; encoders are {', '.join(sorted(ENCODERS))}")
+    return count(config), limits(config)
+
+
+def configuration(make: Make) -> dict[str, Any]:
+    """The transformers configuration of an encoder made from scratch (XLM-R's architecture)."""
+    return {
+        "model_type": "xlm-roberta",
+        "num_hidden_layers": make.layers,
+        "hidden_size": make.hidden,
+        "num_attention_heads": make.heads,
+        "intermediate_size": make.inner or 4 * make.hidden,
+        "vocab_size": make.vocabulary,
+        "max_position_embeddings": make.positions + 2,
+        "type_vocab_size": 1,
+        "layer_norm_eps": 1e-5,
+        "bos_token_id": 0,
+        "pad_token_id": 1,
+        "eos_token_id": 2,
+    }

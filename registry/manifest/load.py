@@ -1,0 +1,224 @@
+"""From YAML to a checked `Study`: every complaint in one pass, each with its place."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from xlift.registry.findings import BadInput, Finding, Place, relative, similar
+from xlift.registry.manifest import document
+from xlift.registry.manifest.document import Node
+from xlift.registry.manifest.resolve import Resolved, resolve
+from xlift.registry.manifest.sections import Manifest
+
+WANTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "string": "text",
+    "bool": "true or false",
+    "tuple": "a list",
+    "dict": "a mapping",
+    "model": "a mapping",
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A checked manifest, what its names stand for, and its warnings."""
+
+    manifest: Manifest
+    facts: Resolved
+    path: Path
+    warnings: tuple[Finding, ...]
+
+    @property
+    def id(self) -> str:
+        return self.manifest.id
+
+
+def load(path: Path) -> Study:
+    """Read, join and check a manifest.
+
+    Raises:
+        BadInput: with every finding, if any of them stops.
+    """
+    reader = _Reader()
+    node = reader.read(path, None, ())
+    manifest, facts = _understand(node, path.parent, reader.findings, whole=not reader.lost) if node else (None, None)
+    if any(finding.stops for finding in reader.findings) or manifest is None or facts is None:
+        raise BadInput(reader.findings, reader.sources)
+    return Study(manifest, facts, path, tuple(reader.findings))
+
+
+class _Reader:
+    """Manifests laid over those that they extend, each file read once; `lost`: a base could not be read."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.sources: dict[str, str] = {}
+        self.known: dict[Path, Node | None] = {}
+        self.lost = False
+
+    def read(self, path: Path, via: Place | None, above: tuple[Path, ...]) -> Node | None:
+        """Mappings are joined, all else is replaced; None, with a finding, where the file cannot be read."""
+        file = relative(path)
+        place = via or Place(file)
+        try:
+            data, real = path.read_bytes(), path.resolve()
+        except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError
+            reason = (getattr(error, "strerror", None) or str(error)).lower()
+            return self._without("E130", place, f"{file}: {reason}", "give the path of a manifest")
+        except ValueError:  # a NUL in the path
+            return self._without("E130", place, f"{file!r} is no path", "give the path of a manifest")
+        if real in above:
+            return self._without("E131", place, f"{file} extends itself", "remove one of the two")
+        if real not in self.known:
+            self.known[real] = self._joined(path, data, file, via, (*above, real))
+        return self.known[real]
+
+    def _joined(self, path: Path, data: bytes, file: str, via: Place | None, above: tuple[Path, ...]) -> Node | None:
+        try:
+            node, findings = document.read(data, file, via)
+        except BadInput as error:
+            self.findings += error.findings
+            self.sources |= error.sources
+            self.lost = True
+            return None
+        self.findings += findings
+        self.sources[file] = data.decode("utf-8-sig")
+        bases = node.value.get("extends")
+        joined: Node | None = None
+        for entry in bases.value if bases and isinstance(bases.value, list) else ():
+            base = self.read(path.parent / entry.value, entry.place, above) if isinstance(entry.value, str) else None
+            joined = _join(joined, base) if joined and base else base or joined
+        return _join(joined, node) if joined else node
+
+    def _without(self, code: str, place: Place, message: str, hint: str) -> None:
+        self.findings.append(Finding(code, place, message, hint))
+        self.lost = True
+
+
+def _join(below: Node, above: Node) -> Node:
+    if not (isinstance(below.value, dict) and isinstance(above.value, dict)):
+        return above
+    values = dict(below.value)
+    for key, node in above.value.items():
+        values[key] = _join(values[key], node) if key in values else node
+    return replace(above, value=values, keys={**(below.keys or {}), **(above.keys or {})})
+
+
+def _understand(root: Node, folder: Path, findings: list[Finding], *, whole: bool) -> tuple[Manifest | None, Resolved | None]:
+    """The manifest and what its names stand for, or None with findings: also of what stands beside a slip of form."""
+    manifest, slips = _parse(root)
+    if manifest:
+        return manifest, resolve(manifest, root, folder, findings) if whole else None
+    findings += [
+        finding for slip in slips for finding in _translate(slip, root) if whole or slip["type"] != "missing"
+    ]  # what is missing may stand in a base that could not be read
+    rest = _beside(root, [slip["loc"] for slip in slips])
+    manifest, _ = _parse(rest)
+    if manifest and whole:
+        found: list[Finding] = []
+        resolve(manifest, rest, folder, found)
+        touched = {f"'{name}'" for slip in slips for name in _names(root, slip["loc"])}
+        findings += [finding for finding in found if not any(name in finding.message for name in touched)]
+    return None, None
+
+
+def _parse(root: Node) -> tuple[Manifest | None, list[ErrorDetails]]:
+    try:
+        return Manifest.model_validate_json(json.dumps(root.plain())), []
+    except ValidationError as errors:
+        details = errors.errors(include_url=False)
+    within = {error["loc"][:end] for error in details for end in range(len(error["loc"]))}
+    return None, [e for e in details if not (e["type"] == "too_short" and e["loc"] in within)]  # its items' slips say more
+
+
+def _beside(root: Node, slips: list[tuple[int | str, ...]]) -> Node:
+    """A document without its slips, and with something in the place of what is missing at the top."""
+    stand_ins = {"schema": "xlift/1", "id": "x", "question": "x"}
+    rest = root.without({root.steps(path) for path in slips if root.steps(path)})
+    missing = {path[0]: stand_ins[path[0]] for path in slips if len(path) == 1 and path[0] in stand_ins}
+    return replace(rest, value={**rest.value, **{key: Node(value, root.place) for key, value in missing.items()}})
+
+
+def _names(root: Node, path: tuple[int | str, ...]) -> set[str]:
+    """What a slip may be about: the steps to it, the texts within it, and those beside it, such as a model's id."""
+    steps = root.steps(path)
+    beside = root.at(steps[:-1]).value
+    nodes = [*(root.at(steps).walk() if steps else ()), *(beside.values() if isinstance(beside, dict) else ())]
+    return {text for text in (*path, *(node.value for node in nodes)) if isinstance(text, str)}
+
+
+def _translate(error: ErrorDetails, root: Node) -> Iterator[Finding]:
+    """A finding in our words for one of pydantic's errors."""
+    path, kind, context = error["loc"], error["type"], error.get("ctx", {})
+    node = root.at(path)
+    last = next((step for step in reversed(path) if isinstance(step, str) and step.isidentifier()), "")  # not the tag of a union
+    if kind == "extra_forbidden":
+        parent = root.at(path[:-1])
+        place = (parent.keys or {}).get(last, node.place)
+        yield Finding("E101", place, f"unknown key '{last}'", similar(last, _keys(path[:-1])))
+    elif kind == "missing":
+        yield Finding("E102", root.at(path[:-1]).place, f"key '{last}' is missing", f"add '{last}: …'")
+    elif kind == "literal_error":
+        known = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
+        yield Finding("E103", node.place, f"'{_shown(node)}' is not one of the values of {last}", similar(str(node.value), known))
+    elif kind == "string_pattern_mismatch":
+        yield Finding(
+            "E104", node.place, f"'{_shown(node)}' does not have the form {context['pattern']}", "letters, digits, '-', '_', '.'"
+        )
+    elif kind.endswith("_type"):
+        wanted = WANTED.get(kind.removesuffix("_type"), kind)
+        hint = "remove the quotes" if wanted.endswith("number") and isinstance(node.value, str) else f"write {wanted}"
+        yield Finding("E118", node.place, f"{_form(node)} where {wanted} is wanted", hint)
+    else:
+        yield Finding("E105", node.place, f"{last}: {error['msg'].removeprefix('Value error, ')[:200].lower()}")
+
+
+def _keys(path: tuple[Any, ...]) -> list[str]:
+    """The keys that the schema knows at a path."""
+    schema = Manifest.model_json_schema()
+    definitions, node = schema.get("$defs", {}), schema
+    for step in path:
+        node = _child(node, step, definitions)
+    return list(_resolve(node, definitions).get("properties", {}))
+
+
+def _child(node: dict[str, Any], step: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    node = _resolve(node, definitions)
+    if isinstance(step, int):
+        return node.get("items", {})
+    named = {**node.get("patternProperties", {}), "": node.get("additionalProperties")}  # a mapping from any name
+    return node.get("properties", {}).get(step) or next((value for value in named.values() if isinstance(value, dict)), {})
+
+
+def _resolve(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Follow references, and the one alternative that is not null."""
+    for option in node.get("anyOf", ()):
+        if option.get("type") != "null":
+            return _resolve(option, definitions)
+    return _resolve(definitions[node["$ref"].rpartition("/")[2]], definitions) if "$ref" in node else node
+
+
+def _shown(node: Node) -> str:
+    return str(node.plain())[:60]
+
+
+def _form(node: Node) -> str:
+    match node.value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+    return "a mapping"

@@ -1,0 +1,264 @@
+"""What a manifest's names stand for: tasks, models and conditions, with a finding for each that stands for nothing."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from xlift.registry.findings import Finding, similar
+from xlift.registry.known import lab
+from xlift.registry.known.languages import LANGUAGES
+from xlift.registry.known.tasks import Task
+from xlift.registry.manifest import conditions
+from xlift.registry.manifest.conditions import BadCondition, Condition
+from xlift.registry.manifest.declared import Complaints, Model, check_patterns, declared_models, declared_tasks
+from xlift.registry.manifest.document import Node
+from xlift.registry.manifest.sections import Exclude, Include, Manifest, TaskSection, merged, texts
+from xlift.registry.score import Analysis
+from xlift.registry.stage import READ_BY, Recipe, Scoring
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What the names of a manifest stand for."""
+
+    models: dict[str, Model]
+    tasks: dict[str, Task]
+    recipes: dict[str, Recipe]
+    scorings: dict[str, Scoring]
+    source_language: str
+    excludes: tuple[tuple[Condition, Exclude], ...]
+    includes: tuple[tuple[Condition | None, Include], ...]
+
+
+def resolve(manifest: Manifest, root: Node, folder: Path, findings: list[Finding]) -> Resolved:
+    """The facts behind a manifest's names; what is wrong with them is added to `findings`."""
+    at = Complaints(manifest, root, folder, findings)
+    tasks, models = declared_tasks(at), declared_models(at)
+    check_patterns(at)
+    _matrix(at, tasks)
+    _unread(at, tasks)
+    _limits(at, models)
+    _analysis(at, models)
+    axes = {"model": frozenset(models), "family": frozenset(model.family for model in models.values())}
+    for axis in ("intermediate", "variant", "target"):
+        rules = (getattr(rule, axis) or () for rule in manifest.matrix.include)
+        axes[axis] = frozenset(getattr(manifest.matrix, axis)).union(*rules)
+    excludes = tuple(
+        (condition, rule)
+        for index, rule in enumerate(manifest.matrix.exclude)
+        if (condition := _condition(at, rule.when, ("matrix", "exclude", index, "when"), axes))
+    )
+    includes = tuple(
+        (_condition(at, rule.when, ("matrix", "include", index, "when"), axes) if rule.when else None, rule)
+        for index, rule in enumerate(manifest.matrix.include)
+    )
+    for index, rule in enumerate(manifest.matrix.include):
+        _include(at, rule, ("matrix", "include", index), tasks, models)
+    return Resolved(
+        models,
+        tasks,
+        {name: merged(manifest.recipe, *_own_recipe(manifest, name)) for name in tasks},
+        {name: merged(manifest.scoring, _section(manifest, name).scoring) for name in tasks},
+        lab.PIVOT if manifest.data.source == "lab" else "en",
+        excludes,
+        includes,
+    )
+
+
+def _own_recipe(manifest: Manifest, name: str) -> tuple[Recipe, ...]:
+    return tuple(section[name].recipe for section in (manifest.tasks, manifest.mixtures) if name in section)
+
+
+def _section(manifest: Manifest, task: str) -> TaskSection:
+    return manifest.tasks.get(task, TaskSection())
+
+
+def _matrix(at: Complaints, tasks: Mapping[str, Task]) -> None:
+    """Names on the axes, and languages."""
+    matrix = at.manifest.matrix
+    for axis in ("intermediate", "variant", "target"):
+        values = getattr(matrix, axis)
+        for index, name in enumerate(values):
+            path = ("matrix", axis, index)
+            if name in values[:index]:
+                at.complain("E301", path, f"'{name}' stands twice in {axis}", "keep one")
+            if axis != "variant":
+                _axis_task(at, axis, name, path, tasks)
+    world = (at.manifest.data.world or lab.World()).languages
+    known = set(world) if at.manifest.data.source == "lab" else set(LANGUAGES)
+    _languages(at, at.manifest.languages or (), ("languages",), known)
+    for name, section in at.manifest.tasks.items():
+        _languages(at, section.languages or (), ("tasks", name, "languages"), known)
+    for section in ("pretrain", "mlm"):
+        part = getattr(at.manifest, section)
+        if at.manifest.data.source == "lab" and part:
+            _languages(at, part.languages or (), (section, "languages"), known)
+    _corpora(at, tasks)
+
+
+def _corpora(at: Complaints, tasks: Mapping[str, Task]) -> None:
+    """The texts of pretraining, and those with which the variant `mlm` goes on."""
+    pretrain, matrix = at.manifest.pretrain, at.manifest.matrix
+    if pretrain:
+        _corpus(at, "pretrain", pretrain.corpus, pretrain.languages, tasks)
+    rules = [("matrix", "variant"), *(("matrix", "include", index, "variant") for index in range(len(matrix.include)))]
+    wanted = next((path for path in rules if "mlm" in (at.root.at(path).plain() or ())), None)
+    corpus, languages = texts(at.manifest)
+    if wanted and corpus is None:
+        at.complain("E221", wanted, "variant mlm has no corpus", "add 'mlm: {corpus: …, languages: […]}'")
+    elif at.manifest.mlm and corpus:
+        _corpus(at, "mlm", corpus, languages, tasks)
+
+
+def _corpus(at: Complaints, section: str, name: str, languages: tuple[str, ...] | None, tasks: Mapping[str, Task]) -> None:
+    if name not in tasks or tasks[name].kind != "mlm":
+        corpora = [task.name for task in tasks.values() if task.kind == "mlm"]
+        at.complain("E201", (section, "corpus"), f"no corpus '{name}'", similar(name, corpora))
+    elif at.manifest.data.source == "local" and not languages:
+        at.complain("E102", (section,), "key 'languages' is missing", "name the languages of the corpus")
+
+
+def _axis_task(at: Complaints, axis: str, name: str, path: tuple[str | int, ...], tasks: Mapping[str, Task]) -> None:
+    if axis == "intermediate" and name == "none":
+        return
+    task = tasks.get(name)
+    if task is None:
+        choices = [*tasks, "none"] if axis == "intermediate" else [*tasks]
+        at.complain("E201", path, f"unknown task '{name}'", similar(name, choices))
+    elif axis == "intermediate" and task.kind == "retrieve":
+        at.complain("E302", path, f"{name} is retrieval, which is not trained", "use it as a target")
+    elif axis == "target" and (task.kind == "mlm" or not task.languages):
+        at.complain("E302", path, f"{name} has no tests", "use it as an intermediate task, or give its languages")
+    elif axis == "target" and task.trains_on and (trained := tasks.get(task.trains_on)):
+        if task.kind == "retrieve":
+            at.complain("E304", path, f"{name} is retrieval, which is not trained", "remove its trains_on")
+        elif (trained.kind, trained.labels) != (task.kind, task.labels):
+            at.complain(
+                "E304",
+                path,
+                f"{name} trains on {trained.name}, whose kind or labels differ",
+                "give both the same labels, in order",
+            )
+    elif axis == "target" and task.trains_on:
+        at.complain("E201", path, f"{name} trains on unknown task '{task.trains_on}'", similar(task.trains_on, tasks))
+
+
+def _languages(at: Complaints, names: Iterable[str], path: tuple[str | int, ...], known: set[str]) -> None:
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name not in known:
+            at.complain("E205", (*path, index), f"unknown language '{name}'", similar(name, known))
+        elif name in seen:
+            at.complain("E301", (*path, index), f"'{name}' stands twice", "keep one")
+        seen.add(name)
+
+
+def _include(
+    at: Complaints, rule: Include, path: tuple[str | int, ...], tasks: Mapping[str, Task], models: Mapping[str, Model]
+) -> None:
+    for axis in ("intermediate", "target"):
+        for index, name in enumerate(getattr(rule, axis) or ()):
+            _axis_task(at, axis, name, (*path, axis, index), tasks)
+    for index, name in enumerate(rule.model or ()):
+        if name not in models:
+            at.complain("E206", (*path, "model", index), f"unknown model '{name}'", similar(name, models))
+
+
+def _condition(at: Complaints, text: str, path: tuple[str | int, ...], axes: Mapping[str, frozenset[str]]) -> Condition | None:
+    try:
+        return conditions.parse(text, axes)
+    except BadCondition as error:
+        quoted = bool(at.root.at(path).place.width > len(text))
+        at.complain("E303", path, str(error), error.hint, column=error.column + quoted)
+        return None
+
+
+def _unread(at: Complaints, tasks: Mapping[str, Task]) -> None:
+    """What a task's section says and the task's kind does not read."""
+    for name, section in at.manifest.tasks.items():
+        for part in ("recipe", "scoring"):
+            for field in sorted(getattr(section, part).model_fields_set & READ_BY.keys()):
+                if name in tasks and tasks[name].kind not in READ_BY[field]:
+                    at.complain(
+                        "E306",
+                        ("tasks", name, part, field),
+                        f"{name} is of kind {tasks[name].kind}, which reads no {field}",
+                        f"remove it; it is read by {', '.join(READ_BY[field])}",
+                    )
+
+
+def _limits(at: Complaints, models: Mapping[str, Model]) -> None:
+    """What is asked of a model must be within its table of positions and its layers."""
+    manifest = at.manifest
+    common: dict[tuple[str | int, ...], Recipe | Scoring] = {("recipe",): manifest.recipe, ("scoring",): manifest.scoring}
+    for name, section in manifest.tasks.items():
+        common |= {("tasks", name, "recipe"): section.recipe, ("tasks", name, "scoring"): section.scoring}
+    common |= {("mixtures", name, "recipe"): section.recipe for name, section in manifest.mixtures.items()}
+    common |= {(name, "recipe"): part.recipe for name in ("pretrain", "mlm") if (part := getattr(manifest, name))}
+    own = {("models", index, "scoring"): section.scoring for index, section in enumerate(manifest.models)}
+    for path, part in (common | own).items():
+        for field, limit in (("max_length", "positions"), ("layer", "layers")):
+            value = getattr(part, field, None)
+            if field not in part.model_fields_set or not isinstance(value, int):
+                continue
+            bounds = {
+                model.id: bound
+                for model in models.values()
+                if (bound := getattr(model.limits, limit))
+                and (model.section.scoring is part if path in own else field not in _own(model, part))
+            }
+            least = min(bounds, key=bounds.__getitem__, default=None)
+            if least and value > bounds[least]:
+                at.complain(
+                    "E305", (*path, field), f"{least} has {bounds[least]} {limit}", f"write {field}: {bounds[least]}, or less"
+                )
+
+
+def _own(model: Model, part: Recipe | Scoring) -> set[str]:
+    """The fields of a part that a model has its own values for."""
+    return model.section.scoring.model_fields_set if isinstance(part, Scoring) else set()
+
+
+def _analysis(at: Complaints, models: Mapping[str, Model]) -> None:
+    analysis: Analysis = at.manifest.analysis
+    names = {**dict.fromkeys(("intermediate", "variant"))}
+    for axis, value in analysis.gain.baseline.items():
+        if axis not in names:
+            at.complain(
+                "E401", ("analysis", "gain", "baseline", axis), f"'{axis}' is no axis of a baseline", similar(axis, names)
+            )
+        elif value not in getattr(at.manifest.matrix, axis):
+            at.complain(
+                "E402",
+                ("analysis", "gain", "baseline", axis),
+                f"no run has {axis} '{value}'",
+                similar(value, getattr(at.manifest.matrix, axis)),
+            )
+    for index, axis in enumerate(analysis.gain.match):
+        if axis not in ("model", "target", "language", "seed"):
+            at.complain(
+                "E401",
+                ("analysis", "gain", "match", index),
+                f"gains do not match on '{axis}'",
+                similar(axis, ("model", "target", "language", "seed")),
+            )
+    for index, target in enumerate(analysis.apart or ()):
+        if target not in at.manifest.matrix.target:
+            at.complain(
+                "E402",
+                ("analysis", "apart", index),
+                f"'{target}' is no target of this study",
+                similar(target, at.manifest.matrix.target),
+            )
+    languages = set((at.manifest.data.world or lab.World()).languages if at.manifest.data.source == "lab" else LANGUAGES)
+    _languages(at, analysis.gain.drop_languages or (), ("analysis", "gain", "drop_languages"), languages)
+    if "seed" not in analysis.gain.match and at.manifest.matrix.seed.count > 1:
+        at.complain("E404", ("analysis", "gain", "match"), "gains of several seeds match on no seed", "add seed to the list")
+    sizes = {getattr(model.parameters, analysis.x.removeprefix("params_")) for model in models.values()}
+    if 1 < len(sizes) < analysis.min_models:
+        at.complain(
+            "W403",
+            ("models",),
+            f"a slope needs {analysis.min_models} models, {len(models)} are declared",
+            "add models; more seeds do not help",
+        )

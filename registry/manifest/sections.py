@@ -1,0 +1,167 @@
+"""What a manifest declares: the sections, their types and their defaults. The JSON Schema for editors comes from here."""
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field
+
+from xlift.registry.known.lab import World
+from xlift.registry.score import Analysis
+from xlift.registry.spec import Spec
+from xlift.registry.stage import Kind, Make, Mixing, Positive, Recipe, Scoring
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Text = Annotated[str, Field(min_length=1, max_length=2000)]
+Variant = Literal["plain", "mlm"]
+Layer = TypeVar("Layer", Recipe, Scoring)
+Condition = Annotated[str, Field(min_length=1, max_length=500, description="e.g. variant == 'mlm' and family != 'xlmr'")]
+
+
+class Limit(Spec):
+    """Subsets, evenly spaced over the file."""
+
+    train: Positive | None = None
+    test: Positive | None = None
+
+
+class DataSection(Spec):
+    """Where the examples come from."""
+
+    source: Literal["lab", "local"]
+    world: World | None = Field(None, description="the dials of the lab")
+    files: Text = Field("{task}/{split}.{language}.jsonl", description="pattern below the data folder; .gz may follow on disk")
+    limit: Limit = Limit()
+
+
+class ModelSection(Spec):
+    """A pretrained encoder: made here, in a folder, or on the hub."""
+
+    id: Name
+    family: Name | None = Field(None, description="its pretraining's family; known for the hub's models")
+    make: Make | None = Field(None, description="made from scratch by a pretrain stage")
+    folder: Text | None = Field(None, description="a transformers folder, relative to the manifest")
+    hub: Text | None = Field(None, description="the hub's name for it; beside a folder: what that is a copy of")
+    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = Field(None, description="commit on the hub, 40 digits")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of its pretraining, where it is made here")
+    scoring: Scoring = Field(Scoring(), description="how this model is scored, where it differs from the study")
+
+
+class Pretrain(Spec):
+    """How encoders are made from scratch: masked language modelling on a corpus."""
+
+    corpus: Name = "lab-corpus"
+    languages: tuple[str, ...] | None = Field(None, description="of the corpus; the world's where absent")
+    recipe: Recipe = Recipe()
+
+
+class TaskSection(Spec):
+    """What differs from the known task of this name, or a task of your own."""
+
+    kind: Kind | None = Field(None, description="needed for a task of your own")
+    labels: tuple[Text, ...] | None = Field(None, description="in the order of the classes")
+    fields: dict[str, str] | None = Field(None, description="role -> column of the files")
+    files: Text | None = None
+    metric: Name | None = None
+    languages: tuple[Name, ...] | None = Field(None, description="of the tests")
+    trains_on: Name | None = Field(None, description="the task whose training set it uses")
+    includes: tuple[Name, ...] | None = Field(None, description="training sets that its own contains")
+    source: Text | None = None
+    limit: Limit = Limit()
+    recipe: Recipe = Recipe()
+    scoring: Scoring = Scoring()
+
+
+class Mixture(Mixing):
+    """Several tasks that are trained together, as one intermediate task."""
+
+    of: Annotated[tuple[Name, ...], Field(min_length=2)]
+    recipe: Recipe = Recipe()
+
+
+class Mlm(Spec):
+    """The variant `mlm`: masked language modelling goes on beside the intermediate task, as one more task of a mixture."""
+
+    corpus: Name | None = Field(None, description="that of pretraining where absent")
+    languages: tuple[str, ...] | None = Field(None, description="of the corpus; those of pretraining where absent")
+    share: float | None = Field(None, gt=0, lt=1, description="of the batches; sampled by its size where absent")
+    recipe: Recipe = Recipe()
+
+
+class Seeds(Spec):
+    """Replicates: replicate i of every model and task has seed `from` + i."""
+
+    count: Annotated[int, Field(gt=0, le=1000)]
+    start: Annotated[int, Field(ge=0, lt=2**40)] = Field(alias="from")
+
+
+class Exclude(Spec):
+    """Cells that are left out, and why."""
+
+    when: Condition
+    why: Text
+    kind: Literal["excluded", "blocked", "planned-missing"] = Field(
+        "excluded", alias="as", description="excluded cells are counted; the others are listed as missing"
+    )
+
+
+class Include(Spec):
+    """Cells beside the product of the axes; an absent axis takes all of the matrix's values."""
+
+    model: tuple[Name, ...] | None = None
+    intermediate: tuple[Name, ...] | None = None
+    variant: tuple[Variant, ...] | None = None
+    target: tuple[Name, ...] | None = None
+    when: Condition | None = None
+    why: Text
+
+
+class Matrix(Spec):
+    """The axes of the experiment; models are an axis too."""
+
+    intermediate: Annotated[tuple[Name, ...], Field(min_length=1)]
+    variant: Annotated[tuple[Variant, ...], Field(min_length=1)] = ("plain",)
+    target: Annotated[tuple[Name, ...], Field(min_length=1)]
+    seed: Seeds
+    include: tuple[Include, ...] = ()
+    exclude: tuple[Exclude, ...] = ()
+
+
+class Manifest(Spec):
+    """A study, as its author writes it."""
+
+    form: Literal["xlift/1"] = Field(alias="schema")
+    id: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,63}$")]
+    question: Text
+    extends: tuple[Text, ...] = Field((), description="manifests that this one is laid over; later wins")
+    data: DataSection
+    languages: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+        None, description="test languages; all of each target where absent"
+    )
+    models: Annotated[tuple[ModelSection, ...], Field(min_length=1)]
+    pretrain: Pretrain | None = None
+    recipe: Recipe = Recipe()
+    scoring: Scoring = Scoring()
+    tasks: dict[Name, TaskSection] = {}
+    mixtures: dict[Name, Mixture] = {}
+    mlm: Mlm | None = None
+    matrix: Matrix
+    analysis: Analysis = Analysis()
+
+
+def merged(*layers: Layer) -> Layer:
+    """Later layers win, in the fields that they set. `steps` and `epochs` replace each other."""
+    values: dict[str, object] = {}
+    for layer in layers:
+        for name in [field for field in type(layer).model_fields if field in layer.model_fields_set]:  # in a fixed order
+            values[name] = getattr(layer, name)
+            if name == "steps" and layer.steps is not None:
+                values["epochs"] = None
+            elif name == "epochs" and layer.epochs is not None:
+                values["steps"] = None
+    return type(layers[0])(**values)
+
+
+def texts(manifest: Manifest) -> tuple[str | None, tuple[str, ...] | None]:
+    """The corpus with which the variant `mlm` goes on, and its languages: its own, or those of pretraining."""
+    own, pretrain = manifest.mlm or Mlm(), manifest.pretrain
+    corpus = own.corpus or (pretrain.corpus if pretrain else None)
+    return corpus, own.languages or (pretrain.languages if pretrain else None)

@@ -1,0 +1,336 @@
+"""MLflow, where people look: `Mirror` makes it equal to the store. The only file that imports mlflow, and only when needed.
+
+Live tracking is `update` every few seconds, `xlift sync` is `update` once. All that is sent has its time from the store's
+files, and MLflow keeps equal points once, so sending again changes nothing. Nothing that decides ever asks MLflow.
+"""
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import json
+import logging
+import math
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from xlift.registry.plan import Plan
+from xlift.registry.spec import digest
+from xlift.registry.store import Store
+from xlift.runners.tracking.runs import Face, documents, faces, front
+from xlift.runners.tracking.server import SETTINGS, TrackingError, address, artifacts, own_database, page, remote, serve
+from xlift.runners.tracking.status import Look, Point, curve_points, look, mean_point, score_points, standing, tags_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["Mirror", "TrackingError", "migrate", "serve"]
+
+FORM = 1  # of what is sent; a new one sends finished runs again
+PAGE = 1000  # runs read at once
+METRICS, ENTITIES = 1000, 100  # in a batch: metrics; params or tags
+ENDED = ("FINISHED", "FAILED", "KILLED")
+
+
+@dataclass
+class _Shown:
+    """A run as MLflow has it, and what it got from this Mirror."""
+
+    id: str
+    status: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    offset: int = 0  # bytes of the log
+    seal: str | None = None  # of the record whose scores it has
+    means: tuple[str, ...] = ()  # targets
+    described: bool = False
+
+
+def _translating(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Whatever MLflow and the files under it raise becomes a `TrackingError`."""
+
+    @functools.wraps(method)
+    def guarded(*args: Any, **options: Any) -> Any:
+        try:
+            errors = _load()
+        except ImportError as error:
+            raise TrackingError(f"MLflow cannot be imported ({error}); pip install 'xlift[track]'") from None
+        try:
+            return method(*args, **options)
+        except errors as error:
+            raise TrackingError(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}") from error
+
+    return guarded
+
+
+class Mirror:
+    """MLflow's picture of one study. Several may work on one store: each update is alone and knows of the others' runs."""
+
+    def __init__(self, plan: Plan, store: Store, uri: str | None = None):
+        self.plan, self.store, self.uri = plan, store, uri or address(store)
+        self.faces = faces(plan)
+        self._cells: dict[str, dict[str, list[Face]]] = {}  # key of a parent -> target -> its cells
+        for face in self.faces:
+            if face.cell:
+                self._cells.setdefault(face.parent, {}).setdefault(face.cell.target, []).append(face)
+        self._client: MlflowClient | None = None
+        self._experiment: str | None = None
+        self._documents: dict[str, str] = {}
+        self._shown: dict[str, _Shown] = {}  # by key
+        self._complete: dict[str, str | None] = {}  # key of a face that needs nothing more -> its parent's run
+        self._looks: dict[str, Look] = {}
+        self._generation: str | None = None  # of the set of runs, as this Mirror knows it
+        self._lock: IO[str] | None = None
+        self._new = 0
+
+    @_translating
+    def update(self) -> str:
+        """Bring everything up to date; one line that says how much there is."""
+        with self._alone():
+            self._new = 0
+            self._look()
+            for face in self.faces:
+                self._show(face)
+            return f"MLflow: {len(self._shown)} runs, {self._new} new"
+
+    @_translating
+    def attach(self, folder: Path) -> None:
+        """Put a report (report.html, tables, figures) on the run `study`; an equal one is not sent again."""
+        files = [
+            path for part in ("report.html", "tables/*", "figures/*") for path in sorted(folder.glob(part)) if path.is_file()
+        ]
+        mark = digest({str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
+        with self._alone():
+            self._look()
+            self._show(self.faces[0])
+            shown = self._shown.get("study")
+            if shown is None or shown.tags.get("xlift.report") == mark:
+                return
+            for path in files:
+                below = path.relative_to(folder).parent.as_posix()
+                self._client.log_artifact(shown.id, str(path), None if below == "." else below)
+            self._tag(shown, {"xlift.report": mark})
+
+    def link(self) -> str | None:
+        """Where the study's runs are in the UI (on loopback: while `xlift ui` runs); None before the first update."""
+        return page(self.uri, self._experiment) if self._experiment else None
+
+    def _look(self) -> None:
+        """How every stage stands; what is finished stays so."""
+        for step in self.plan.steps:
+            known = self._looks.get(step.stage.id)
+            if known is None or known.state != "finished":
+                self._looks[step.stage.id] = look(step, self.store)
+
+    def _show(self, face: Face) -> None:
+        """Make one run equal to the store."""
+        looks = [self._looks[step.stage.id] for step in face.steps]
+        status, parent = standing(looks), self._shown[face.parent].id if face.parent in self._shown else None
+        if status is None or self._complete.get(face.key, "") == parent:
+            return
+        tags, shown = tags_of(face, looks, parent, self.plan.study.id, self.store), self._shown.get(face.key)
+        papers = self._documents if face.kind == "study" else {}
+        done = digest([FORM, tags, face.params, [seen.seal for seen in looks], papers])
+        if shown is None or status != "FINISHED" or (shown.status, shown.tags.get("xlift.done")) != (status, done):
+            shown = self._current(face, tags, min((seen.started for seen in looks if seen.started), default=None))
+            self._describe(face, shown, tags, papers)
+            self._measure(face, shown)
+            self._end(face, shown, status, looks)
+            if status == "FINISHED":
+                self._tag(shown, {"xlift.done": done})
+        if status == "FINISHED":
+            self._complete[face.key] = parent
+
+    def _current(self, face: Face, tags: dict[str, str], started: int | None) -> _Shown:
+        """The run of a face. One of another recipe or an earlier try, whose points would mix, goes to MLflow's bin."""
+        shown = self._shown.get(face.key)
+        if shown:
+            same = [shown.params.get(name, value) == value for name, value in face.params.items()]
+            same += [shown.tags.get(name, tags[name]) == tags[name] for name in ("xlift.stage", "xlift.try") if name in tags]
+            if all(same):
+                return shown
+        self._announce()
+        if shown:
+            self._client.delete_run(shown.id)
+        run = self._client.create_run(self._experiment, start_time=started, tags=tags, run_name=face.name)
+        self._new += 1
+        self._shown[face.key] = _Shown(run.info.run_id, "RUNNING", dict(tags), {})
+        return self._shown[face.key]
+
+    def _describe(self, face: Face, shown: _Shown, tags: dict[str, str], papers: dict[str, str]) -> None:
+        """Tags, the study's documents, and once the params and the data sets."""
+        self._tag(shown, tags)
+        if "failure" in shown.tags and "failure" not in tags:
+            self._client.delete_tag(shown.id, "failure")
+            del shown.tags["failure"]
+        if not shown.described:
+            self._fill(face, shown)
+            shown.params, shown.described = shown.params | face.params, True
+        if papers and shown.tags.get("xlift.documents") != digest(papers):
+            for name, text in papers.items():
+                self._client.log_text(shown.id, text, name)
+            self._tag(shown, {"xlift.documents": digest(papers)})
+
+    def _fill(self, face: Face, shown: _Shown) -> None:
+        """Params and data sets."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+
+        params = [Param(*pair) for pair in face.params.items() if pair[0] not in shown.params]
+        for part in _batches(params, ENTITIES):
+            self._client.log_batch(shown.id, params=part)
+        rows = [
+            DatasetInput(Dataset(name, mark, source, json.dumps({"source": source})), [InputTag("mlflow.data.context", context)])
+            for name, mark, source, context in face.inputs()
+        ]
+        if rows:
+            self._client.log_inputs(shown.id, rows)
+
+    def _measure(self, face: Face, shown: _Shown) -> None:
+        """New points of the curves; the scores of a record not yet sent; the means of targets whose cells are all finished."""
+        points, offset = curve_points(face, self.store, shown.offset)
+        self._plot(shown, points)
+        shown.offset = offset
+        seal = self._looks[face.cell.stage].seal if face.cell else None
+        if seal != shown.seal:
+            self._plot(shown, score_points(face, self.store))
+            shown.seal = seal
+        source_language = self.plan.study.facts.source_language
+        for target, cells in self._cells.get(face.key, {}).items():
+            looks = [self._looks[cell.cell.stage] for cell in cells]
+            if target not in shown.means and standing(looks) == "FINISHED":
+                self._plot(shown, mean_point(cells, self.store, source_language, max(seen.ended for seen in looks)))
+                shown.means += (target,)
+
+    def _end(self, face: Face, shown: _Shown, status: str, looks: list[Look]) -> None:
+        """The status, with the true time of the end; what the stages are and how they came about, once they are finished."""
+        if status == "FINISHED" and face.leaf:
+            for step in face.steps:
+                for name in ("stage.json", "record.json"):
+                    self._client.log_artifact(shown.id, str(self.store.folder(step.stage.id) / name), step.stage.kind)
+        if status in ENDED and status != shown.status:
+            self._client.set_terminated(shown.id, status, max((seen.ended for seen in looks if seen.ended), default=None))
+        elif status != shown.status:
+            self._client.update_run(shown.id, status=status)
+        shown.status = status
+
+    def _tag(self, shown: _Shown, tags: dict[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        changed = {name: value for name, value in tags.items() if shown.tags.get(name) != value}
+        for part in _batches([RunTag(*pair) for pair in changed.items()], ENTITIES):
+            self._client.log_batch(shown.id, tags=part)
+        shown.tags |= changed
+
+    def _plot(self, shown: _Shown, points: Iterable[Point]) -> None:
+        """A value that is not finite is no score and no point, and is left out."""
+        from mlflow.entities import Metric
+
+        for part in _batches([Metric(*point) for point in points if math.isfinite(point[1])], METRICS):
+            self._client.log_batch(shown.id, metrics=part)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One Mirror of a study at a time; runs are read anew when another one made some."""
+        with _locked(self.store.root / f"mlflow-{self.plan.study.id}.lock") as self._lock:
+            if self._experiment is None:
+                self._client, self._documents = connect(self.store, self.uri), documents(self.plan)
+                self._experiment = self._opened()
+            self._lock.seek(0)
+            generation = self._lock.read()
+            if generation != self._generation:
+                self._read()
+                self._generation = generation
+            yield
+
+    def _announce(self) -> None:
+        """Tell other Mirrors, before the set of runs changes, that there is something to read."""
+        self._generation = secrets.token_hex(8)
+        self._lock.truncate(0)
+        self._lock.write(self._generation)
+        self._lock.flush()
+
+    def _read(self) -> None:
+        """All runs of the experiment, in pages; of two with one key the oldest is kept."""
+        runs = list(page := self._client.search_runs([self._experiment], max_results=PAGE))
+        while page.token:
+            runs += (page := self._client.search_runs([self._experiment], max_results=PAGE, page_token=page.token))
+        before, self._shown = {shown.id: shown for shown in self._shown.values()}, {}
+        for run in sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id)):
+            key, run_id = run.data.tags.get("xlift.key"), run.info.run_id
+            if key in self._shown:
+                self._client.delete_run(run_id)
+            elif key:
+                new = _Shown(run_id, run.info.status, dict(run.data.tags), dict(run.data.params))
+                self._shown[key] = before.get(run_id, new)
+        self._complete = {key: parent for key, parent in self._complete.items() if key in self._shown}
+
+    def _opened(self) -> str:
+        """The study's experiment, made where there is none; its kind makes the UI open on training runs."""
+        note = front(self.plan, self._documents["manifest.yaml"])
+        tags = {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": note}
+        found = self._client.get_experiment_by_name(self.plan.study.id)
+        if found is None:
+            place = None if remote(self.uri) else artifacts(self.store)
+            return self._client.create_experiment(self.plan.study.id, artifact_location=place, tags=tags)
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        for key, value in tags.items():
+            if found.tags.get(key) != value:
+                self._client.set_experiment_tag(found.experiment_id, key, value)
+        return found.experiment_id
+
+
+def connect(store: Store, uri: str) -> "MlflowClient":
+    """A client. The store's own database is made first, by one process and in one piece: two that migrate it break it."""
+    from mlflow import MlflowClient
+
+    if uri == own_database(store):
+        with _locked(store.root / "mlflow.lock"):
+            if not (store.root / "mlflow.db").exists():
+                migrate(store.root.resolve() / "mlflow.db")
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def migrate(database: Path) -> None:
+    """Make an empty MLflow database with a write-ahead log, which halves the time of writes (on a local disk)."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    new = database.with_name(f".{database.name}.new")
+    new.unlink(missing_ok=True)
+    SqlAlchemyStore(f"sqlite:///{new}", (database.parent / "mlartifacts").as_uri()).engine.dispose()
+    with contextlib.closing(sqlite3.connect(new)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    os.replace(new, database)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[IO[str]]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+def _load() -> tuple[type[Exception], ...]:
+    """Import mlflow, quietly; what it and the database layer under it raise (which a thin client lacks)."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    from mlflow.exceptions import MlflowException
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # after the import, which sets them
+    with contextlib.suppress(ImportError):
+        from alembic.util import CommandError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        return (MlflowException, OSError, sqlite3.Error, SQLAlchemyError, CommandError)
+    return (MlflowException, OSError, sqlite3.Error)
+
+
+def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,0 +1,177 @@
+"""What MLflow shows of a study: one face for each run there, from the plan alone. MLflow itself is not needed here."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from xlift.registry.findings import relative
+from xlift.registry.plan import Plan, Step
+from xlift.registry.score import Cell
+from xlift.registry.spec import Spec
+
+NOTE = 5000  # characters of a text that every MLflow server takes
+ENOUGH = 36  # hexadecimal digits of a data set's digest that MLflow has room for
+
+
+@dataclass(frozen=True)
+class Face:
+    """A run as MLflow shall show it.
+
+    `kind` is study, parent (model x intermediate x variant), cell (target x seed), train or pretrain. `steps` are its
+    own stages; those of a parent are its children's, and those of the study are all.
+    """
+
+    key: str
+    kind: str
+    name: str
+    note: str
+    parent: str | None = None
+    axes: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
+    cell: Cell | None = None
+
+    @property
+    def leaf(self) -> bool:
+        return self.kind not in ("study", "parent")
+
+    @property
+    def training(self) -> Step | None:
+        """The stage whose loss curve it shows."""
+        return next((step for step in self.steps if step.stage.kind != "evaluate"), None) if self.leaf else None
+
+    @property
+    def stages(self) -> str:
+        return " ".join(step.stage.id for step in self.steps) if self.leaf else ""
+
+    def inputs(self) -> list[tuple[str, str, str, str]]:
+        """The data sets of a leaf: name, digest, source, and context (train or test)."""
+        rows = []
+        for step in self.steps if self.leaf else ():
+            data = step.stage.data
+            rows += [(f"{part.task}/train", part.digest[:ENOUGH], part.source, "train") for part in data.parts if part.digest]
+            rows += [
+                (f"{data.task}/test/{language}", mark[:ENOUGH], data.source, "test") for language, mark in step.parts.items()
+            ]
+        return rows
+
+
+def faces(plan: Plan) -> tuple[Face, ...]:
+    """The study, then each parent followed by its children."""
+    steps = {step.stage.id: step for step in plan.steps}
+    groups: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in plan.cells:
+        if cell.stage:
+            groups.setdefault((cell.model, cell.intermediate, cell.variant), []).append(cell)
+    found = [Face("study", "study", "study", plan.study.manifest.question, steps=plan.steps)]
+    homes: dict[str, tuple[str, str, str]] = {}  # model -> the parent that its pretraining stands under
+    for group in groups:
+        if group[1:] == ("none", "plain") or group[0] not in homes:
+            homes[group[0]] = group
+    for group, cells in groups.items():
+        found += _family(group, cells, steps, homes[group[0]] == group)
+    return tuple(found)
+
+
+def _family(group: tuple[str, str, str], cells: list[Cell], steps: dict[str, Step], home: bool) -> list[Face]:
+    """A parent and its children: the pretraining if this is its `home`, the intermediate trainings, the cells."""
+    model, intermediate, variant = group
+    key = f"parent:{model}:{intermediate}:{variant}"
+    children = [child for cell in cells for child in _trainings(cell, key, steps, home)] + [_cell(c, key, steps) for c in cells]
+    children = list({child.key: child for child in children}.values())
+    first = cells[0]
+    sizes = {"params_total": str(first.params_total), "params_non_embedding": str(first.params_non_embedding)}
+    axes = {"model": model, "family": first.family, "intermediate": intermediate, "variant": variant}
+    below = {step.stage.id: step for child in children for step in child.steps}
+    note = (
+        f"**{model}** ({first.family}, {first.params_total:,} parameters, {first.params_non_embedding:,} outside embeddings), "
+        f"{_after(first)}. `mean/<target>` is over seeds and all languages but the source language."
+    )
+    parent = Face(key, "parent", _named(first), note, None, axes, axes | sizes, tuple(below.values()))
+    return [parent, *children]
+
+
+def _cell(cell: Cell, parent: str, steps: dict[str, Step]) -> Face:
+    evaluation = steps[cell.stage]
+    own = [evaluation] if cell.retrieval else [steps[evaluation.stage.parent.id], evaluation]
+    same = str(cell.same_task).lower()
+    axes = {**_axes(cell), "target": cell.target, "seed": str(cell.seed), "same_task": same}
+    params = axes | {"params_total": str(cell.params_total), "params_non_embedding": str(cell.params_non_embedding)}
+    for step in own:
+        params |= _fields("recipe", step.stage.recipe) | _fields("scoring", step.stage.scoring)
+    key = f"child:{cell.model}:{cell.intermediate}:{cell.variant}:{cell.target}:{cell.seed}"
+    stages = ", ".join(f"{step.stage.kind} `{step.stage.id}`" for step in own)
+    note = (
+        f"**{cell.target}** in {len(evaluation.parts)} languages by {cell.model}, {_after(cell)}, seed {cell.seed}. "
+        f"Stages: {stages}." + (" The intermediate task's training data overlap the target's." if cell.same_task else "")
+    )
+    return Face(key, "cell", f"{cell.target} / seed {cell.seed}", note, parent, axes, params, tuple(own), cell)
+
+
+def _trainings(cell: Cell, parent: str, steps: dict[str, Step], home: bool) -> Iterator[Face]:
+    """The pretraining and the intermediate training that a cell rests on."""
+    lineage = [steps[stage.id] for stage in steps[cell.stage].stage.lineage]
+    if home and lineage[0].stage.kind == "pretrain":
+        yield _training(f"pretrain:{cell.model}", "pretrain", "pretrain", lineage[0], cell, parent)
+    if (cell.intermediate, cell.variant) != ("none", "plain"):
+        step = next(step for step in lineage if step.stage.kind == "train")
+        name = f"train {step.stage.data.task} / seed {cell.seed}"
+        yield _training(f"train:{parent.removeprefix('parent:')}:{cell.seed}", "train", name, step, cell, parent)
+
+
+def _training(key: str, kind: str, name: str, step: Step, cell: Cell, parent: str) -> Face:
+    stage = step.stage
+    axes = {"model": cell.model, "family": cell.family, "task": stage.data.task, "seed": str(stage.effective_seed)}
+    if kind == "train":
+        axes |= {"intermediate": cell.intermediate, "variant": cell.variant}
+    sizes = {"params_total": str(cell.params_total), "params_non_embedding": str(cell.params_non_embedding)}
+    note = f"{kind} of {cell.model} on **{stage.data.task}**, stage `{stage.id}`."
+    return Face(key, kind, name, note, parent, axes, axes | sizes | _fields("recipe", stage.recipe), (step,))
+
+
+def _axes(cell: Cell) -> dict[str, str]:
+    return {"model": cell.model, "family": cell.family, "intermediate": cell.intermediate, "variant": cell.variant}
+
+
+def _named(cell: Cell) -> str:
+    return f"{cell.model} / {cell.intermediate}" + (f" / {cell.variant}" if cell.variant != "plain" else "")
+
+
+def _after(cell: Cell) -> str:
+    trained = (
+        "without intermediate training" if cell.intermediate == "none" else f"after intermediate training on {cell.intermediate}"
+    )
+    return trained + (f" ({cell.variant})" if cell.variant != "plain" else "")
+
+
+def _fields(prefix: str, value: Spec | None) -> dict[str, str]:
+    """The fields of a recipe or a scoring, those that are None or empty left out."""
+    fields = json.loads(value.model_dump_json(exclude_none=True)) if value else {}
+    return {f"{prefix}.{name}": str(content) for name, content in fields.items() if content != ""}
+
+
+def documents(plan: Plan) -> dict[str, str]:
+    """By file name: the manifest as it was written, and the study's card."""
+    text = plan.study.path.read_text(encoding="utf-8-sig")
+    return {"manifest.yaml": text, "card.json": plan.card().model_dump_json(indent=1)}
+
+
+def front(plan: Plan, manifest_text: str) -> str:
+    """The experiment's page, in Markdown: the question, the design, the manifest (its beginning, if it is long)."""
+    manifest, facts = plan.study.manifest, plan.study.facts
+    axes = manifest.matrix
+    lines = [
+        f"**{manifest.question}**",
+        "",
+        f"- models: {', '.join(f'{m.id} ({m.parameters.total:,} parameters)' for m in facts.models.values())}",
+        f"- intermediate: {', '.join(axes.intermediate)}; variant: {', '.join(axes.variant)}; seeds: {axes.seed.count}",
+        f"- targets: {', '.join(axes.target)}; all training in {facts.source_language}",
+        f"- {len(plan.cells)} cells, {len(plan.steps)} stages; data: {manifest.data.source}",
+        "",
+        f"`{relative(plan.study.path)}`",
+        "```yaml",
+    ]
+    head, text = "\n".join(lines) + "\n", manifest_text.rstrip()
+    room = max(0, NOTE - len(head) - 100)
+    text = text if len(text) <= room else text[:room] + "\n# … the whole manifest is an artifact of the run `study`"
+    return f"{head}{text}\n```\n"[:NOTE]

@@ -1,0 +1,139 @@
+"""What the store says about the faces: how stages stand, and the points to draw. All times are milliseconds since 1970."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from xlift.registry import claims
+from xlift.registry.plan import Step
+from xlift.registry.score import Score
+from xlift.registry.store import Store, part
+from xlift.runners.tracking.runs import NOTE, Face
+
+State = Literal["waiting", "running", "partial", "finished", "failed", "stopped"]
+Point = tuple[str, float, int, int]  # name, value, time, step
+BESIDE = ("time", "step", "of")  # what a line of the log has beside its values
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a stage stands in the store. Times are milliseconds since 1970; `seal` is the sha-256 of its record."""
+
+    state: State
+    started: int | None = None
+    ended: int | None = None
+    failure: str | None = None
+    seal: str | None = None
+
+
+def look(step: Step, store: Store) -> Look:
+    """`partial`: some languages are scored and nobody works on the rest; `stopped`: its claim ended without a word."""
+    stage, folder = step.stage.id, store.folder(step.stage.id)
+    alive = claims.alive(folder)  # looked at first: a commit comes before the end of its claim
+    record = store.record(stage)
+    if record:
+        started = round(datetime.fromisoformat(record.started).timestamp() * 1000)
+        whole = not store.missing(stage, step.parts)
+        state: State = "finished" if whole else "running" if alive else "failed" if store.failure(stage) else "partial"
+        seal = hashlib.sha256((folder / "record.json").read_bytes()).hexdigest()
+        return Look(state, started, started + round(record.seconds * 1000), store.failure(stage), seal)
+    if not claims.latest(folder):
+        return Look("waiting")
+    started, ended = _changed(folder / "stage.json"), _changed(folder / "log.jsonl")
+    if alive:
+        return Look("running", started)
+    failure = store.failure(stage)
+    if failure:
+        return Look("failed", started, _changed(folder / "failure.json"), failure)
+    return Look("stopped", started, ended or started)
+
+
+def standing(looks: Iterable[Look]) -> str | None:
+    """The status of the MLflow run over these stages, None before any of them started.
+
+    SCHEDULED is the honest word for a run whose training is done and whose evaluation waits for a worker.
+    """
+    states = {look.state for look in looks}
+    if states <= {"waiting"}:
+        return None
+    if states == {"finished"}:
+        return "FINISHED"
+    order = {"running": "RUNNING", "failed": "FAILED", "stopped": "KILLED"}
+    return next((status for state, status in order.items() if state in states), "SCHEDULED")
+
+
+def scores(step: Step, store: Store) -> list[Score]:
+    """The scores of an evaluation on the test data of this plan."""
+    return [score for score in store.scores(step.stage.id) if step.parts.get(score.language) == score.data]
+
+
+def attempt(face: Face, store: Store) -> str | None:
+    """What tells one try of a training from the next: the time of the first line of its log."""
+    if face.training is None:
+        return None
+    try:
+        with open(store.folder(face.training.stage.id) / "log.jsonl", "rb") as file:
+            line = file.readline()
+    except FileNotFoundError:
+        return None
+    return str(json.loads(line)["time"]) if line.endswith(b"\n") else None
+
+
+def tags_of(face: Face, looks: Sequence[Look], parent: str | None, study: str, store: Store) -> dict[str, str]:
+    """The tags of a face's run; `parent` is the MLflow run above it."""
+    tags = {"xlift.key": face.key, "xlift.kind": face.kind, "xlift.study": study, **face.axes}
+    tags |= {"mlflow.note.content": face.note[:NOTE], "mlflow.source.name": "xlift", "mlflow.source.type": "LOCAL"}
+    failures = [seen.failure for seen in looks if seen.failure] if face.leaf else []
+    more = {
+        "mlflow.parentRunId": parent,
+        "xlift.stage": face.stages,
+        "xlift.try": attempt(face, store),
+        "failure": failures[0][:NOTE] if failures else None,
+    }
+    return tags | {name: value for name, value in more.items() if value}
+
+
+def curve_points(face: Face, store: Store, offset: int) -> tuple[list[Point], int]:
+    """New points of the training curves from a byte of the log on, and the byte after them."""
+    if face.training is None:
+        return [], offset
+    try:
+        rows, after = store.log(face.training.stage.id, offset)
+    except json.JSONDecodeError:  # a new try is writing over the log: next time it is another face's run
+        return [], offset
+    return [(f"train/{name}", row[name], row["time"], row["step"]) for row in rows for name in row if name not in BESIDE], after
+
+
+def score_points(face: Face, store: Store) -> list[Point]:
+    """`score/<target>/<language>`, and secondary metrics under their own names, at the time of their part; and chance.
+
+    Chance is one number for all languages where it is the same, so that it fills no page of charts.
+    """
+    evaluation, target, points, chances = face.steps[-1], face.cell.target, [], {}
+    for score in scores(evaluation, store):
+        at = store.written(evaluation.stage.id, part(score.language, score.data))
+        points.append((f"{'score' if score.primary else score.metric}/{target}/{score.language}", score.value, at, 0))
+        if score.primary:
+            chances[score.language] = (score.chance, at)
+    if len({chance for chance, _ in chances.values()}) == 1:
+        return [*points, (f"chance/{target}", *max(chances.values()), 0)]
+    return points + [(f"chance/{target}/{language}", chance, at, 0) for language, (chance, at) in chances.items()]
+
+
+def mean_point(cells: Sequence[Face], store: Store, source_language: str, at: int) -> list[Point]:
+    """The mean primary score of one target, over seeds and all languages but the source language; none if there is no other."""
+    rows = [s for face in cells for s in scores(face.steps[-1], store) if s.primary and s.language != source_language]
+    return [(f"mean/{cells[0].cell.target}", math.fsum(s.value for s in rows) / len(rows), at, 0)] if rows else []
+
+
+def _changed(path: Path) -> int | None:
+    """When a file was last written, in milliseconds since 1970; None if it is not there."""
+    try:
+        return round(path.stat().st_mtime * 1000)
+    except FileNotFoundError:
+        return None

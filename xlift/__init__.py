@@ -1,0 +1,1 @@
+"""xlift: a declarative experiment registry with a statistical meta-analysis layer."""

@@ -1,0 +1,5 @@
+"""python -m xlift"""
+
+from xlift.cli import main
+
+main()
