@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
-from xlift.registry.known.tasks import METRICS, Task, same_training_data
+from xlift.registry.findings import BadInput, Finding
+from xlift.registry.known.tasks import Task, computed, same_training_data
 from xlift.registry.manifest.declared import Model
 from xlift.registry.manifest.load import Study
 from xlift.registry.manifest.sections import Limit, TaskSection, merged, texts
@@ -81,6 +82,7 @@ class Plan:
 
 def expand(study: Study, sources: Sources) -> Plan:
     """Every cell of the study's matrix with its chain of stages."""
+    _no_twins(study, sources)
     builder, cells, steps, excluded = _Builder(study, sources), [], {}, {}
     for cell in dict.fromkeys(_combinations(study, sources)):
         why, kind = _left_out(study, cell, sources)
@@ -96,6 +98,17 @@ def expand(study: Study, sources: Sources) -> Plan:
                 )
         cells.append(builder.cell(cell, None if blocked else chain[-1].stage.id, blocked))
     return Plan(study, tuple(steps.values()), tuple(cells), excluded)
+
+
+def _no_twins(study: Study, sources: Sources) -> None:
+    """BadInput where two models have the same weights: copies would count as two in a slope."""
+    seen: dict[Weights, str] = {}
+    for index, (name, model) in enumerate(study.facts.models.items()):
+        weights, missing = sources.weights(model)
+        twin = None if weights.make or missing else seen.setdefault(weights, name)
+        if twin not in (None, name):
+            place = study.root.at(("models", index)).place
+            raise BadInput([Finding("E219", place, f"models '{twin}' and '{name}' have the same weights", "keep one of them")])
 
 
 Combination = tuple[str, str, str, str, int]  # model, intermediate, variant, target, replicate
@@ -253,13 +266,22 @@ class _Builder:
         return Data(source=manifest.data.source, kind="mixture", task=name, of=tuple(parts), mixing=mixing)
 
     def _examples(self, name: str) -> Data:
-        digest = self.sources.digest(name, "train", self.facts.source_language)
-        return self._data(self.facts.tasks[name], digest=digest or ABSENT, limit=self._limit(name).train)
+        language = self.facts.source_language
+        digest = self.sources.digest(name, "train", language)
+        return self._data(self.facts.tasks[name], digest=digest or ABSENT, limit=self._kept(name, (language,)))
+
+    def _kept(self, name: str, languages: tuple[str, ...]) -> int | None:
+        """The limit of a training set; None where it leaves nothing out."""
+        limit = self._limit(name).train
+        whole = limit and all(self.sources.at_most(limit, name, language) for language in languages)
+        return None if whole else limit
 
     def _texts(self, corpus: str, languages: tuple[str, ...] | None) -> Data:
         languages = languages or self.sources.world.languages
         digest = self.sources.texts(corpus, languages)
-        return self._data(self.facts.tasks[corpus], digest=digest or ABSENT, languages=languages, limit=self._limit(corpus).train)
+        return self._data(
+            self.facts.tasks[corpus], digest=digest or ABSENT, languages=languages, limit=self._kept(corpus, languages)
+        )
 
     def _lacking(self, data: Data) -> str | None:
         """Why a stage cannot train: what of its data is not here."""
@@ -274,9 +296,14 @@ class _Builder:
             weights=weights,
             scoring=_fitting(scoring, self.facts.models[model], task.kind),
             parent=parent,
-            data=self._data(task, limit=self._limit(target).test, metric=task.metric),
+            data=self._data(
+                task,
+                limit=self._limit(target).test,
+                metric=task.metric,
+                normaliser=None if task.normaliser == "squad" else task.normaliser,
+            ),
         )
-        unknown = None if task.metric in METRICS[task.kind] else f"{task.metric} is not computed by this version"
+        unknown = None if task.metric in computed(task.kind, task.labels) else f"{task.metric} is not computed by this version"
         return Step(stage, model, parts, unknown or (None if parts else self._absent(task, "test")))
 
     def _parts(self, target: str) -> dict[str, str]:

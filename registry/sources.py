@@ -53,6 +53,13 @@ class Sources:
         path = files.path(self.data, task, split, language, self.pattern(task)) if self.data else None
         return _file_digest(path, path.stat().st_mtime_ns) if path else None
 
+    def at_most(self, limit: int, task: str, language: str) -> bool:
+        """Whether the training set has no more items than `limit`, as far as lines tell (an item may take several)."""
+        if self.study.manifest.data.source == "lab":
+            return lab.items(self.world, task, "train", language) <= limit
+        path = files.path(self.data, task, "train", language, self.pattern(task)) if self.data else None
+        return path is not None and _lines(path, path.stat().st_mtime_ns) <= limit
+
     def texts(self, corpus: str, languages: tuple[str, ...]) -> str | None:
         """Sha-256 of a corpus in several languages, in reading order; None where one is not there."""
         parts = [[language, self.digest(corpus, "train", language)] for language in languages]
@@ -62,7 +69,7 @@ class Sources:
         """What a model starts from, and why it cannot."""
         section = model.section
         if section.make:
-            return Weights(make=section.make), None
+            return Weights(make=section.make.plain()), None
         if model.folder and any(model.folder.glob("*.safetensors")):
             return Weights(folder=folder_digest(model.folder)), None
         if section.revision:
@@ -83,6 +90,11 @@ def folder_digest(folder: Path) -> str:
 @cache
 def _file_digest(path: Path, _changed: int) -> str:
     return files.digest(path)
+
+
+@cache
+def _lines(path: Path, _changed: int) -> int:
+    return sum(piece.count(b"\n") for piece in files.chunks(path)) + 1
 
 
 @cache

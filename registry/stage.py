@@ -2,7 +2,7 @@
 
 What changes the numbers is here and is hashed. How a stage is run (device, workers, micro-batches, paths) is in
 `runners.run.Env` and is not. A field at its default is left out of the hash, so that a new field changes no old id;
-the defaults themselves are therefore pinned by a test, and never edited.
+the defaults themselves are therefore pinned by a test, and never edited. NUMBERS stands for the code.
 """
 
 from functools import cached_property
@@ -12,7 +12,9 @@ from pydantic import Field, model_validator
 
 from xlift.registry.spec import Spec, canonical, digest
 
+NUMBERS = 2  # in every id: raised, with a line in the changelog, by a change of the code that changes what stages compute
 Kind = Literal["pair", "tag", "span", "choice", "retrieve", "mlm"]
+Normaliser = Literal["squad", "mlqa"]
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -26,6 +28,10 @@ class Make(Spec):
     inner: Positive | None = Field(None, description="feed-forward width; 4 x hidden where absent")
     vocabulary: Positive = Field(2000, description="pieces of the tokenizer that is trained on the corpus")
     positions: Positive = 128
+
+    def plain(self) -> "Make":
+        """The same shape, with nothing said that is so by default."""
+        return self.model_copy(update={"inner": None}) if self.inner == 4 * self.hidden else self
 
 
 class Weights(Spec):
@@ -124,6 +130,7 @@ class Data(Spec):
     labels: tuple[str, ...] = ()
     fields: dict[str, str] = Field({}, description="the role of each column that the kind reads")
     metric: str | None = None
+    normaliser: Normaliser | None = Field(None, description="how answers are compared; as in SQuAD v1.1 where absent")
     of: tuple["Data", ...] = Field((), description="the tasks of a mixture")
     mixing: Mixing | None = None
 
@@ -152,7 +159,19 @@ class Stage(Spec):
     def id(self) -> str:
         """The first 16 hexadecimal digits of the sha-256 of the stage's canonical content, its parent by id."""
         content = self.model_dump(mode="json", exclude_defaults=True, exclude={"parent"})
-        return digest(content | ({"parent": self.parent.id} if self.parent else {}))[:16]
+        if self.data.kind == "mixture":
+            del content["data"]["task"]  # a name, and nothing but a name
+        return digest(content | {"numbers": NUMBERS} | ({"parent": self.parent.id} if self.parent else {}))[:16]
+
+    def entropy(self, data: Data) -> int:
+        """64 bits from which a training draws what belongs to `data`, all of its own or one task of its mixture.
+
+        They are of the seed, the data, and how many earlier stages of the chain were trained on them. So two stages of a
+        chain share neither a new head nor an order, while the halves of a gain share both wherever their tasks differ.
+        """
+        content = data.model_dump(mode="json", exclude_defaults=True, exclude={"task"} if data.kind == "mixture" else None)
+        before = sum(data in (stage.data, *stage.data.parts) for stage in self.lineage[:-1])
+        return int(digest([self.seed, content, before])[:16], 16)
 
     def __hash__(self) -> int:
         return hash(self.id)

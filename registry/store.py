@@ -171,9 +171,13 @@ class Store:
         write_atomically(claim.folder / "failure.json", json.dumps(note, indent=1).encode())
 
     def failure(self, stage_id: str) -> str | None:
-        """The reason of the last failure, if the run has not succeeded since."""
-        path = self.folder(stage_id) / "failure.json"
-        return json.loads(path.read_bytes())["reason"] if path.exists() else None
+        """The reason of the last failure, if nothing was committed since."""
+        failure, record = (self.folder(stage_id) / name for name in ("failure.json", "record.json"))
+        try:
+            reason, failed = json.loads(failure.read_bytes())["reason"], failure.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+        return None if record.exists() and record.stat().st_mtime_ns > failed else reason
 
     def log(self, stage_id: str, offset: int = 0) -> tuple[list[dict[str, float]], int]:
         """Whole lines of a run's log from a byte offset on, and the offset after them; an unfinished line waits."""

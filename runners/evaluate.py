@@ -22,9 +22,9 @@ def score(
     kind = KINDS[data.kind]
     if data.kind == "retrieve":
         examples = [replace(e, source=scoring.prefix + e.source, pivot=scoring.prefix + e.pivot) for e in examples]
-    features = kind.encode(examples, net.tokenizer, data, max_length=scoring.max_length, stride=scoring.stride)
+    features = kind.encode(examples, net.tokenizer, data, language, max_length=scoring.max_length, stride=scoring.stride)
     outputs = predict(net, kind, features, scoring, device=device, budget=budget)
-    measures = kind.measure(kind.decode(outputs, features, examples, data, scoring), examples, data)
+    measures = kind.measure(kind.decode(outputs, features, examples, data, scoring), examples, data, language)
     return [
         Score(
             language=language,
@@ -57,7 +57,7 @@ def predict(net: Net, kind: Kind, features: Sequence[Feature], scoring: Scoring,
 
 def _embed(net: Net, batch: Batch, scoring: Scoring) -> torch.Tensor:
     """Sentence embeddings (sequences, hidden) from the hidden state that the scoring names."""
-    states = net.encoder(input_ids=batch.ids, attention_mask=batch.mask.long(), output_hidden_states=True).hidden_states
+    states = net.encode(batch, output_hidden_states=True).hidden_states
     layers = len(states) - 1
     layer = retrieve.relative_layer(layers) if scoring.layer == "relative" else scoring.layer
     if layer > layers:

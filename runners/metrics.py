@@ -9,6 +9,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from unicodedata import category
 
 import numpy as np
 
@@ -159,10 +160,35 @@ def f1_xtreme(gold: Sentences, guess: Sentences) -> Measure:
 # Answers
 
 
-def normalised(answer: str) -> list[str]:
-    """Tokens of an answer as SQuAD v1.1 compares them: no case, ASCII punctuation or English articles."""
+def squad_tokens(answer: str, language: str) -> list[str]:
+    """Tokens of an answer as SQuAD v1.1 compares them, in any language: no case, ASCII punctuation or English articles."""
     bare = answer.lower().translate(str.maketrans("", "", string.punctuation))
     return re.sub(r"\b(a|an|the)\b", " ", bare).split()
+
+
+def mlqa_tokens(answer: str, language: str) -> list[str]:
+    """Tokens of an answer as MLQA compares them (Lewis et al. 2020): no case, Unicode punctuation or articles of its language.
+
+    A Chinese character is a token. In Arabic the article goes wherever its letters stand, as in the benchmark's script.
+    """
+    if language not in MLQA_ARTICLES:
+        raise ValueError(f"MLQA compares answers in {', '.join(MLQA_ARTICLES)}, not in {language}; write normaliser: squad")
+    bare = "".join(sign for sign in answer.lower() if sign not in string.punctuation and category(sign)[0] != "P")
+    if MLQA_ARTICLES[language]:
+        bare = re.sub(MLQA_ARTICLES[language], " ", bare)
+    return (re.sub("([\u4e00-\u9fa5])", r" \1 ", bare) if language == "zh" else bare).split()
+
+
+MLQA_ARTICLES = {
+    "ar": r"\sال^|ال",
+    "de": r"\b(ein|eine|einen|einem|eines|einer|der|die|das|den|dem|des)\b",
+    "en": r"\b(a|an|the)\b",
+    "es": r"\b(un|una|unos|unas|el|la|los|las)\b",
+    "hi": "",
+    "vi": r"\b(của|là|cái|chiếc|những)\b",
+    "zh": "",
+}
+NORMALISERS: dict[str, Callable[[str, str], list[str]]] = {"squad": squad_tokens, "mlqa": mlqa_tokens}
 
 
 def token_overlap_f1(gold: Sequence[str], guess: Sequence[str]) -> float:
@@ -171,17 +197,19 @@ def token_overlap_f1(gold: Sequence[str], guess: Sequence[str]) -> float:
     return 2 * shared / (len(gold) + len(guess)) if shared else 0.0
 
 
-def answer_measures(gold: Sequence[Sequence[str]], guess: Sequence[str]) -> list[Measure]:
+def answer_measures(
+    gold: Sequence[Sequence[str]], guess: Sequence[str], language: str, normaliser: str = "squad"
+) -> list[Measure]:
     """F1 and exact match, each item at its best gold answer; an item without one is right if the guess is empty.
 
     Chance is the share of items without an answer, which an empty guess gets right; 0 where all have one.
     """
     if not any(gold):
         raise ValueError("no question of the test set has a gold answer; use a test set with answers, or the dev set")
-    overlap, exact = [], []
+    overlap, exact, tokens_of = [], [], NORMALISERS[normaliser]
     for answers, text in zip(gold, guess, strict=True):
-        tokens = normalised(text)
-        golds = [normalised(answer) for answer in answers]
+        tokens = tokens_of(text, language)
+        golds = [tokens_of(answer, language) for answer in answers]
         overlap.append(max(token_overlap_f1(g, tokens) for g in golds) if golds else float(not tokens))
         exact.append(tokens in golds if golds else not tokens)
     chance = sum(not answers for answers in gold) / len(gold)

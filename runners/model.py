@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
-from transformers.models.auto.modeling_auto import MODEL_MAPPING
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING
 
 from xlift.registry.known.models import count
 from xlift.registry.manifest.declared import configuration
@@ -40,7 +40,13 @@ class Net:
 
     def hidden(self, batch: Batch) -> Tensor:
         """The encoder's last hidden states (sequences, length, hidden)."""
-        return self.encoder(input_ids=batch.ids, attention_mask=batch.mask.long()).last_hidden_state
+        return self.encode(batch).last_hidden_state
+
+    def encode(self, batch: Batch, **options: bool) -> Any:
+        """The encoder's outputs; one with several types of token, as BERT, is told which text a token is of."""
+        if batch.types is not None and (getattr(self.encoder.config, "type_vocab_size", 0) or 0) > 1:
+            options["token_type_ids"] = batch.types
+        return self.encoder(input_ids=batch.ids, attention_mask=batch.mask.long(), **options)
 
     def forward(self, batch: Batch) -> Tensor:
         """The head's outputs for a batch."""
@@ -61,6 +67,41 @@ def load(source: Path | str, revision: str | None = None, recipe: Recipe | None 
     config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
     encoder = _build(config, recipe, source, revision)
     return Net(encoder, AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False))
+
+
+LANGUAGE_HEADS = (  # names of a masked language model's own head -> those of ours, XLM-R's family, BERT's, ELECTRA's
+    {"lm_head.dense": "dense", "lm_head.layer_norm": "norm", "lm_head.bias": "bias"},
+    {"cls.predictions.transform.dense": "dense", "cls.predictions.transform.LayerNorm": "norm", "cls.predictions.bias": "bias"},
+    {"generator_predictions.dense": "dense", "generator_predictions.LayerNorm": "norm", "generator_lm_head.bias": "bias"},
+)
+
+
+def continued(head: nn.Module, source: Path | str, revision: str | None) -> nn.Module:
+    """A head of masked language modelling with the weights of the model's own, where it has one of the same form."""
+    config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
+        return head
+    whole, told = AutoModelForMaskedLM.from_pretrained(
+        source,
+        revision=revision,
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    theirs = {name: tensor for name, tensor in whole.state_dict().items() if name not in told["missing_keys"]}
+    ours = head.state_dict()
+    for names in LANGUAGE_HEADS:
+        found = {
+            new + name.removeprefix(old): tensor
+            for old, new in names.items()
+            for name, tensor in theirs.items()
+            if name == old or name.startswith(old + ".")
+        }
+        if found.keys() == ours.keys() and all(found[name].shape == ours[name].shape for name in ours):
+            head.load_state_dict(found)
+            break
+    return head
 
 
 def _build(config: Any, recipe: Recipe | None, source: Path | str | None = None, revision: str | None = None) -> nn.Module:
@@ -96,7 +137,10 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, positions: int) -> Pr
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
     tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=list(SPECIAL), show_progress=False, min_frequency=2)
+    room = max(1, vocabulary - len(SPECIAL))  # the trainer keeps every character that it may, beyond its vocabulary
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, limit_alphabet=room, special_tokens=list(SPECIAL), show_progress=False, min_frequency=2
+    )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]

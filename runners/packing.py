@@ -31,4 +31,8 @@ def collate(features: Sequence[Feature], padding: int, device: str) -> Batch:
     ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding)
     lengths = torch.tensor([len(row) for row in rows])
     mask = torch.arange(ids.shape[1])[None, :] < lengths[:, None]
-    return Batch(ids.to(device), mask.to(device), tuple(features))
+    seconds = [at for feature in features for at in feature.seconds]
+    types = None
+    if seconds:
+        types = ((torch.arange(ids.shape[1])[None, :] >= torch.tensor(seconds)[:, None]) & mask).long().to(device)
+    return Batch(ids.to(device), mask.to(device), tuple(features), types)

@@ -15,8 +15,10 @@ import torch
 from torch import nn
 
 from xlift.registry.claims import Claim, write_atomically
+from xlift.registry.files import DataError
 from xlift.registry.plan import Step
 from xlift.registry.sources import Sources
+from xlift.registry.spec import digest
 from xlift.registry.stage import Data, Stage
 from xlift.registry.store import Store, part
 from xlift.runners import data, evaluate, model, train
@@ -24,6 +26,10 @@ from xlift.runners.data.examples import Example
 from xlift.runners.kinds import KINDS
 from xlift.runners.model import Net
 from xlift.runners.train import Course, Log
+
+
+class Unscored(ValueError):
+    """Languages without a score, with the reason of each; the scores of the others are committed."""
 
 
 @dataclass(frozen=True)
@@ -55,29 +61,41 @@ def run(step: Step, env: Env) -> bool:
 
 
 def _train(stage: Stage, env: Env, store: Store, log: Log) -> Net:
-    """A model trained as the stage says. Its draws depend on the stage's seed alone, so that halves of a gain share them."""
-    torch.manual_seed(stage.seed)
+    """A model trained as the stage says; `Stage.entropy` says which draws it shares with which others."""
     examples = [_examples(part, env) for part in stage.data.parts]
+    torch.manual_seed(stage.entropy(stage.data))
     if stage.kind == "pretrain":
         net = model.make(stage.weights.make, (e.text for e in examples[0]), stage.recipe)
     else:
         net = _start(stage, env, store)
-    courses = [Course(part, read, _head(part, net, stage, store)) for part, read in zip(stage.data.parts, examples, strict=True)]
-    train.fit(net, courses, stage.recipe, stage.seed, stage.data.mixing, device=env.device, budget=env.budget, log=log)
+    courses = [
+        Course(part, read, env.sources.study.facts.source_language, _head(part, net, stage, store, env), stage.entropy(part))
+        for part, read in zip(stage.data.parts, examples, strict=True)
+    ]
+    entropy = stage.entropy(stage.data)
+    train.fit(net, courses, stage.recipe, entropy, stage.data.mixing, device=env.device, budget=env.budget, log=log)
     net.head = courses[0].head if len(courses) == 1 else None
     return net
 
 
 def _examples(part: Data, env: Env) -> list[Example]:
+    """The training examples of a task, which have to be those that its stage was named by."""
     languages = part.languages or (env.sources.study.facts.source_language,)
-    return [example for language in languages for example in data.read(env.sources, part, "train", language)]
+    read = [(language, *data.read(env.sources, part, "train", language)) for language in languages]
+    found = digest([[language, mark] for language, mark, _ in read]) if part.languages else read[0][1]
+    if found != part.digest:
+        raise DataError(f"the training data of {part.task} changed after the plan was made; run the study again")
+    return [example for _, _, examples in read for example in examples]
 
 
-def _head(part: Data, net: Net, stage: Stage, store: Store) -> nn.Module:
-    """A new head; masked language modelling goes on with the one that its parent trained."""
+def _head(part: Data, net: Net, stage: Stage, store: Store, env: Env) -> nn.Module:
+    """A new head; masked language modelling goes on with the one that pretraining left, where there is one."""
+    torch.manual_seed(stage.entropy(part))
     head = KINDS[part.kind].head(net.encoder, part, stage.recipe.head_dropout)
-    if stage.parent and part.kind == stage.parent.data.kind == "mlm":
+    if part.kind == "mlm" and stage.parent and stage.parent.data.kind == "mlm":
         return model.load_head(head, store.checkpoint(stage.parent.id))
+    if part.kind == "mlm" and stage.parent is None and stage.kind == "train":
+        return model.continued(head, *_source(stage, env))
     return head
 
 
@@ -85,30 +103,45 @@ def _start(stage: Stage, env: Env, store: Store) -> Net:
     """The model that a stage starts from: its parent's checkpoint, a folder, or the hub."""
     if stage.parent:
         return model.load(store.checkpoint(stage.parent.id), recipe=stage.recipe)
-    if stage.weights.folder:
-        return model.load(_folder(stage, env), recipe=stage.recipe)
-    return model.load(stage.weights.hub, stage.weights.revision, recipe=stage.recipe)
+    return model.load(*_source(stage, env), recipe=stage.recipe)
 
 
-def _folder(stage: Stage, env: Env) -> Path:
-    models = env.sources.study.facts.models.values()
-    return next(m.folder for m in models if m.folder and env.sources.weights(m)[0] == stage.weights)
+def _source(stage: Stage, env: Env) -> tuple[Path | str, str | None]:
+    """Where the first weights of a chain are: a folder, or a name and a revision on the hub."""
+    if not stage.weights.folder:
+        return stage.weights.hub, stage.weights.revision
+    for candidate in env.sources.study.facts.models.values():
+        if candidate.folder and env.sources.weights(candidate)[0] == stage.weights:
+            return candidate.folder, None
+    raise DataError("the weights of this stage's model changed after the plan was made; run the study again")
 
 
 def _evaluate(step: Step, env: Env, store: Store, claim: Claim) -> None:
-    """Score the languages that have no whole score yet, committing each on its own."""
-    stage, net = step.stage, None
+    """Score the languages that have no whole score yet, committing each on its own: a bad one never hides a good one.
+
+    Raises:
+        Unscored: after the last language, where some could not be scored, with the reason of each.
+    """
+    stage, net, reasons = step.stage, None, {}
     for language in store.missing(stage.id, step.parts):
-        started = datetime.now(UTC)
+        started, wanted = datetime.now(UTC), step.parts[language]
         net = net or _scored(stage, env, store)
-        examples = data.read(env.sources, stage.data, "test", language)
-        scores = evaluate.score(
-            net, examples, stage.data, stage.scoring, language, step.parts[language], device=env.device, budget=env.budget
-        )
-        name = claim.own(part(language, step.parts[language]))
+        try:
+            found, examples = data.read(env.sources, stage.data, "test", language)
+            if found != wanted:
+                raise DataError("its test data changed after the plan was made; run the study again")
+            scores = evaluate.score(
+                net, examples, stage.data, stage.scoring, language, wanted, device=env.device, budget=env.budget
+            )
+        except (ValueError, OSError) as error:
+            reasons[language] = str(error)
+            continue
+        name = claim.own(part(language, wanted))
         (claim.folder / "scores").mkdir(exist_ok=True)
         write_atomically(claim.folder / name, "".join(score.model_dump_json() + "\n" for score in scores).encode())
         _commit(store, claim, [name], started)
+    if reasons:
+        raise Unscored("; ".join(f"{language}: {reason}" for language, reason in reasons.items()))
 
 
 def _scored(stage: Stage, env: Env, store: Store) -> Net:

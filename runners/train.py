@@ -26,18 +26,20 @@ class Diverged(RuntimeError):
 
 @dataclass(frozen=True)
 class Course:
-    """One task to learn: its data, its examples, and the head that is trained on them."""
+    """One task to learn: its data, its examples, their language, the head that is trained, the entropy of its draws."""
 
     data: Data
     examples: Sequence[Any]
+    language: str
     head: nn.Module
+    entropy: int
 
 
 def fit(
     net: Net,
     courses: Sequence[Course],
     recipe: Recipe,
-    seed: int,
+    entropy: int,
     mixing: Mixing | None = None,
     *,
     device: str,
@@ -48,12 +50,13 @@ def fit(
 
     The loss of a step is the sum over the optimizer batch's units divided by their number, so micro-batches of any
     size give the same gradient. Batches follow each other in a fresh order every epoch, across its end. Each batch of
-    several courses is of one, drawn as `mixing` says.
+    several courses is of one, drawn as `mixing` says. `entropy` is that of dropout and of these draws.
 
     Raises:
         Diverged: at the first step whose loss or gradient norm is not finite.
     """
-    lessons = [_Lesson(course, net, recipe, seed, 2 * index) for index, course in enumerate(courses)]
+    torch.manual_seed(entropy)
+    lessons = [_Lesson(course, net, recipe) for course in courses]
     shares, epoch = mixed([course.data.kind for course in courses], [lesson.items for lesson in lessons], mixing or Mixing())
     steps = recipe.steps or max(1, round(recipe.epochs * epoch / recipe.batch))
     modules = [net.encoder, *(course.head for course in courses)]
@@ -62,7 +65,7 @@ def fit(
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     optimizer = _optimizer(parameters, recipe)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, recipe.warmup))
-    turn = np.random.default_rng([seed, 2 * len(lessons)])
+    turn = np.random.default_rng(entropy)
     recent = _Recent(log, every=max(1, math.ceil(steps / LINES)), steps=steps)
     for step in range(steps):
         lesson = lessons[turn.choice(len(lessons), p=shares)] if len(lessons) > 1 else lessons[0]
@@ -82,7 +85,8 @@ def mixed(kinds: Sequence[str], items: Sequence[int], mixing: Mixing) -> tuple[n
     Where `text` fixes the share of masked language modelling, an epoch is one of the other tasks, and that share more.
     """
     counted = np.minimum(items, mixing.cap or max(items)).astype(float)
-    weights = np.ones(len(items)) if mixing.sampler == "uniform" else counted ** (1 / mixing.temperature)
+    logs = np.log(np.maximum(counted, 1e-300)) / (np.inf if mixing.sampler == "uniform" else mixing.temperature)
+    weights = np.exp(logs - logs.max())  # of the largest task 1, so that no temperature overflows
     text = np.array([kind == "mlm" for kind in kinds])
     if mixing.text is None or text.all() or not text.any():
         return weights / weights.sum(), counted.sum()
@@ -93,15 +97,15 @@ def mixed(kinds: Sequence[str], items: Sequence[int], mixing: Mixing) -> tuple[n
 class _Lesson:
     """The batches of one course, without end."""
 
-    def __init__(self, course: Course, net: Net, recipe: Recipe, seed: int, stream: int):
+    def __init__(self, course: Course, net: Net, recipe: Recipe):
         self.course, self.net, self.mask, self.kind = course, net, recipe.mask, KINDS[course.data.kind]
         encoded = self.kind.encode(
-            course.examples, net.tokenizer, course.data, max_length=recipe.max_length, stride=recipe.stride
+            course.examples, net.tokenizer, course.data, course.language, max_length=recipe.max_length, stride=recipe.stride
         )
         self.groups = _by_example(encoded)
         self.items = len(self.groups)
-        self.order = _batches(self.items, recipe.batch, np.random.default_rng([seed, stream]))
-        self.draw = np.random.default_rng([seed, stream + 1])
+        self.order = _batches(self.items, recipe.batch, np.random.default_rng([course.entropy, 0]))
+        self.draw = np.random.default_rng([course.entropy, 1])
 
     def batch(self) -> list[Feature]:
         features = [feature for index in next(self.order) for feature in self.groups[index]]

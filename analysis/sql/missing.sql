@@ -27,7 +27,7 @@ half AS (
             WHEN root.cause IS NOT NULL THEN 'failed: ' || root.cause
             WHEN stage.state = 'failed' THEN 'failed' || coalesce(': ' || stage.failure, '')
             WHEN stage.state = 'running' THEN 'running'
-            WHEN stage.state = 'finished' THEN 'finished without a score in this language'
+            WHEN stage.state = 'finished' THEN coalesce('failed: ' || stage.failure, 'finished without a score in this language')
             ELSE 'not run yet'
         END AS reason
     FROM cell_rows AS cell

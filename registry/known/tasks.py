@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from xlift.registry.known.languages import XTREME
-from xlift.registry.stage import Kind
+from xlift.registry.stage import Kind, Normaliser
 
 # What the examples of a kind are made of; a task's `fields` maps these roles to the columns of its files.
 ROLES: dict[str, tuple[str, ...]] = {
     "pair": ("first", "second", "label"),
     "tag": ("tokens", "tags"),
     "span": ("context", "question", "answers"),
-    "choice": ("context", "question", "choices", "label"),
+    "choice": ("context", "question", "stem", "choices", "label"),
     "retrieve": ("source", "pivot"),
     "mlm": ("text",),
 }
@@ -25,6 +25,15 @@ METRICS: dict[str, tuple[str, ...]] = {
     "tag": ("entity_f1", "f1_xtreme", "accuracy"),
     "span": ("f1", "exact_match"),
 }
+MLQA_LANGUAGES = ("ar", "de", "en", "es", "hi", "vi", "zh")  # whose articles MLQA's comparison of answers knows
+
+
+def computed(kind: str, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """The metrics that a task of this kind and these labels has: entities need labels that begin and continue them."""
+    if kind != "tag":
+        return METRICS[kind]
+    iob = all(label == "O" or label[:2] in ("B-", "I-") for label in labels)
+    return ("entity_f1", "accuracy") if iob else ("f1_xtreme", "accuracy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,7 @@ class Task:
     includes: tuple[str, ...] = ()
     hub: str | None = None
     train_items: int | None = None
+    normaliser: Normaliser = "squad"  # how answers are compared
     licensed: str | None = None  # the data set that a user must bring, where its licence forbids more
 
 
@@ -142,9 +152,9 @@ _INTERMEDIATE = (
         "hellaswag",
         "choice",
         "accuracy",
-        "Zellers et al. 2019; as in jiant, an ending continues ctx_b",
+        "Zellers et al. 2019; as in jiant, ctx_b begins every ending",
         "hellaswag",
-        fields={"context": "ctx_a", "question": "ctx_b", "choices": "endings", "label": "label"},
+        fields={"context": "ctx_a", "stem": "ctx_b", "choices": "endings", "label": "label"},
         hub="Rowan/hellaswag",
         train_items=39_905,
     ),
@@ -257,6 +267,7 @@ _TARGETS = (
         "squad1",
         tuple("ar de en es hi vi zh".split()),
         fields=_ANSWERED,
+        normaliser="mlqa",
         hub="facebook/mlqa",
         train_items=87_599,
     ),

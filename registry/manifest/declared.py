@@ -11,7 +11,7 @@ from xlift.registry.findings import Finding, Place, similar
 from xlift.registry.known import lab
 from xlift.registry.known.models import MODELS, Parameters, count
 from xlift.registry.known.parameters import FORMULAS, Limits, limits
-from xlift.registry.known.tasks import METRICS, ROLES, TASKS, Task
+from xlift.registry.known.tasks import METRICS, MLQA_LANGUAGES, ROLES, TASKS, Task, computed
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.sections import Manifest, Mixture, ModelSection, TaskSection
 from xlift.registry.stage import Make
@@ -144,18 +144,28 @@ def _override(at: Complaints, name: str, known: Task | None, section: TaskSectio
     )
     changes = {
         key: getattr(section, key)
-        for key in ("labels", "metric", "languages", "includes", "source")
+        for key in ("labels", "metric", "normaliser", "languages", "includes", "source")
         if getattr(section, key) is not None
     }
     task = dataclasses.replace(base, trains_on=trains, fields={**base.fields, **(section.fields or {})}, **changes)
     for role in sorted(set(task.fields) - set(ROLES[kind])):
         at.complain("E203", ("tasks", name, "fields", role), f"kind {kind} has no role '{role}'", similar(role, ROLES[kind]))
-    if section.metric and METRICS[kind] and section.metric not in METRICS[kind]:
+    metrics = computed(kind, task.labels)
+    if metrics and task.metric not in metrics and (section.metric or section.labels):
         at.complain(
             "E203",
-            ("tasks", name, "metric"),
-            f"kind {kind} has no metric '{section.metric}'",
-            similar(section.metric, METRICS[kind]),
+            ("tasks", name, "metric" if section.metric else "labels"),
+            f"kind {kind} with these labels has no metric '{task.metric}'",
+            similar(task.metric, metrics),
+        )
+    if section.normaliser and kind != "span":
+        at.complain("E203", ("tasks", name, "normaliser"), f"kind {kind} compares no answers", "remove it")
+    elif task.normaliser == "mlqa" and (others := sorted(set(task.languages) - set(MLQA_LANGUAGES))):
+        at.complain(
+            "E203",
+            ("tasks", name, "normaliser" if section.normaliser else "languages"),
+            f"mlqa does not compare answers in {', '.join(others)}",
+            f"write normaliser: squad, or keep to {', '.join(MLQA_LANGUAGES)}",
         )
     if kind in ("pair", "tag") and len(task.labels) < 2:
         at.complain("E204", ("tasks", name), f"task '{name}' needs its labels", "add 'labels: [..., ...]'")

@@ -28,12 +28,13 @@ WANTED = {
 
 @dataclass(frozen=True)
 class Study:
-    """A checked manifest, what its names stand for, and its warnings."""
+    """A checked manifest, what its names stand for, its warnings, and where everything stands."""
 
     manifest: Manifest
     facts: Resolved
     path: Path
     warnings: tuple[Finding, ...]
+    root: Node
 
     @property
     def id(self) -> str:
@@ -49,9 +50,9 @@ def load(path: Path) -> Study:
     reader = _Reader()
     node = reader.read(path, None, ())
     manifest, facts = _understand(node, path.parent, reader.findings, whole=not reader.lost) if node else (None, None)
-    if any(finding.stops for finding in reader.findings) or manifest is None or facts is None:
+    if any(finding.stops for finding in reader.findings) or node is None or manifest is None or facts is None:
         raise BadInput(reader.findings, reader.sources)
-    return Study(manifest, facts, path, tuple(reader.findings))
+    return Study(manifest, facts, path, tuple(reader.findings), node)
 
 
 class _Reader:

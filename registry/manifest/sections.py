@@ -7,7 +7,7 @@ from pydantic import Field
 from xlift.registry.known.lab import World
 from xlift.registry.score import Analysis
 from xlift.registry.spec import Spec
-from xlift.registry.stage import Kind, Make, Mixing, Positive, Recipe, Scoring
+from xlift.registry.stage import Kind, Make, Mixing, Normaliser, Positive, Recipe, Scoring
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
@@ -61,6 +61,7 @@ class TaskSection(Spec):
     fields: dict[str, str] | None = Field(None, description="role -> column of the files")
     files: Text | None = None
     metric: Name | None = None
+    normaliser: Normaliser | None = Field(None, description="how answers are compared, of span tasks")
     languages: tuple[Name, ...] | None = Field(None, description="of the tests")
     trains_on: Name | None = Field(None, description="the task whose training set it uses")
     includes: tuple[Name, ...] | None = Field(None, description="training sets that its own contains")

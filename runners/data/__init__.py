@@ -5,12 +5,9 @@ from xlift.registry.stage import Data
 from xlift.runners.data import lab, local
 from xlift.runners.data.examples import Example
 
-READERS = {
-    "lab": lambda sources, data, split, language: lab.read(sources.world, data, split, language),
-    "local": lambda sources, data, split, language: local.read(sources.data, data, split, language, sources.pattern(data.task)),
-}
 
-
-def read(sources: Sources, data: Data, split: str, language: str) -> list[Example]:
-    """The examples of one split in one language, in the order of the source."""
-    return READERS[data.source](sources, data, split, language)
+def read(sources: Sources, data: Data, split: str, language: str) -> tuple[str | None, list[Example]]:
+    """The digest of one split in one language, as it was read, and its examples in the order of the source."""
+    if data.source == "lab":
+        return sources.digest(data.task, split, language), lab.read(sources.world, data, split, language)
+    return local.read(sources.data, data, split, language, sources.pattern(data.task))

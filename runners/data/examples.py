@@ -29,10 +29,13 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
+    """`stem` begins every choice, as HellaSwag's endings continue one half-sentence."""
+
     context: str
     question: str
     choices: tuple[str, ...]
     label: int
+    stem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

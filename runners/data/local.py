@@ -6,6 +6,7 @@ rows into examples. Only the items that `data.limit` keeps are looked at.
 """
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -29,20 +30,23 @@ class Item:
     parse: Callable[[], Any]
 
 
-def read(root: Path, data: Data, split: str, language: str, pattern: str) -> list[Example]:
-    """The examples of one split in one language, in the file's order; `DataError` says where, what and what would do.
+def read(root: Path, data: Data, split: str, language: str, pattern: str) -> tuple[str, list[Example]]:
+    """The digest of the bytes that were read, and their examples in the file's order.
+
+    `DataError` says where, what and what would do.
 
     With a limit below the N items of the file, those at floor(i N / limit) are kept, so that they span the file.
     """
     file = path(root, data.task, split, language, pattern)
     if file is None:
         raise DataError(_missing(root, data, split, language, pattern))
-    items = list(_items(file, _text(file), data))
+    raw = content(file)
+    items = list(_items(file, _text(file, raw), data))
     if not items:
         raise DataError(f"{file}: no items; write one a line, or take the language out")
     if data.limit is not None and data.limit < len(items):
         items = [items[i * len(items) // data.limit] for i in range(data.limit)]
-    return [_example(item, data) for item in items]
+    return hashlib.sha256(raw).hexdigest(), [_example(item, data) for item in items]
 
 
 def _example(item: Item, data: Data) -> Example:
@@ -50,6 +54,10 @@ def _example(item: Item, data: Data) -> Example:
         row = item.parse()
     except ValueError as error:
         raise DataError(f"{item.place}: {error}") from error
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{item.place}: half of a surrogate pair, which is no character; write the whole one") from None
     if not isinstance(row, dict):
         raise DataError(f'{item.place}: a {type(row).__name__}, not an object with columns; write {{"column": value, …}}')
     return rows.example(row, data, item.place)
@@ -65,8 +73,7 @@ def _missing(root: Path, data: Data, split: str, language: str, pattern: str) ->
     return f"{wanted}: no such file, plain or with .gz; " + (f"in its folder: {shown}" if there else "its folder is empty")
 
 
-def _text(file: Path) -> str:
-    raw = content(file)
+def _text(file: Path, raw: bytes) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

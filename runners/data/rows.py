@@ -11,7 +11,7 @@ from xlift.registry.stage import Data
 from xlift.runners.data.examples import Choice, Example, Pair, Parallel, Question, Tagged, Text
 
 Row = dict[str, Any]
-OPTIONAL = {("choice", "context"), ("choice", "question")}  # '' where there is no such column
+OPTIONAL = {("choice", "context"), ("choice", "question"), ("choice", "stem")}  # '' where there is no such column
 
 
 class Fault(ValueError):
@@ -140,8 +140,8 @@ def _choice(row: Row, data: Data, place: str) -> Choice:
         index = int(value)
     if index >= len(choices):
         raise Fault(f"label {value!r} is none of the {len(choices)} choices; count them from 0, or list the task's `labels`")
-    texts = (_string(_column(row, data, role), role) for role in ("context", "question"))
-    return Choice(*texts, choices, index)
+    context, question, stem = (_string(_column(row, data, role), role) for role in ("context", "question", "stem"))
+    return Choice(context, question, choices, index, stem)
 
 
 def _choices(row: Row, data: Data) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -23,6 +23,7 @@ class Feature:
     labels: np.ndarray  # int64; its shape is the kind's: (), (2,), (length,); empty where there is none
     example: int  # index of its example; windows of one long text share it
     units: int  # loss terms that it bears
+    seconds: tuple[int, ...] = ()  # where the second text of each sequence begins; empty where there is one text
     trace: Any = None  # what `decode` needs to get back from tokens to the text
 
     @property
@@ -37,6 +38,7 @@ class Batch:
     ids: Tensor  # (sequences, length) int64
     mask: Tensor  # (sequences, length) bool: True where a token is real
     features: tuple[Feature, ...]
+    types: Tensor | None = None  # (sequences, length) int64: 1 from where the second text begins; None where all are single
 
     def stacked_labels(self) -> Tensor:
         """(features, ...) int64, for kinds whose labels have one shape."""
@@ -60,8 +62,10 @@ class Kind(ABC):
     """Behaviour shared by all tasks of one form. Stateless."""
 
     @abstractmethod
-    def encode(self, examples: Sequence[Any], tokenizer: Any, data: Data, *, max_length: int, stride: int) -> list[Feature]:
-        """Every example as one or more features, in the order of the examples."""
+    def encode(
+        self, examples: Sequence[Any], tokenizer: Any, data: Data, language: str, *, max_length: int, stride: int
+    ) -> list[Feature]:
+        """Every example as one or more features, in the order of the examples; `language` is theirs."""
 
     @abstractmethod
     def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:
@@ -86,5 +90,5 @@ class Kind(ABC):
         """One prediction an example."""
 
     @abstractmethod
-    def measure(self, predictions: Sequence[Any], examples: Sequence[Any], data: Data) -> list[Measure]:
+    def measure(self, predictions: Sequence[Any], examples: Sequence[Any], data: Data, language: str) -> list[Measure]:
         """The task's own metric first, then secondary ones."""

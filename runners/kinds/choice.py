@@ -29,15 +29,26 @@ class Scores(heads.Sentence):
 class ChoiceKind(Kind):
     """Outputs are (features, choices); a prediction is the index of a choice."""
 
-    def encode(self, examples: Sequence[Choice], tokenizer: Any, data: Data, *, max_length: int, stride: int) -> list[Feature]:
-        """One sequence a choice: context and question, then the choice; the longer side is cut first."""
+    def encode(
+        self, examples: Sequence[Choice], tokenizer: Any, data: Data, language: str, *, max_length: int, stride: int
+    ) -> list[Feature]:
+        """One sequence a choice: context and question, then the choice. What is too long loses the end of its context."""
         count = _choices(examples, data)
-        texts = [(" ".join(filter(None, (e.context, e.question))), choice) for e in examples for choice in e.choices]
-        encoded = tokens.sequences(tokenizer, texts, max_length=max_length)
-        return [
-            Feature(tuple(encoded[at * count : (at + 1) * count]), np.array(e.label), example=at, units=1)
-            for at, e in enumerate(examples)
-        ]
+        room = tokens.room_for(tokenizer, pair=True, max_length=max_length)
+        before, between, after = tokens.frame(tokenizer, pair=True)
+        asked = tokens.pieces(tokenizer, [" ".join(filter(None, (e.context, e.question))) for e in examples])
+        offered = tokens.pieces(tokenizer, [_joined(e.stem, choice) for e in examples for choice in e.choices])
+        features = []
+        for at, (example, first) in enumerate(zip(examples, asked, strict=True)):
+            choices = [tokens.array(piece.ids) for piece in offered[at * count : (at + 1) * count]]
+            context = sum(begin < len(example.context) for begin, _ in first.offsets)
+            kept = max(0, context - max(0, len(first.ids) + max(map(len, choices)) - room))  # the same for every choice
+            opening = tokens.array([*first.ids[:kept], *first.ids[context:]])
+            cut = [tokens.longest_first(opening, choice, room) for choice in choices]
+            rows = tuple(np.concatenate([before, one, between, two, after]) for one, two in cut)
+            seconds = tuple(len(before) + len(one) + len(between) for one, _ in cut)
+            features.append(Feature(rows, np.array(example.label), example=at, units=1, seconds=seconds))
+        return features
 
     def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:
         return Scores(encoder, 1, dropout, bias=False)
@@ -51,9 +62,13 @@ class ChoiceKind(Kind):
         """The choice with the largest score."""
         return [int(scores.argmax()) for scores in outputs]
 
-    def measure(self, predictions: Sequence[int], examples: Sequence[Choice], data: Data) -> list[Measure]:
+    def measure(self, predictions: Sequence[int], examples: Sequence[Choice], data: Data, language: str) -> list[Measure]:
         measures = [metrics.class_accuracy([e.label for e in examples], predictions, _choices(examples, data))]
         return metrics.primary_first(measures, data.metric)
+
+
+def _joined(stem: str, choice: str) -> str:
+    return f"{stem} {choice}" if stem else choice
 
 
 def _choices(examples: Sequence[Choice], data: Data) -> int:

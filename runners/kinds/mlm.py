@@ -22,16 +22,20 @@ HIDDEN, REPLACED = 0.8, 0.1  # shares of the predicted tokens; the rest stays as
 
 
 class Vocabulary(nn.Module):
-    """Dense, gelu, layer norm, and a decoder whose weights are the encoder's input embeddings; on predicted tokens only."""
+    """Dense, gelu, layer norm, and a decoder whose weights are the encoder's input embeddings; on predicted tokens only.
+
+    Embeddings may be narrower than hidden states (ELECTRA, RemBERT): the dense layer leads from these to those.
+    """
 
     def __init__(self, encoder: nn.Module, dropout: float):
         super().__init__()
         config = encoder.config
         embeddings = encoder.get_input_embeddings()
         self.tied = (embeddings,)  # in a tuple, so that its weights belong to the encoder alone
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=getattr(config, "layer_norm_eps", 1e-5))
-        self.bias = nn.Parameter(torch.zeros(len(embeddings.weight)))
+        count, width = embeddings.weight.shape
+        self.dense = nn.Linear(config.hidden_size, width)
+        self.norm = nn.LayerNorm(width, eps=getattr(config, "layer_norm_eps", 1e-5))
+        self.bias = nn.Parameter(torch.zeros(count))
         self.dropout = nn.Dropout(dropout)
         heads.initialise(self, encoder)
 
@@ -45,7 +49,9 @@ class Vocabulary(nn.Module):
 class MlmKind(Kind):
     """Outputs are (predicted tokens, vocabulary); there is no prediction and no metric."""
 
-    def encode(self, examples: Sequence[Text], tokenizer: Any, data: Data, *, max_length: int, stride: int) -> list[Feature]:
+    def encode(
+        self, examples: Sequence[Text], tokenizer: Any, data: Data, language: str, *, max_length: int, stride: int
+    ) -> list[Feature]:
         """One sequence a text, cut at `max_length`; nothing is predicted before `prepare`."""
         encoded = tokens.sequences(tokenizer, [e.text for e in examples], max_length=max_length)
         return [Feature((ids,), np.full(len(ids), IGNORE, dtype=np.int64), example=at, units=0) for at, ids in enumerate(encoded)]
@@ -78,7 +84,7 @@ class MlmKind(Kind):
     ) -> Never:
         raise ValueError(f"task '{data.task}' is masked language modelling, which is not scored; evaluate another task")
 
-    def measure(self, predictions: Sequence[Any], examples: Sequence[Text], data: Data) -> Never:
+    def measure(self, predictions: Sequence[Any], examples: Sequence[Text], data: Data, language: str) -> Never:
         raise ValueError(f"task '{data.task}' is masked language modelling, which has no metric; evaluate another task")
 
 

@@ -19,14 +19,22 @@ from xlift.runners.metrics import Measure
 class PairKind(Kind):
     """Outputs are (sequences, classes); a prediction is a label."""
 
-    def encode(self, examples: Sequence[Pair], tokenizer: Any, data: Data, *, max_length: int, stride: int) -> list[Feature]:
+    def encode(
+        self, examples: Sequence[Pair], tokenizer: Any, data: Data, language: str, *, max_length: int, stride: int
+    ) -> list[Feature]:
         """One sequence an example, the longer text cut first."""
         known = labels.indices(data)
-        encoded = tokens.sequences(tokenizer, [(e.first, e.second) for e in examples], max_length=max_length)
-        return [
-            Feature((ids,), np.array(labels.index(e.label, known, data, at)), example=at, units=1)
-            for at, (e, ids) in enumerate(zip(examples, encoded, strict=True))
-        ]
+        room = tokens.room_for(tokenizer, pair=True, max_length=max_length)
+        before, between, after = tokens.frame(tokenizer, pair=True)
+        texts = tokens.pieces(tokenizer, [text for e in examples for text in (e.first, e.second)])
+        features = []
+        for at, example in enumerate(examples):
+            label = np.array(labels.index(example.label, known, data, at))
+            one, two = tokens.longest_first(tokens.array(texts[2 * at].ids), tokens.array(texts[2 * at + 1].ids), room)
+            row = np.concatenate([before, one, between, two, after])
+            seconds = (len(before) + len(one) + len(between),)
+            features.append(Feature((row,), label, example=at, units=1, seconds=seconds))
+        return features
 
     def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:
         return heads.Sentence(encoder, len(labels.indices(data)), dropout)
@@ -40,6 +48,6 @@ class PairKind(Kind):
         """The label with the largest logit."""
         return [data.labels[int(logits.argmax())] for logits in outputs]
 
-    def measure(self, predictions: Sequence[str], examples: Sequence[Pair], data: Data) -> list[Measure]:
+    def measure(self, predictions: Sequence[str], examples: Sequence[Pair], data: Data, language: str) -> list[Measure]:
         measures = [metrics.class_accuracy([e.label for e in examples], predictions, len(labels.indices(data)))]
         return metrics.primary_first(measures, data.metric)

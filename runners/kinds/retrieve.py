@@ -25,7 +25,9 @@ SOURCE, PIVOT = "source", "pivot"  # the trace of the two features of an example
 class RetrieveKind(Kind):
     """Outputs are embeddings (sequences, hidden), which `pool` makes; a prediction is the index of an example."""
 
-    def encode(self, examples: Sequence[Parallel], tokenizer: Any, data: Data, *, max_length: int, stride: int) -> list[Feature]:
+    def encode(
+        self, examples: Sequence[Parallel], tokenizer: Any, data: Data, language: str, *, max_length: int, stride: int
+    ) -> list[Feature]:
         """Two features an example, its source and then its pivot; the caller has put `Scoring.prefix` before both texts."""
         texts = [text for e in examples for text in (e.source, e.pivot)]
         encoded = tokens.sequences(tokenizer, texts, max_length=max_length)
@@ -54,7 +56,7 @@ class RetrieveKind(Kind):
             sides[feature.trace][feature.example] = embedding
         return nearest(np.stack(sides[PIVOT]), np.stack(sides[SOURCE])).tolist()
 
-    def measure(self, predictions: Sequence[int], examples: Sequence[Parallel], data: Data) -> list[Measure]:
+    def measure(self, predictions: Sequence[int], examples: Sequence[Parallel], data: Data, language: str) -> list[Measure]:
         return metrics.primary_first([metrics.retrieval_accuracy(predictions)], data.metric)
 
 

@@ -35,7 +35,9 @@ class Window:
 class SpanKind(Kind):
     """Outputs are (sequences, length, 2): start and end; a prediction is a text. A feature's trace is a `Window`."""
 
-    def encode(self, examples: Sequence[Question], tokenizer: Any, data: Data, *, max_length: int, stride: int) -> list[Feature]:
+    def encode(
+        self, examples: Sequence[Question], tokenizer: Any, data: Data, language: str, *, max_length: int, stride: int
+    ) -> list[Feature]:
         """One feature a window. Labels: first and last token of the first answer; both 0 where the window has not all of it."""
         room = tokens.room_for(tokenizer, pair=True, max_length=max_length)
         before, between, after = tokens.frame(tokenizer, pair=True)
@@ -54,7 +56,12 @@ class SpanKind(Kind):
                 sequence = np.concatenate([opening, ids[low:high], after])
                 features.append(
                     Feature(
-                        (sequence,), label.astype(np.int64), example=at, units=1, trace=Window(len(opening), offsets[low:high])
+                        (sequence,),
+                        label.astype(np.int64),
+                        example=at,
+                        units=1,
+                        seconds=(len(opening),),
+                        trace=Window(len(opening), offsets[low:high]),
                     )
                 )
         return features
@@ -97,8 +104,10 @@ class SpanKind(Kind):
         may_be_empty = any(not e.answers for e in examples)
         return ["" if may_be_empty and null[at] > score else text for at, (score, text) in enumerate(best)]
 
-    def measure(self, predictions: Sequence[str], examples: Sequence[Question], data: Data) -> list[Measure]:
-        return metrics.primary_first(metrics.answer_measures([e.answers for e in examples], predictions), data.metric)
+    def measure(self, predictions: Sequence[str], examples: Sequence[Question], data: Data, language: str) -> list[Measure]:
+        return metrics.primary_first(
+            metrics.answer_measures([e.answers for e in examples], predictions, language, data.normaliser or "squad"), data.metric
+        )
 
 
 def _answer(example: Question, offsets: np.ndarray) -> tuple[int, int] | None:

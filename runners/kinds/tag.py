@@ -3,6 +3,7 @@
 A word's label stands on its first sub-word. A sentence that does not fit into one sequence becomes several, cut between
 words, so that every word is scored once; nothing is lost but the tail of a single word longer than a whole sequence.
 A word without any sub-word (a lone control character) is given one unknown token, so that it is scored as well.
+The encoder sees the sub-words of running text: words joined by blanks, or, in a language that writes none, one by one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,20 +26,21 @@ from xlift.runners.metrics import Measure
 class TagKind(Kind):
     """Outputs are (sequences, length, tags); a prediction is a tuple of tags. A feature's trace is where words begin."""
 
-    def encode(self, examples: Sequence[Tagged], tokenizer: Any, data: Data, *, max_length: int, stride: int) -> list[Feature]:
+    def encode(
+        self, examples: Sequence[Tagged], tokenizer: Any, data: Data, language: str, *, max_length: int, stride: int
+    ) -> list[Feature]:
         """One sequence an example, or several for a long sentence, without overlap."""
         known = labels.indices(data)
         room = tokens.room_for(tokenizer, pair=False, max_length=max_length)
         before, after = tokens.frame(tokenizer, pair=False)
         stand_in = _stand_in(tokenizer)
         features = []
-        for at, encoding in enumerate(tokens.pieces(tokenizer, [list(e.tokens) for e in examples], words=True)):
-            example = examples[at]
+        for at, (example, words_of) in enumerate(zip(examples, _subwords(tokenizer, examples, language), strict=True)):
             if len(example.tokens) != len(example.tags):
                 raise ValueError(f"task '{data.task}', example {at}: {len(example.tokens)} tokens but {len(example.tags)} tags")
             gold = [labels.index(tag, known, data, at) for tag in example.tags]
             done = 0
-            for words in _fitting(_words(encoding, len(gold), stand_in), room):
+            for words in _fitting([ids if len(ids) else stand_in for ids in words_of], room):
                 begins = len(before) + np.cumsum([0, *map(len, words)])[:-1]
                 ids = np.concatenate([before, *words, after])
                 row = np.full(len(ids), IGNORE, dtype=np.int64)
@@ -67,7 +69,9 @@ class TagKind(Kind):
             found[feature.example] += [data.labels[best] for best in logits[feature.trace].argmax(axis=1)]
         return [tuple(tags) for tags in found]
 
-    def measure(self, predictions: Sequence[Sequence[str]], examples: Sequence[Tagged], data: Data) -> list[Measure]:
+    def measure(
+        self, predictions: Sequence[Sequence[str]], examples: Sequence[Tagged], data: Data, language: str
+    ) -> list[Measure]:
         """Entity F1 where the labels are IOB2, else XTREME's F1 over tags; and accuracy over words."""
         gold = [e.tags for e in examples]
         iob = all(label == "O" or label[:2] in {"B-", "I-"} for label in data.labels)
@@ -83,12 +87,29 @@ def _stand_in(tokenizer: Any) -> np.ndarray:
     raise ValueError("the tokenizer has neither an unknown token nor one for the end of a text")
 
 
-def _words(encoding: Encoding, count: int, stand_in: np.ndarray) -> list[np.ndarray]:
-    """The sub-words of each of `count` words."""
+UNSPACED = {"ja", "km", "lo", "my", "th", "zh"}  # languages that write no blanks between words
+
+
+def _subwords(tokenizer: Any, examples: Sequence[Tagged], language: str) -> Iterator[list[np.ndarray]]:
+    """The sub-words of each word of each example; none for a word that the tokenizer leaves out."""
+    if language in UNSPACED:
+        words = [list(e.tokens) for e in examples]
+        for example, encoding in zip(examples, tokens.pieces(tokenizer, words, words=True), strict=True):
+            yield _grouped(encoding, encoding.word_ids, len(example.tokens))
+        return
+    for example, encoding in zip(examples, tokens.pieces(tokenizer, [" ".join(e.tokens) for e in examples]), strict=True):
+        ends = np.cumsum([len(word) + 1 for word in example.tokens]) - 1  # of each word, in characters
+        owners = np.searchsorted(
+            ends, [begin for begin, _ in encoding.offsets], side="right"
+        )  # a blank goes with what follows it
+        yield _grouped(encoding, owners, len(example.tokens))
+
+
+def _grouped(encoding: Encoding, owners: Sequence[int], count: int) -> list[np.ndarray]:
     found: list[list[int]] = [[] for _ in range(count)]
-    for token, word in zip(encoding.ids, encoding.word_ids, strict=True):
-        found[word].append(token)
-    return [tokens.array(ids) if ids else stand_in for ids in found]
+    for token, word in zip(encoding.ids, owners, strict=True):
+        found[min(word, count - 1)].append(token)
+    return [tokens.array(ids) for ids in found]
 
 
 def _fitting(words: Sequence[np.ndarray], room: int) -> Iterator[list[np.ndarray]]:

@@ -42,6 +42,15 @@ def pieces(tokenizer: PreTrainedTokenizerFast, texts: Sequence[Any], *, words: b
         _restore(backend, truncation, padding)
 
 
+def longest_first(first: np.ndarray, second: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two texts cut to `room` tokens in all, at their ends, the longer one first."""
+    over = max(0, len(first) + len(second) - room)
+    level = min(over, abs(len(first) - len(second)))  # what makes them equally long
+    more = (over + level) // 2  # what the longer one loses
+    one, two = (more, over - more) if len(first) >= len(second) else (over - more, more)
+    return first[: len(first) - one], second[: len(second) - two]
+
+
 def frame(tokenizer: PreTrainedTokenizerFast, *, pair: bool) -> tuple[np.ndarray, ...]:
     """The special tokens before, (between,) and after the text(s): ids, each (length,)."""
     backend = backend_of(tokenizer)

@@ -37,9 +37,9 @@ def test_the_untouched_encoder_retrieves_as_known(net, language, foreign_to_engl
     study = load(ROOT / "experiments" / "xtreme-mini.yaml")
     scoring: Scoring = study.facts.models["e5-small"].section.scoring
     data = Data(source="local", kind="retrieve", task="tatoeba", fields=study.facts.tasks["tatoeba"].fields, metric="accuracy")
-    examples = local.read(DATA, data, "test", language, study.manifest.data.files)[:500]
+    examples = local.read(DATA, data, "test", language, study.manifest.data.files)[1][:500]
     prefixed = [replace(e, source=scoring.prefix + e.source, pivot=scoring.prefix + e.pivot) for e in examples]
-    features = KINDS["retrieve"].encode(prefixed, net.tokenizer, data, max_length=128, stride=64)
+    features = KINDS["retrieve"].encode(prefixed, net.tokenizer, data, language, max_length=128, stride=64)
     outputs = np.stack(evaluate.predict(net, KINDS["retrieve"], features, scoring, device="cpu", budget=8192))
     foreign, english, right = outputs[0::2], outputs[1::2], np.arange(len(examples))
     assert round(float((retrieve.nearest(foreign, english) == right).mean()), 2) == foreign_to_english

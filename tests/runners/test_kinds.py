@@ -50,7 +50,7 @@ def data(kind, **more):
 
 
 def encode(kind, examples, tokenizer, *, max_length=64, stride=8, described=None):
-    return KINDS[kind].encode(examples, tokenizer, described or data(kind), max_length=max_length, stride=stride)
+    return KINDS[kind].encode(examples, tokenizer, described or data(kind), "en", max_length=max_length, stride=stride)
 
 
 def text_of(feature, tokenizer):
@@ -190,7 +190,7 @@ def test_pairs_are_decoded_to_their_labels(tokenizer):
     features = encode("pair", PAIRS, tokenizer)
     predictions = decode("pair", planted("pair", features, 2), features, PAIRS)
     assert predictions == ["yes", "no", "no"]
-    (measure,) = KINDS["pair"].measure(predictions, PAIRS, data("pair"))
+    (measure,) = KINDS["pair"].measure(predictions, PAIRS, data("pair"), "en")
     assert (measure.value, measure.chance, measure.items) == (1.0, pytest.approx(2 / 3), 3)
 
 
@@ -219,7 +219,7 @@ def test_every_word_is_scored_once_however_short_the_sequences(tokenizer, max_le
     assert all((f.labels != IGNORE).sum() == f.units for f in features)
     predictions = decode("tag", planted("tag", features, 3), features, TAGGED)
     assert predictions == [e.tags for e in TAGGED]
-    measures = KINDS["tag"].measure(predictions, TAGGED, data("tag"))
+    measures = KINDS["tag"].measure(predictions, TAGGED, data("tag"), "en")
     assert [(m.metric, m.value) for m in measures] == [("entity_f1", 1.0), ("accuracy", 1.0)]
 
 
@@ -241,9 +241,9 @@ def test_a_word_without_sub_words_is_one_unknown_token(tokenizer):
 def test_tags_without_prefixes_are_scored_as_xtreme_does(tokenizer):
     described = data("tag", labels=("NOUN", "VERB"), metric="f1_xtreme")
     examples = [Tagged(("a", "b"), ("NOUN", "VERB"))] * 2
-    measures = KINDS["tag"].measure([("NOUN", "NOUN"), ("NOUN", "VERB")], examples, described)
+    measures = KINDS["tag"].measure([("NOUN", "NOUN"), ("NOUN", "VERB")], examples, described, "en")
     assert [(m.metric, m.value) for m in measures] == [("f1_xtreme", pytest.approx(4 / 7)), ("accuracy", 0.75)]
-    by_words = KINDS["tag"].measure([("NOUN", "NOUN")] * 2, examples, described.model_copy(update={"metric": "accuracy"}))
+    by_words = KINDS["tag"].measure([("NOUN", "NOUN")] * 2, examples, described.model_copy(update={"metric": "accuracy"}), "en")
     assert by_words[0].metric == "accuracy"
 
 
@@ -321,7 +321,7 @@ def test_choices_are_decoded_to_the_index_of_the_right_one(tokenizer, encoder, p
     outputs = forward(encoder, KINDS["choice"].head(encoder, data("choice"), 0.0), padded(features))
     assert outputs.shape == (2, 3)
     predictions = decode("choice", planted("choice", features, 3), features, CHOICES)
-    (measure,) = KINDS["choice"].measure(predictions, CHOICES, data("choice"))
+    (measure,) = KINDS["choice"].measure(predictions, CHOICES, data("choice"), "en")
     assert (predictions, measure.value) == ([1, 2], 1.0)
 
 
@@ -341,7 +341,7 @@ def mini(name, folder, language, split):
     described = Data(
         source="local", kind=task.kind, task=folder, labels=task.labels, fields=task.fields, metric=task.metric, limit=120
     )
-    return task, described, local.read(MINI, described, split, language, "{task}/{split}.{language}.jsonl")
+    return task, described, local.read(MINI, described, split, language, "{task}/{split}.{language}.jsonl")[1]
 
 
 @real
@@ -366,7 +366,7 @@ def test_the_gold_labels_of_real_data_score_one(tokenizer, name, folder, languag
     features = encode(task.kind, examples, tokenizer, max_length=384, stride=128, described=described)
     outputs = planted(task.kind, features, len(task.labels) or 2)
     predictions = decode(task.kind, outputs, features, examples, described, Scoring(answer_length=384))
-    first = KINDS[task.kind].measure(predictions, examples, described)[0]
+    first = KINDS[task.kind].measure(predictions, examples, described, "en")[0]
     assert first.metric == task.metric
     assert first.value > 0.8 if task.kind == "span" else first.value == 1.0  # an unknown run is one token
 
@@ -375,4 +375,4 @@ def test_the_gold_labels_of_real_data_score_one(tokenizer, name, folder, languag
 def test_the_hidden_labels_of_xcopas_test_set_are_refused(tokenizer):
     _, described, examples = mini("xcopa", "xcopa", "qu", "test")
     with pytest.raises(ValueError, match=r"the same gold label everywhere \(0\), so its labels are placeholders"):
-        KINDS["choice"].measure([0] * len(examples), examples, described)
+        KINDS["choice"].measure([0] * len(examples), examples, described, "en")

@@ -34,7 +34,7 @@ def lines(*rows):
 
 
 def get(folder, described, pattern=PATTERN):
-    return local.read(folder, described, "test", "en", pattern)
+    return local.read(folder, described, "test", "en", pattern)[1]
 
 
 def one(folder, row, kind, **more):
@@ -248,6 +248,6 @@ def test_real_xtreme_data_are_read_in_every_language(task, languages, items):
     described = Data(source="local", kind=facts.kind, task=folder, labels=facts.labels, fields=facts.fields)
     pattern = "{task}/{split}.{language}.jsonl"
     codes = [f.name.split(".")[1] for f in (MINI / folder).glob("test.*")]
-    counts = [len(local.read(MINI, described, "test", code, pattern)) for code in codes]
+    counts = [len(local.read(MINI, described, "test", code, pattern)[1]) for code in codes]
     assert len(codes) == languages
     assert set(counts) == {items} if items else min(counts) > 90

@@ -18,7 +18,7 @@ def data(kind):
 
 
 def encode(kind, examples, tokenizer):
-    return KINDS[kind].encode(examples, tokenizer, data(kind), max_length=64, stride=8)
+    return KINDS[kind].encode(examples, tokenizer, data(kind), "de", max_length=64, stride=8)
 
 
 def decode(kind, outputs, features, examples):
@@ -36,7 +36,7 @@ def test_retrieval_encodes_source_then_pivot_and_asks_for_the_pivot(tokenizer):
     outputs = [row for pair in zip(sources, pivots, strict=True) for row in pair]
     predictions = decode("retrieve", outputs, features, PARALLEL)
     assert predictions == [0, 1, 0]
-    (measure,) = KINDS["retrieve"].measure(predictions, PARALLEL, data("retrieve"))
+    (measure,) = KINDS["retrieve"].measure(predictions, PARALLEL, data("retrieve"), "de")
     assert (measure.value, measure.chance) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
 
 
@@ -136,4 +136,4 @@ def test_masked_language_modelling_is_not_scored():
     with pytest.raises(ValueError, match="not scored"):
         decode("mlm", [], [], [])
     with pytest.raises(ValueError, match="no metric"):
-        KINDS["mlm"].measure([], TEXTS, data("mlm"))
+        KINDS["mlm"].measure([], TEXTS, data("mlm"), "de")
