@@ -134,7 +134,14 @@ def meta_analysed(
         content["tau2_interval"] = dict(zip(("low", "high"), metas.q_profile(found), strict=True))
     if cluster:
         content["robust"] = metas.robust(found, frame[cluster].to_numpy()).to_dict("records")
+        if cut := metas.cut_terms(found, frame[cluster].to_numpy()):
+            content["warnings"].append(
+                f"clusters of {cluster} cut through levels of {', '.join(cut)}, so they are not independent, and the "
+                f"robust standard errors can be too small; cluster by {cut[0]}"
+            )
     if forest:
+        if not forest.parent.is_dir():
+            raise ValueError(f"--forest {forest}: no folder {forest.parent}; make it first")
         from xlift.analysis.meta.forest import forest as drawn
 
         drawn(found).savefig(forest)

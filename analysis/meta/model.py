@@ -283,7 +283,12 @@ def generalized_q(e: Effects, target: float) -> float:
     top = max(float(np.var(e.y)), float(e.v.max()))
     while excess(top) > 0:
         top *= 4
-    return float(optimize.brentq(excess, 0.0, top, xtol=1e-15, rtol=8.9e-16))
+    return _root(excess, 0.0, top)
+
+
+def _root(f: Callable[[float], float], low: float, high: float) -> float:
+    """Where f changes its sign, to the last digits of `high`, whatever its unit (brentq's own tolerance is absolute)."""
+    return high * float(optimize.brentq(lambda x: f(x * high), low / high, 1.0, xtol=1e-15, rtol=8.9e-16))
 
 
 def _likelihood(restricted: bool) -> Callable[[Effects], float]:
@@ -300,9 +305,7 @@ def _likelihood(restricted: bool) -> Callable[[Effects], float]:
         grid = np.concatenate([[0.0], np.geomspace(1e-8, 1, 60) * top])
         values = [score(x) for x in grid]
         roots = [
-            float(optimize.brentq(score, a, b, xtol=1e-15, rtol=8.9e-16))
-            for a, b, left, right in zip(grid, grid[1:], values, values[1:], strict=False)
-            if left > 0 >= right
+            _root(score, a, b) for a, b, left, right in zip(grid, grid[1:], values, values[1:], strict=False) if left > 0 >= right
         ]
         return max([0.0, *roots], key=lambda x: e.loglik(1 / (e.v + x), restricted=restricted))
 
@@ -338,6 +341,8 @@ def robust(found: Meta, cluster: np.ndarray) -> pd.DataFrame:
     """
     e, V = found.effects, working_covariance(found)
     codes = pd.factorize(np.asarray(cluster))[0]
+    if (codes < 0).any():
+        raise ValueError(f"{int((codes < 0).sum())} effects have no cluster label; give each one, its own where it stands alone")
     if len(codes) != len(e.y):
         raise ValueError(f"{len(codes)} cluster labels for {len(e.y)} effects")
     if codes.max() < 1:
@@ -376,6 +381,14 @@ def robust(found: Meta, cluster: np.ndarray) -> pd.DataFrame:
             "high": beta + t * se,
         }
     )
+
+
+def cut_terms(found: Meta, cluster: np.ndarray) -> list[str]:
+    """Random terms with levels in several clusters: robust standard errors take clusters for independent of each other."""
+    if found.fit is None:
+        return []
+    labels = pd.Series(np.asarray(cluster))
+    return [term.name for term in found.fit.grid.design.terms if (labels.groupby(term.codes).nunique() > 1).any()]
 
 
 def working_covariance(found: Meta) -> np.ndarray:

@@ -91,9 +91,11 @@ def slopes(fit: Fit, of: str, *, by: str | Sequence[str] = (), at: Mapping[str, 
         )
     by = [by] if isinstance(by, str) else list(by)
     center = (at or {}).get(names[0], fit.grid.numbers[names[0]])
-    step = 1e-4 * abs(center) if of != names[0] else max(abs(center), 1.0)
-    if of == names[0] and any(of in formulas.variables(e) and e != of for e in fit.formula.expressions):
-        step = 1e-4 * max(abs(center), 1e-8)  # curved in it: a derivative at a point
+    straight = formulas.quoted(names[0])
+    curved = of != straight or any(names[0] in formulas.variables(e) and e != straight for e in fit.formula.expressions)
+    step = fit.grid.spreads[names[0]]
+    if curved:  # a derivative at a point
+        step *= 1e-4
     at = {k: v for k, v in (at or {}).items() if k != names[0]}
     cells, low = _grid(fit, by, {**at, names[0]: center - step})
     high = low.assign(**{names[0]: center + step})

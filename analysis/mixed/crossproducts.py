@@ -11,6 +11,7 @@ from scipy import linalg
 
 from xlift.analysis.mixed.formula import Design, Term
 
+EXACT = 1e-24  # of the response's squares: what rounding leaves where the fixed effects give the response
 DEPENDENT = 1e-9  # of a column's length: what the columns before it leave of a dependent one
 
 
@@ -84,6 +85,9 @@ def cross_products(design: Design, cells: Cells) -> Cross:
     """One pass over the cells; ValueError for designs without full rank and for constant responses."""
     root = np.sqrt(cells.weight)
     R, ols, Q, residual = _least_squares(design, cells, root)
+    spread = np.sum(cells.weight * (cells.mean - np.average(cells.mean, weights=cells.weight)) ** 2) + cells.within.sum()
+    if np.sum(cells.weight * residual**2) + cells.within.sum() <= EXACT * spread:
+        raise ValueError("the fixed effects give the response without error: there is nothing left to tell their uncertainty by")
     slices, stop = [], 0
     for term in design.terms:
         slices.append(slice(stop, stop + term.size))

@@ -231,7 +231,7 @@ def evaluate(expression: str, frame: pd.DataFrame) -> np.ndarray:
 
 def labels(frame: pd.DataFrame, group: Sequence[str]) -> np.ndarray:
     """(m,) labels of a crossing, 'm0:i1'."""
-    parts = [frame[name].astype(str).to_numpy(object) for name in group]
+    parts = [np.array([_label(value) for value in frame[name]], object) for name in group]
     joined = parts[0]
     for part in parts[1:]:
         joined = joined + ":" + part
@@ -406,7 +406,12 @@ def _coded(frame: pd.DataFrame, group: Sequence[str]) -> tuple[np.ndarray, tuple
 
 def _factorized(column: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
     codes, values = pd.factorize(column, sort=True)
-    return codes, tuple(map(str, values))
+    return codes, tuple(map(_label, values))
+
+
+def _label(value: Any) -> str:
+    """A level's name. Whole numbers become floats where a value beside them is missing, and are the same levels then."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _more_than_one_level(formula: Formula, frame: pd.DataFrame) -> None:

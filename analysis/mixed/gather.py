@@ -5,6 +5,7 @@ what is fitted from cells equals what is fitted from rows. Formulas that look at
 response that is an expression) read rows.
 """
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,10 @@ from xlift.analysis.mixed.formula import Formula
 
 Data = pd.DataFrame | Path | str | Relation
 NUMBERS = ("DOUBLE", "FLOAT", "REAL")
+WHOLE = {f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")} | {"INTEGER", "UINTEGER"}
+TEXTS = ("VARCHAR", "UUID")
+FEW = 5  # different values of a text column, up to which it may well be meant as levels
+LARGEST = 1e100  # of a response, and of a weight or its inverse: squares of larger numbers overflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,11 @@ def gather(formula: Formula, data: Data, columns: Columns, *, missing: str = "ra
     names = tuple(dict.fromkeys([*response.columns, *formula.keys, *columns.names]))
     grouped = isinstance(data, Relation) and not formula.stateful and response.column is not None
     if isinstance(data, Relation):
-        formulas.known(names, list(data.columns()))
+        types = data.columns()
+        formulas.known(names, list(types))
+        for name in names:
+            if not _is_number(types[name]) and types[name] not in TEXTS and not types[name].startswith("ENUM"):
+                raise ValueError(f"'{name}' is {types[name]}, neither numbers nor text; cast it to one of them")
         if grouped:
             return _by_groups(data, formula, columns, names, missing)
         data = data.select(", ".join(map(_quoted, names)))
@@ -85,19 +94,25 @@ def opened(data: Data) -> pd.DataFrame | Relation:
     if kind is None:
         raise ValueError(f"{path} ends in neither .csv, .tsv nor .parquet")
     try:
+        header = pd.read_csv(path, sep=kinds[kind], header=None, nrows=1, dtype=str).iloc[0].astype(str).str.strip()
         frame = pd.read_csv(path, sep=kinds[kind], skipinitialspace=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
+    if header.duplicated().any():
+        raise ValueError(f"{path} has two columns called '{header[header.duplicated()].iloc[0]}'; rename one")
     return frame.rename(columns=str.strip)
 
 
 def _by_rows(frame: pd.DataFrame, formula: Formula, columns: Columns, missing: str) -> Gathered:
     numeric = [name for name in frame if pd.api.types.is_numeric_dtype(frame[name])]
     infinite = {name: int(np.isinf(frame[name].to_numpy(float, na_value=np.nan)).sum()) for name in numeric}
-    dropped = _complain(len(frame), {name: int(frame[name].isna().sum()) for name in frame}, infinite, missing)
-    frame = (frame.dropna() if dropped else frame).reset_index(drop=True)
+    _complain(len(frame), {name: int(frame[name].isna().sum()) for name in frame}, infinite, missing)
+    whole = frame.dropna().reset_index(drop=True)
+    dropped, frame = len(frame) - len(whole), whole
     _empty(len(frame), dropped)
+    _almost_numbers(frame, formula)
     y = formulas.evaluate(formula.response, frame)
+    _not_too_large(np.abs(y).max(), f"the response '{formula.response}'")
     if not np.isfinite(y).all():
         raise ValueError(f"'{formula.response}' is missing or infinite in {int((~np.isfinite(y)).sum())} rows")
     weight = _weights(frame[columns.scale], columns) if columns.scale else None
@@ -157,36 +172,37 @@ def _faults(
     }
     kept = " AND ".join(f"({test}) IS FALSE" for test in absent.values())
     checks = [
-        f"avg({_quoted(y)}) FILTER ({kept}) AS center",
-        f"min({_quoted(y)}) FILTER ({kept}) AS low",
-        f"max({_quoted(y)}) FILTER ({kept}) AS high",
+        f"avg({_quoted(y)}::DOUBLE) FILTER ({kept}) AS center",
+        f"min({_quoted(y)}::DOUBLE) FILTER ({kept}) AS low",
+        f"max({_quoted(y)}::DOUBLE) FILTER ({kept}) AS high",
         "count(*) AS n",
         f"count(*) FILTER ({kept}) AS whole",
     ]
     if columns.scale:
-        checks.append(f"count(*) FILTER ({_quoted(columns.scale)} <= 0) AS negative")
+        w = _quoted(columns.scale)
+        checks += [f"count(*) FILTER ({w} <= 0) AS negative", f"max({w})::DOUBLE AS most", f"min({w})::DOUBLE AS least"]
     row = data.select(", ".join([*counts, *infinite.values(), *checks])).iloc[0]
     found = {name: int(row[f"m{i}"]) for i, name in enumerate(names)}
     _complain(int(row["n"]), found, {name: int(row[f"i{i}"]) for i, name in enumerate(names) if name in infinite}, missing)
     _empty(int(row["whole"]), int(row["n"] - row["whole"]))
     if columns.scale and row["negative"]:
         raise ValueError(_positive(columns, int(row["negative"])))
+    _not_too_large(max(abs(row["low"]), abs(row["high"])), f"the response '{formula.response}'")
+    if columns.scale:
+        _not_too_large(max(row["most"], 1 / row["least"]), f"'{columns.scale}'")
     _constant(formula, float(row["low"]), float(row["high"]))
     return float(row["center"]), int(row["n"]), int(row["n"] - row["whole"])
 
 
-def _complain(rows: int, absent: dict[str, int], infinite: dict[str, int], missing: str) -> int:
-    """How many values are missing (0 where none); ValueError where that is not allowed, or values are infinite."""
+def _complain(rows: int, absent: dict[str, int], infinite: dict[str, int], missing: str) -> None:
+    """ValueError where values are missing and that is not allowed, or infinite."""
     _empty(rows, 0)
     if bad := {name: count for name, count in infinite.items() if count}:
         raise ValueError(f"infinite values: {_counted(bad)}; correct them, or leave these rows out")
-    if lost := {name: count for name, count in absent.items() if count}:
-        if missing == "raise":
-            raise ValueError(
-                f"missing values: {_counted(lost)}, of {rows:,} rows; fill them in, or leave these rows out (--missing drop)"
-            )
-        return sum(lost.values())
-    return 0
+    if missing == "raise" and (lost := {name: count for name, count in absent.items() if count}):
+        raise ValueError(
+            f"missing values: {_counted(lost)}, of {rows:,} rows; fill them in, or leave these rows out (--missing drop)"
+        )
 
 
 def _counted(found: dict[str, int]) -> str:
@@ -211,7 +227,24 @@ def _weights(column: pd.Series, columns: Columns) -> np.ndarray:
     values = column.to_numpy(float)
     if (values <= 0).any():
         raise ValueError(_positive(columns, int((values <= 0).sum())))
+    _not_too_large(max(values.max(), 1 / values.min()), f"'{column.name}'")
     return 1 / values if columns.variances else values
+
+
+def _not_too_large(size: float, what: str) -> None:
+    if size > LARGEST:
+        raise ValueError(f"{what} has values of {size:.3g}, or as small as its inverse: squares overflow; rescale it")
+
+
+def _almost_numbers(frame: pd.DataFrame, formula: Formula) -> None:
+    """ValueError where a column of numbers was read as text because of a few cells."""
+    read = [formulas.read(expression) for expression in (*formula.expressions, formula.response)]
+    for name in sorted({name for expression in read if not expression.levels_of for name in expression.columns}):
+        if not pd.api.types.is_numeric_dtype(frame[name]) and frame[name].nunique() > FEW:
+            wrong = pd.to_numeric(frame[name], errors="coerce").isna()
+            if 0 < wrong.sum() < len(frame) / 4:
+                shown = ", ".join(f"{frame[name][i]!r} in row {i + 1}" for i in wrong[wrong].index[:3])
+                raise ValueError(f"'{name}' is text because of {int(wrong.sum())} of its cells, such as {shown}; correct them")
 
 
 def _positive(columns: Columns, count: int) -> str:
@@ -233,7 +266,7 @@ def _absent(name: str, types: dict[str, str]) -> str:
 
 
 def _is_number(kind: str) -> bool:
-    return kind in NUMBERS or "INT" in kind or kind.startswith("DECIMAL") or kind == "BOOLEAN"
+    return kind in NUMBERS or kind in WHOLE or kind.startswith("DECIMAL") or kind == "BOOLEAN"
 
 
 def _quoted(name: str) -> str:

@@ -9,7 +9,10 @@ import numpy as np
 
 from xlift.analysis.mixed.likelihood import Direction, State
 from xlift.analysis.mixed.operators import Operator, hessian, times
+from xlift.analysis.mixed.optimise import scales
 
+ROUNDING = 1e-8  # what is left of a difference that is 0 (pbkrtest: 1e-10 and 1e-14, which rounding exceeds)
+NEAR_TWO = 0.01  # from a denominator df of 2, where the scale is 0 / 0: it is taken as 1, as in pbkrtest
 FLAT = 1e-8  # eigenvalues of the Hessian at most this are dropped, as lmerTest does: what makes singular fits usable
 
 
@@ -25,10 +28,13 @@ class Satterthwaite:
     @cached_property
     def A(self) -> np.ndarray:
         """Covariance of (theta, log delta, sigma): twice the inverse Hessian of the criterion."""
-        H = hessian(self.state)
-        w, Q = np.linalg.eigh(H[:-1, :-1] if self.state.model.known else H)
+        H, unit = hessian(self.state), np.append(scales(self.state.model), np.sqrt(self.state.sigma2))
+        if self.state.model.known:
+            H, unit = H[:-1, :-1], unit[:-1]
+        w, Q = np.linalg.eigh(unit[:, None] * H * unit)  # without units: what is flat does not depend on those of the data
         keep = w > FLAT
-        return 2 * (Q[:, keep] / w[keep]) @ Q[:, keep].T
+        Q = unit[:, None] * Q[:, keep]
+        return 2 * (Q / w[keep]) @ Q.T
 
     @cached_property
     def jacobian(self) -> np.ndarray:
@@ -137,15 +143,17 @@ class KenwardRoger:
         A1, A2 = u @ self.W @ u, np.sum(self.W * np.einsum("aij,bji->ab", B, B))
         if A2 <= 0:
             return np.inf, 1.0
+        if r == 1:
+            return float(2 / A2), 1.0
         b = (A1 + 6 * A2) / (2 * r)
         g = ((r + 1) * A1 - (r + 4) * A2) / ((r + 2) * A2)
         c1, c2, c3 = np.array([g, r - g, r + 2 - g]) / (3 * r + 2 * (1 - g))
         a, v0, v1, v2 = 1 - A2 / r, 1 + c1 * b, 1 - c2 * b, 1 - c3 * b
-        v0 = 0.0 if abs(v0) < 1e-10 else v0  # these two as in pbkrtest
-        ratio = 1.0 if abs(a) < 1e-14 and abs(v1) < 1e-14 else a / v1
+        v0 = 0.0 if abs(v0) < ROUNDING else v0
+        ratio = 1.0 if max(abs(a), abs(v1)) < ROUNDING else a / v1  # both are 0 where the df are 2
         rho = ratio**2 * v0 / v2 / r
         df = 4 + (r + 2) / (r * rho - 1)
-        return float(df), float(df * a / (df - 2))
+        return float(df), 1.0 if abs(df - 2) < NEAR_TWO else float(df * a / (df - 2))
 
 
 METHODS = {method.name: method for method in (Satterthwaite, KenwardRoger)}

@@ -30,6 +30,8 @@ __all__ = ["Fit", "NotConverged", "fit"]
 
 Df = Literal["kenward-roger", "satterthwaite"]
 LEVEL = 0.95
+MAX_EFFECTS = 10_000  # random effects: their matrices are dense, and some of them stand in memory at once
+SPANNED = 1e-9  # of a column's length: what the fixed effects leave of one that they span
 
 
 def fit(
@@ -60,6 +62,7 @@ def fit(
     design = formulas.build(parsed, gathered.frame)
     _identifiable(design, int(gathered.cells.count.sum()), known=bool(variances))
     cross = cross_products(design, gathered.cells)
+    _not_spanned(cross)
     state = minimise(Likelihood(cross, reml=reml, known=bool(variances)))
     return Fit(parsed, state, METHODS[df](state), Grid.of(design, gathered), columns, gathered.dropped)
 
@@ -72,12 +75,27 @@ def refit(model: "Fit", cross: Cross) -> "Fit":
 
 
 def _identifiable(design: Design, n: int, *, known: bool) -> None:
-    """ValueError where a term's effects cannot be told from the residual, as in lme4."""
+    """ValueError where a term's effects cannot be told from the residual, as in lme4, or are too many for dense matrices."""
+    if (effects := sum(term.size for term in design.terms)) > MAX_EFFECTS:
+        sizes = ", ".join(f"{term.size:,} of {term.name}" for term in design.terms)
+        raise ValueError(f"{effects:,} random effects ({sizes}) are more than the {MAX_EFFECTS:,} that can be fitted here")
     for term in design.terms:
         if not known and term.size >= n:
             raise ValueError(
                 f"({', '.join(term.names)} | {term.name}) has {term.size} random effects for {n} rows: they cannot be "
                 "told from the residual; drop the term, or give known variances"
+            )
+
+
+def _not_spanned(cross: Cross) -> None:
+    """ValueError where the fixed part holds all that a random term could vary: its variance does not exist then."""
+    N, q = cross.N.sum(0), cross.q
+    left = np.diag(N)[:q] - np.sum(N[:q, q:-1] ** 2, axis=1)  # of each column of Z, what X leaves
+    for term, rows in zip(cross.terms, cross.slices, strict=True):
+        if (left[rows] <= SPANNED * np.diag(N)[rows]).all():
+            raise ValueError(
+                f"the fixed effects span every column of ({', '.join(term.names)} | {term.name}): drop the random term, or "
+                f"what stands for {term.name} in the fixed part"
             )
 
 
@@ -87,6 +105,7 @@ class Grid:
 
     design: Design
     numbers: dict[str, float]  # mean of each numeric predictor over rows
+    spreads: dict[str, float]  # standard deviation of each of these
     levels: dict[str, tuple]  # levels of each other predictor, in order
 
     @classmethod
@@ -98,14 +117,16 @@ class Grid:
             for n in formulas.variables(f)
             if n in gathered.frame
         )
-        weight, numbers, levels = gathered.cells.count, {}, {}
+        weight, numbers, spreads, levels = gathered.cells.count, {}, {}, {}
         for name in names:
             column = gathered.frame[name]
             if pd.api.types.is_numeric_dtype(column) and not _coded(design.formula, name):
-                numbers[name] = float(np.average(column.to_numpy(float), weights=weight))
+                values = column.to_numpy(float)
+                numbers[name] = float(np.average(values, weights=weight))
+                spreads[name] = float(np.sqrt(np.average((values - numbers[name]) ** 2, weights=weight)))
             else:
                 levels[name] = tuple(sorted(column.unique()))
-        return cls(Design(design.formula, design.X[:0], design.names, design.terms, design.coding), numbers, levels)
+        return cls(Design(design.formula, design.X[:0], design.names, design.terms, design.coding), numbers, spreads, levels)
 
 
 def _coded(formula: Formula, name: str) -> bool:

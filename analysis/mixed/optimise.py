@@ -48,8 +48,7 @@ def scales(model: Likelihood) -> np.ndarray:
     if model.known:  # N is in units of 1 / variance: relative to sigma = 1, then, the effects' own scale counts
         spread = np.sqrt(max(N[-1, -1] / total, 1.0))
         return np.array([*(spread / rms[t][i] for t, i, _ in model.entries), *np.ones(model.G - 1)])
-    weight = np.sqrt(np.exp(model.cross.log_weight / total))
-    return np.array([*(weight / rms[t][i] for t, i, _ in model.entries), *np.ones(model.G - 1)])
+    return np.array([*(1 / rms[t][i] for t, i, _ in model.entries), *np.ones(model.G - 1)])
 
 
 def singular_terms(state: State, scale: np.ndarray) -> list[int]:
