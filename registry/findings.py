@@ -1,6 +1,6 @@
 """Complaints about input: each with its place, a code, and what would do. Codes:
 
-E1xx the file and its form   E2xx names and values   E3xx the design   E4xx the analysis   (W for warnings)
+E1xx the file and its form   E2xx names and values   E3xx the design   E4xx the analysis   E5xx the data   (W for warnings)
 """
 
 import difflib

@@ -7,6 +7,7 @@ from itertools import product
 
 from xlift.registry.findings import BadInput, Finding
 from xlift.registry.known.tasks import Task, computed, same_training_data
+from xlift.registry.manifest.conditions import Condition
 from xlift.registry.manifest.declared import Model
 from xlift.registry.manifest.load import Study
 from xlift.registry.manifest.sections import Limit, TaskSection, merged, texts
@@ -43,16 +44,37 @@ class Plan:
             return "run" if store.missing(step.stage.id, step.parts) else "finished"
         return "finished" if store.record(step.stage.id) else "run"
 
-    def todo(self, store: Store) -> tuple[Step, ...]:
-        """What must run, parents first: unfinished evaluations, and the unfinished stages that they rest on."""
+    def todo(self, store: Store, only: frozenset[str] | None = None) -> tuple[Step, ...]:
+        """What must run, parents first: unfinished evaluations (or those `only`), and the unfinished stages that they rest on."""
         states = {step.stage.id: self.state(step, store) for step in self.steps}
         needed = {
             ancestor.id
             for step in self.steps
-            if step.stage.kind == "evaluate" and states[step.stage.id] == "run"
+            if step.stage.kind == "evaluate" and states[step.stage.id] == "run" and (only is None or step.stage.id in only)
             for ancestor in _unfinished(step.stage, states)
         }
         return tuple(step for step in self.steps if step.stage.id in needed)
+
+    def where(self, condition: Condition) -> frozenset[str]:
+        """The evaluations of the cells that a condition holds for."""
+        start = self.study.manifest.matrix.seed.start
+        return frozenset(
+            cell.stage
+            for cell in self.cells
+            if cell.stage and condition({**cell.model_dump(), "seed.index": cell.seed - start}, lambda name: False)
+        )
+
+    def gaps(self) -> dict[str, int]:
+        """Cells that cannot run though the manifest does not say so, by reason."""
+        found: dict[str, int] = {}
+        for cell in self.cells:
+            if cell.blocked and not cell.declared:
+                found[cell.blocked] = found.get(cell.blocked, 0) + 1
+        return found
+
+    def languages(self, target: str) -> tuple[str, ...]:
+        """In which a target is tested, whether or not the data are here."""
+        return next((cell.languages for cell in self.cells if cell.target == target), ())
 
     def card(self) -> Card:
         """What analysis needs to know of the study."""
@@ -96,7 +118,7 @@ def expand(study: Study, sources: Sources) -> Plan:
                 steps.setdefault(
                     step.stage.id, Step(step.stage, step.model, step.parts, step.blocked or (blocked and _above(step, chain)))
                 )
-        cells.append(builder.cell(cell, None if blocked else chain[-1].stage.id, blocked))
+        cells.append(builder.cell(cell, None if blocked else chain[-1].stage.id, blocked, declared=bool(why)))
     return Plan(study, tuple(steps.values()), tuple(cells), excluded)
 
 
@@ -200,7 +222,7 @@ class _Builder:
             chain = [Step(step.stage, step.model, step.parts, step.blocked or missing) for step in chain]
         return tuple(chain)
 
-    def cell(self, combination: Combination, stage: str | None, blocked: str | None) -> Cell:
+    def cell(self, combination: Combination, stage: str | None, blocked: str | None, *, declared: bool) -> Cell:
         model, intermediate, variant, target, replicate = combination
         task = self.facts.tasks[target]
         same = intermediate != "none" and same_training_data(self.facts.tasks, intermediate, task.trains_on)
@@ -216,6 +238,7 @@ class _Builder:
             same_task=same,
             retrieval=task.trains_on is None,
             blocked=blocked,
+            declared=declared,
             **_sizes(self.facts.models[model]),
         )
 
@@ -330,12 +353,12 @@ class _Builder:
         return Limit(train=own.train or common.train, test=own.test or common.test)
 
     def _absent(self, task: Task, split: str) -> str:
-        if task.kind == "mlm":
-            return f"no text of {task.name}"
         if task.licensed:
             return f"licence: bring {task.licensed}"
         if self.study.manifest.data.source == "local" and self.sources.data is None:
             return "no data: give --data DIR"
+        if task.kind == "mlm":
+            return f"no text of {task.name}"
         return f"no {split} data of {task.name}"
 
 
@@ -347,6 +370,7 @@ def describe(plan: Plan, store: Store) -> list[dict[str, object]]:
             "kind": step.stage.kind,
             "model": step.model,
             "task": step.stage.data.task,
+            "after": " > ".join(stage.data.task for stage in step.stage.lineage[:-1] if stage.kind == "train") or None,
             "seed": step.stage.effective_seed,
             "parent": step.stage.parent.id if step.stage.parent else None,
             "state": plan.state(step, store),

@@ -1,6 +1,6 @@
 """The contracts between the rooms: a result row, which `runners` write and `analysis` reads, and a study's card."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -42,6 +42,7 @@ class Cell(Spec):
     same_task: bool = Field(False, description="the intermediate and the target's training sets overlap")
     retrieval: bool = Field(False, description="the target is not trained")
     blocked: str | None = Field(None, description="why it cannot run")
+    declared: bool = Field(False, description="the manifest itself says that it is blocked or planned as missing")
 
 
 class StageCard(Spec):
@@ -70,7 +71,7 @@ class Gain(Spec):
 class Analysis(Spec):
     """What the gains are regressed on."""
 
-    x: str = Field("params_non_embedding", pattern="^params_(total|non_embedding)$")
+    x: Literal["params_non_embedding", "params_total"] = "params_non_embedding"
     gain: Gain = Gain()
     apart: tuple[str, ...] | None = Field(None, description="targets never averaged with the rest; retrieval where absent")
     min_models: Annotated[int, Field(ge=4)] = Field(4, description="a slope on fewer models is refused")

@@ -189,10 +189,27 @@ class Store:
             return [], offset
         return [json.loads(line) for line in whole.splitlines()], offset + len(whole) + bool(whole)
 
+    def last(self, stage_id: str) -> dict[str, float] | None:
+        """The last whole line of a run's log; None where there is none."""
+        try:
+            with open(self.folder(stage_id) / "log.jsonl", "rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+                lines = file.read().rpartition(b"\n")[0].splitlines()
+        except FileNotFoundError:
+            return None
+        return json.loads(lines[-1]) if lines else None
+
     def save_card(self, card: Card) -> None:
         folder = self.root / "studies"
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / f"{card.study}.json", card.model_dump_json(indent=1).encode())
+
+    def card(self, study: str) -> Card | None:
+        """What the store knows of a study; None where it never ran here."""
+        try:
+            return Card.model_validate_json((self.root / "studies" / f"{study}.json").read_bytes())
+        except FileNotFoundError:
+            return None
 
     def cards(self) -> list[Card]:
         """The studies that ran on this store, by name."""

@@ -2,6 +2,8 @@
 
 import os
 import threading
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -14,37 +16,90 @@ from xlift.runners import pool
 from xlift.runners.pool import Outcome
 
 EVERY = 5.0  # seconds between updates of MLflow
+LINE = 30.0  # seconds between lines where there is no terminal
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
-def run(plan: Plan, store: Store, data: Path | None, *, workers: int, device: str) -> Outcome:
-    """Run what is missing of a plan, with progress on standard error."""
+class NoDevice(ValueError):
+    """The device that was asked for is not on this machine."""
+
+
+def cores() -> int:
+    """The processor cores that this process may use: its affinity and its container's quota count, not the machine."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = QUOTA.read_text().split()
+        return max(1, min(count, int(quota) // int(period)))
+    except (OSError, ValueError):  # no control groups, or no quota
+        return count
+
+
+def device_and_workers(device: str, workers: int | None) -> tuple[str, int]:
+    """What `auto` is here, and how many workers: one a core, or one where they share a GPU.
+
+    Raises:
+        NoDevice: there is no such device, in words.
+    """
+    if device == "auto" and not Path("/dev/nvidiactl").exists():
+        device = "cpu"
+    if device == "cpu":  # torch, which takes seconds, need not be asked
+        return device, workers or cores()
+    import torch
+
+    gpu = torch.cuda.is_available()
+    if device == "auto":
+        device = "cuda" if gpu else "cpu"
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdecimal()):
+        raise NoDevice(f"no device '{device}'; there are auto, cpu, cuda, cuda:N and mps")
+    if kind == "cuda" and (not gpu or int(number or 0) >= torch.cuda.device_count()):
+        raise NoDevice(f"no device '{device}' here: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise NoDevice("no device 'mps' here")
+    return device, workers or (cores() if kind == "cpu" else 1)
+
+
+def run(plan: Plan, store: Store, data: Path | None, *, workers: int, device: str, only: frozenset[str] | None = None) -> Outcome:
+    """Run what is missing of a plan, or of its evaluations `only`, with progress on standard error."""
     console = Console(stderr=True)
-    store.save_card(plan.card())
-    todo = plan.todo(store)
+    todo = plan.todo(store, only)
     blocked = {step.blocked for step in plan.steps if step.blocked}
     console.print(
         f"{plan.study.id}: {len(plan.steps)} stages, {len(todo)} to run"
         + "".join(f"\n  blocked: {reason}" for reason in sorted(blocked)),
         highlight=False,
     )
+    _remember(plan, store, console)
     if not todo:
         return Outcome()
-    outcome = _execute(plan, store, data, workers, device, console)
+    outcome = _execute(plan, store, data, workers, device, console, only)
     for stage, reason in {**outcome.failed, **outcome.skipped}.items():
+        trace = store.folder(stage) / "failure.json"
+        said = f"; its trace is in {trace}" if stage in outcome.failed and trace.exists() else ""
         console.print(
-            f"failed {stage}: {reason}; its trace is in {store.folder(stage) / 'failure.json'}"
-            if stage in outcome.failed
-            else f"not run {stage}: {reason}",
-            style="red",
-            highlight=False,
+            f"{'failed' if stage in outcome.failed else 'not run'} {stage}: {reason}{said}", style="red", highlight=False
         )
     return outcome
 
 
-def _execute(plan: Plan, store: Store, data: Path | None, workers: int, device: str, console: Console) -> Outcome:
+def _remember(plan: Plan, store: Store, console: Console) -> None:
+    """Keep the study's card, unless the store has one on which more can run: data that are not here today hide no result."""
+    card, known = plan.card(), store.card(plan.study.id)
+    if known == card:
+        return
+    if known and plan.gaps() and sum(c.blocked is None for c in known.cells) > sum(c.blocked is None for c in card.cells):
+        console.print("  the store's card of this study stays as it was: more of it could run then", highlight=False)
+        return
+    store.save_card(card)
+
+
+def _execute(
+    plan: Plan, store: Store, data: Path | None, workers: int, device: str, console: Console, only: frozenset[str] | None
+) -> Outcome:
     from xlift.runners.run import Env
 
-    env = Env(store.root, Sources(plan.study, data.resolve() if data else None), device, max(1, (os.cpu_count() or 1) // workers))
+    env = Env(store.root, Sources(plan.study, data.resolve() if data else None), device, max(1, cores() // workers))
+    ahead = Ahead(plan, plan.todo(store, only), store)
     with (
         _Live(plan, store, console),
         Progress(
@@ -56,15 +111,69 @@ def _execute(plan: Plan, store: Store, data: Path | None, workers: int, device: 
             transient=not console.is_terminal,
         ) as progress,
     ):
-        bar = progress.add_task("stages", total=len(plan.todo(store)))
+        bar = progress.add_task("stages", total=len(ahead.steps))
+        said = time.monotonic()
 
         def tell(outcome: Outcome, busy: list[Step]) -> None:
-            names = ", ".join(f"{s.stage.kind} {s.model} {s.stage.data.task}" for s in busy)
-            progress.update(
-                bar, completed=len(outcome.done) + len(outcome.failed) + len(outcome.skipped), description=names or "stages"
-            )
+            nonlocal said
+            done = len(outcome.done) + len(outcome.failed) + len(outcome.skipped)
+            lines = ahead.lines(outcome, busy)
+            progress.update(bar, completed=done, description="\n".join(lines) or "stages")
+            if not console.is_terminal and time.monotonic() - said >= LINE:
+                said = time.monotonic()
+                console.print(f"{done}/{len(ahead.steps)}  " + "; ".join(lines), highlight=False, soft_wrap=True)
 
-        return pool.execute(plan, env, workers, tell)
+        return pool.execute(plan, env, workers, tell, only)
+
+
+@dataclass
+class Ahead:
+    """How far a run is, and how long it will still take: work is parameters x examples, its pace is that of this run."""
+
+    plan: Plan
+    steps: tuple[Step, ...]
+    store: Store
+
+    def __post_init__(self) -> None:
+        self.begun = time.monotonic()
+        self.since: dict[str, float] = {}
+        self.work = {step.stage.id: self._work(step) for step in self.steps}
+
+    def _work(self, step: Step) -> float:
+        """Relative; an evaluation reads about as many items as 10 optimizer batches, once and forwards."""
+        parameters, recipe = self.plan.study.facts.models[step.model].parameters.total, step.stage.recipe
+        if recipe is None:
+            return parameters * 32 * 10 / 3 * max(1, len(step.parts))
+        return parameters * recipe.batch * (recipe.steps or 200 * (recipe.epochs or 1))
+
+    def lines(self, outcome: Outcome, busy: list[Step]) -> list[str]:
+        """One line a stage under way, and one of the whole study: step, loss, tokens per second, time left."""
+        now, over = time.monotonic(), {*outcome.done, *outcome.failed, *outcome.skipped}
+        finished, lines = sum(self.work[stage] for stage in over if stage in self.work), []
+        for step in busy:
+            since, last = self.since.setdefault(step.stage.id, now), self.store.last(step.stage.id)
+            name = f"{step.stage.kind} {step.model} {step.stage.data.task}"
+            if last and {"step", "of", "loss"} <= last.keys() and last["time"] / 1000 > time.time() - (now - since) - 1:
+                share = last["step"] / last["of"]
+                finished += share * self.work[step.stage.id]
+                name += (
+                    f": step {last['step']:.0f}/{last['of']:.0f}, loss {last['loss']:.3f}, "
+                    f"{last.get('tokens_per_second', 0):,.0f} tokens/s, {_left(now - since, share)}"
+                )
+            lines.append(name)
+        total = sum(self.work.values())
+        return [*lines, f"study: {_left(now - self.begun, finished / total if total else 0)}"] if lines else []
+
+
+def _left(elapsed: float, share: float) -> str:
+    """'about 12 min left', from the share that is done."""
+    if share <= 0 or elapsed < 2:
+        return "time left not known yet"
+    seconds = elapsed * (1 - share) / share
+    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"about {seconds / size:.0f} {unit} left"
+    return f"about {seconds:.0f} s left"
 
 
 class _Live:

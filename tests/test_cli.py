@@ -162,13 +162,14 @@ def test_sigterm_releases_the_claims(tmp_path):
         (["check", "absent.yaml"], "E130 absent.yaml: no such file"),
         (["run", "bad.yaml"], "bad.yaml:3:1: E101 unknown key 'questoin'"),
         (["plan", "bad.yaml", "--json"], "E101"),
-        (["sql", "SELECT nonsense FROM scores"], "nonsense"),
+        (["sql", "SELECT nonsense FROM scores", "--store", "STORE"], "nonsense"),
         (["check", "bad.yaml", "--json"], '"line": 3'),
         (["report", "small.yaml", "--data", "nowhere"], "no such folder"),
-        (["sql", "DROP VIEW scores"], "SELECT"),
+        (["sql", "DROP VIEW scores", "--store", "STORE"], "SELECT"),
     ],
 )
-def test_bad_input_ends_with_status_2_and_words(tmp_path, arguments, words):
+def test_bad_input_ends_with_status_2_and_words(finished, tmp_path, arguments, words):
+    arguments = [str(finished / "store") if argument == "STORE" else argument for argument in arguments]
     (tmp_path / "small.yaml").write_text(SMALL)
     (tmp_path / "bad.yaml").write_text(SMALL.replace("question", "questoin"))
     done = xlift(*arguments, folder=tmp_path, check=2)

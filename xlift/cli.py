@@ -1,20 +1,19 @@
 """The command line: one thin function a verb. Heavy packages are imported by the verbs that need them."""
 
 import json
-import os
 import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="A declarative experiment registry with statistical meta-analysis.",
 )
 
@@ -25,15 +24,22 @@ AsJson = Annotated[bool, typer.Option("--json", help="for machines")]
 
 
 @app.command()
-def check(files: Annotated[list[Path], typer.Argument(help="manifests", show_default=False)], as_json: AsJson = False) -> None:
-    """Check manifests: every finding with its place and what would do."""
+def check(
+    files: Annotated[list[Path], typer.Argument(help="manifests", show_default=False)],
+    data: DataAt = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check manifests: every finding with its place and what would do. With --data, every file that they name as well."""
     from xlift.registry.findings import BadInput, relative
     from xlift.registry.manifest.load import load
 
     findings, stops = [], False
     for file in files:
         try:
-            found = load(file).warnings
+            study = load(file)
+            if data is not None:
+                _plan_of(study, data)
+            found = study.warnings
         except BadInput as error:
             found, stops = error.findings, True
             if not as_json:
@@ -71,14 +77,16 @@ def init(path: Annotated[Path, typer.Argument(help="the manifest to write")] = P
 
 
 @app.command()
-def show(study: Study, data: DataAt = None) -> None:
-    """Show a study as it is understood: inheritance joined, defaults filled in, parameters computed."""
+def show(study: Study) -> None:
+    """Show a study as it is understood: inheritance joined, defaults filled in; parameters on standard error."""
     from xlift.registry.manifest.load import load
 
     loaded = load(study)
-    for model in loaded.facts.models.values():
-        total, inner = model.parameters.total, model.parameters.non_embedding
-        print(f"# {model.id}: {total:,} parameters, {inner:,} outside embeddings, family {model.family}")
+    rows = [
+        (model.id, model.family, f"{model.parameters.total:,}", f"{model.parameters.non_embedding:,}")
+        for model in loaded.facts.models.values()
+    ]
+    _table(("model", "family", "parameters", "outside embeddings"), rows, file=sys.stderr)
     print(json.dumps(loaded.manifest.model_dump(mode="json", by_alias=True, exclude_none=True), indent=1, ensure_ascii=False))
 
 
@@ -97,36 +105,35 @@ def tasks() -> None:
 
 @app.command()
 def models() -> None:
-    """List the known models, with parameters computed from their configurations."""
+    """List the known models, with parameters computed from their configurations, and whether this version trains them."""
     from xlift.registry.known.models import MODELS
+    from xlift.registry.manifest.declared import ENCODERS
 
     rows = []
     for row in MODELS.values():
         parameters = row.parameters()
-        rows.append(
-            (row.hub, row.family, f"{parameters.total / 1e6:,.1f}M", f"{parameters.non_embedding / 1e6:,.1f}M", row.source)
-        )
-    _table(("model", "family", "parameters", "outside embeddings", "source"), rows)
+        total, inner = f"{parameters.total / 1e6:,.1f}M", f"{parameters.non_embedding / 1e6:,.1f}M"
+        runs = "yes" if row.config["model_type"] in ENCODERS else "no"
+        rows.append((row.hub, row.family, total, inner, runs, row.source))
+    rows.sort(key=lambda row: row[4] != "yes")
+    _table(("model", "family", "parameters", "outside embeddings", "runs", "source"), rows)
+    count = sum(row[4] == "yes" for row in rows)
+    print(f"\n{count} of {len(rows)} run: encoders. Decoders and encoder-decoders are listed for their sizes.")
 
 
 @app.command()
 def plan(study: Study, store: StoreAt = Path("store"), data: DataAt = None, as_json: AsJson = False) -> None:
-    """What a study would run: every stage once, with its state."""
+    """What a study would run: every stage once, with its state; and whether its files are whole."""
     from xlift.registry.plan import describe
 
     planned, kept = _plan(study, data), _store(store)
     rows = describe(planned, kept)
     if as_json:
-        print(
-            json.dumps(
-                {"study": planned.study.id, "cells": len(planned.cells), "excluded": planned.excluded, "stages": rows}, indent=1
-            )
-        )
-        return
-    _table(
-        ("id", "kind", "model", "task", "seed", "parent", "state", "reason"),
-        [tuple(str(v) if v is not None else "-" for v in row.values()) for row in rows],
-    )
+        summary = {"study": planned.study.id, "cells": len(planned.cells), "excluded": planned.excluded, "gaps": planned.gaps()}
+        print(json.dumps({**summary, "stages": rows}, indent=1))
+        raise typer.Exit(1 if planned.gaps() else 0)
+    head = ("id", "kind", "model", "after", "task", "seed", "parent", "state", "reason")
+    _table(head, [tuple("-" if row[name] is None else str(row[name]) for name in head) for row in rows])
     counts = {state: sum(row["state"] == state for row in rows) for state in ("run", "finished", "blocked")}
     print(
         f"\n{len(rows)} stages: "
@@ -134,6 +141,7 @@ def plan(study: Study, store: StoreAt = Path("store"), data: DataAt = None, as_j
         + f"; {len(planned.cells)} cells"
         + "".join(f"; {count} excluded: {why}" for why, count in planned.excluded.items())
     )
+    raise typer.Exit(_told_gaps(planned))
 
 
 @app.command()
@@ -141,19 +149,27 @@ def run(
     study: Study,
     store: StoreAt = Path("store"),
     data: DataAt = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="worker processes; one a core where absent")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+    workers: Annotated[int | None, typer.Option(min=1, help="worker processes; one a core, or one on a GPU")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
+    only: Annotated[str | None, typer.Option(help="run these cells alone, such as \"target == 'lab-pos'\"")] = None,
 ) -> None:
     """Run what is missing of a study. The same command again goes on, and runs nothing twice."""
     from xlift.analysis import facts
     from xlift.analysis.report.page import report as analyse
     from xlift.runners import session
 
-    planned = _plan(study, data)
-    outcome = session.run(planned, _store(store), data, workers=workers or os.cpu_count() or 1, device=device)
+    planned, kept = _plan(study, data), _store(store)
+    chosen = planned.where(_condition(only, planned)) if only else None
+    device, count = session.device_and_workers(device, workers)
+    try:
+        outcome = session.run(planned, kept, data, workers=count, device=device, only=chosen)
+    except KeyboardInterrupt:
+        print("\nxlift: interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        raise typer.Exit(130) from None
     card = planned.card()
-    print(analyse(card, facts.connect(_store(store), [card])).summary())
-    raise typer.Exit(1 if outcome.failed or outcome.skipped else 0)
+    print(analyse(card, facts.connect(kept, [card])).summary())
+    gaps = _told_gaps(planned)
+    raise typer.Exit(1 if outcome.failed or outcome.skipped else gaps)
 
 
 @app.command()
@@ -161,8 +177,11 @@ def sync(study: Study, store: StoreAt = Path("store"), data: DataAt = None) -> N
     """Make MLflow complete from the store; safe to repeat."""
     from xlift.runners import tracking
 
-    planned = _plan(study, data)
-    print(tracking.Mirror(planned, _store(store)).update())
+    planned, kept = _plan(study, data), _existing(store)
+    _known(kept, planned.study.id)
+    if planned.study.manifest.data.source == "local" and data is None:
+        _stop("the ids of a local study rest on its data: give --data DIR")
+    print(tracking.Mirror(planned, kept).update())
 
 
 @app.command()
@@ -170,7 +189,7 @@ def ui(store: StoreAt = Path("store"), port: Annotated[int, typer.Option(help="o
     """Open the MLflow UI on loopback."""
     from xlift.runners import tracking
 
-    tracking.serve(_store(store), port)
+    tracking.serve(_existing(store), port)
 
 
 @app.command()
@@ -183,7 +202,7 @@ def sql(
     from xlift.analysis import facts
     from xlift.analysis.report import tables
 
-    kept = _store(store)
+    kept = _existing(store)
     print(tables.rendered(facts.query(facts.connect(kept, kept.cards()), query), form))
 
 
@@ -194,14 +213,21 @@ def report(
     store: StoreAt = Path("store"),
     data: DataAt = None,
 ) -> None:
-    """Tables, figures and one self-contained HTML page; also put on the study's MLflow run."""
+    """Tables, figures and one self-contained HTML page; also put on the study's MLflow run.
+
+    A local study is read as the store knows it; with --data, as its manifest and those data make it now.
+    """
     from xlift.analysis import facts
     from xlift.analysis.report.page import report as analyse
 
-    planned, kept = _plan(study, data), _store(store)
-    card, folder = planned.card(), out or Path("reports") / planned.study.id
+    planned, kept = _plan(study, data), _existing(store)
+    card = _known(kept, planned.study.id)
+    fresh = planned.study.manifest.data.source == "lab" or data is not None
+    if fresh:
+        card = _same_data(planned.card(), card)
+    folder = out or Path("reports") / planned.study.id
     print(f"report: {analyse(card, facts.connect(kept, [card])).write(folder)}")
-    if any(kept.record(step.stage.id) for step in planned.steps):
+    if fresh and any(kept.record(step.stage.id) for step in planned.steps):
         from xlift.runners import tracking
 
         try:
@@ -213,7 +239,7 @@ def report(
 @app.command()
 def fit(
     data: Annotated[Path, typer.Option(help="a table: .csv, .tsv or .parquet", show_default=False)],
-    formula: Annotated[str, typer.Option(help="such as 'gain ~ lp * inter + (1 + lp | lang) + (1 | model)'", show_default=False)],
+    formula: Annotated[str, typer.Option(help="'gain ~ log10(params_total) + (1 | language) + (1 | model)'", show_default=False)],
     variances: Annotated[str | None, typer.Option(help="column of known sampling variances")] = None,
     weights: Annotated[str | None, typer.Option(help="column of weights: Var(e) = sigma^2 / weight")] = None,
     residual_by: Annotated[str | None, typer.Option(help="column with one residual variance for each value")] = None,
@@ -283,17 +309,47 @@ def meta(
 
 
 def _plan(study: Path, data: Path | None):
-    """The plan of a manifest, with its warnings on standard error."""
+    """The plan of a manifest, its files looked at; with its warnings on standard error."""
     from xlift.registry.manifest.load import load
-    from xlift.registry.plan import expand
-    from xlift.registry.sources import Sources
 
     loaded = load(study)
     for finding in loaded.warnings:
         print(finding.render(), file=sys.stderr)
+    return _plan_of(loaded, data)
+
+
+def _plan_of(study, data: Path | None):
+    """The plan of a loaded study; BadInput with every finding about its files, where a data folder is given."""
+    from xlift.registry.findings import BadInput
+    from xlift.registry.plan import expand
+    from xlift.registry.sources import Sources
+    from xlift.runners.data.preflight import look
+
     if data is not None and not data.is_dir():
         _stop(f"--data {data}: no such folder; give the folder that holds the tasks' files")
-    return expand(loaded, Sources(loaded, data.resolve() if data else None))
+    sources = Sources(study, data.resolve() if data else None)
+    planned = expand(study, sources)
+    if found := look(planned, sources):
+        raise BadInput(found, study.sources)
+    return planned
+
+
+def _condition(text: str, planned):
+    """What --only says, checked against the study's axes."""
+    from xlift.registry.manifest import conditions
+    from xlift.registry.manifest.resolve import axes_of
+
+    try:
+        return conditions.parse(text, axes_of(planned.study.manifest, planned.study.facts.models))
+    except conditions.BadCondition as error:
+        _stop(f"--only: {error}" + (f"; {error.hint}" if error.hint else ""))
+
+
+def _told_gaps(planned) -> int:
+    """1, with a line a reason, where cells cannot run though the manifest does not say so; otherwise 0."""
+    for reason, count in planned.gaps().items():
+        print(f"xlift: {count} cells cannot run: {reason}; or exclude them with 'as: blocked'", file=sys.stderr)
+    return 1 if planned.gaps() else 0
 
 
 def _store(root: Path):
@@ -304,14 +360,44 @@ def _store(root: Path):
     return Store(root)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _existing(root: Path):
+    """A store that is there: verbs that read make nothing up."""
+    kept = _store(root)
+    if not (root / "studies").is_dir():
+        _stop(f"no store at {root}; give --store DIR, or make one with xlift run STUDY")
+    return kept
+
+
+def _known(kept, study: str):
+    """The store's card of a study."""
+    card = kept.card(study)
+    if card is None:
+        known = ", ".join(card.study for card in kept.cards()) or "none"
+        _stop(f"the store {kept.root} does not know study '{study}' (it knows: {known}); give --store DIR, or run the study")
+    return card
+
+
+def _same_data(fresh, known):
+    """The card that the data at hand make; refused where they are not those that the study ran on."""
+    ran = {(cell.model, cell.target, name): mark for cell in known.cells for name, mark in cell.data.items()}
+    now = {(cell.model, cell.target, name): mark for cell in fresh.cells for name, mark in cell.data.items()}
+    changed = sorted({f"{key[1]} ({key[2]})" for key, mark in now.items() if ran.get(key, mark) != mark})
+    if changed:
+        _stop(
+            f"the data are not those that the study ran on: {', '.join(changed[:8])} differ; leave --data out to report what was "
+            "run, or run the study on these"
+        )
+    return fresh
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], file=None) -> None:
     """Aligned columns; the last one may be as long as it likes."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    for row in [head, *rows]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for row in [head, tuple("-" * width for width in widths[:-1]) + ("-" * len(head[-1]),), *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), file=file)
 
 
-def _stop(message: str) -> None:
+def _stop(message: str) -> NoReturn:
     print(f"xlift: {message}", file=sys.stderr)
     raise typer.Exit(2)
 

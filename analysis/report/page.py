@@ -1,6 +1,7 @@
 """The report of a study: tables, figures and one HTML page that needs nothing else, neither script nor network."""
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ class Report:
 
     def summary(self) -> str:
         """The gains and the verdicts for the terminal."""
-        shown = [self.tables[name].to_markdown() for name in ("gain-by-target",) if name in self.tables]
+        shown = [self.tables[name].to_text() for name in ("gain-by-target",) if name in self.tables]
         missing = len(self.tables["missing"].data)
         return "\n\n".join(
             [
@@ -77,15 +78,39 @@ class Report:
         )
 
     def write(self, out: Path) -> Path:
-        """`report.html`, `tables/*.{md,tex,csv}` and `figures/*.{svg,png}` in `out`; returns the path of the page."""
+        """`report.html`, `tables/*.{md,tex,csv}` and `figures/*.{svg,png}` in `out`; returns the path of the page.
+
+        All of it is made beside `out` and takes the old report's place at once: a report is there whole, or as it was.
+        """
+        if out.exists() and not (out.is_dir() and ((out / "report.html").is_file() or not any(out.iterdir()))):
+            raise ValueError(f"{out} holds something else than a report; give another --out")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        made = out.with_name(f".{out.name}.{uuid4().hex}")
+        try:
+            self._fill(made)
+            if out.exists():
+                for other in [path for path in out.iterdir() if path.name not in ("report.html", "tables", "figures")]:
+                    os.replace(other, made / other.name)  # what somebody put beside the report stays there
+                old = out.with_name(f"{made.name}.old")
+                os.replace(out, old)
+                os.replace(made, out)
+                shutil.rmtree(old)
+            else:
+                os.replace(made, out)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        return out / "report.html"
+
+    def _fill(self, folder: Path) -> None:
+        for part in ("tables", "figures"):
+            (folder / part).mkdir(parents=True)
         for name, table in self.tables.items():
             for ending, text in (("md", table.to_markdown()), ("tex", table.to_latex()), ("csv", table.to_csv())):
-                _put(out / "tables" / f"{name}.{ending}", text.encode())
+                (folder / "tables" / f"{name}.{ending}").write_text(text, encoding="utf-8")
         for name, plate in self.figures.items():
-            _put(out / "figures" / f"{name}.svg", plots.svg(plate.figure).encode())
-            _put(out / "figures" / f"{name}.png", plots.png(plate.figure))
-        _put(out / "report.html", self.html().encode())
-        return out / "report.html"
+            (folder / "figures" / f"{name}.svg").write_text(plots.svg(plate.figure), encoding="utf-8")
+            (folder / "figures" / f"{name}.png").write_bytes(plots.png(plate.figure))
+        (folder / "report.html").write_text(self.html(), encoding="utf-8")
 
 
 def report(card: Card, connection: Facts) -> Report:
@@ -260,11 +285,3 @@ def _plates(rows: pd.DataFrame, found: Sequence[Slope | Refused]) -> list[Plate]
             plots.forest(mean_gain(rows, ["language"])),
         ),
     ]
-
-
-def _put(path: Path, content: bytes) -> None:
-    """Write whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid4().hex}")
-    draft.write_bytes(content)
-    os.replace(draft, path)

@@ -47,6 +47,13 @@ class Table:
         grid = tabulate(cells, list(self.shown.columns), "pipe", colalign=align if cells else None, disable_numparse=True)
         return "\n\n".join(filter(None, [f"**{self.title}**", grid, self.note])) + "\n"
 
+    def to_text(self) -> str:
+        """For a terminal."""
+        align = ["left"] * self.labels + ["right"] * (len(self.shown.columns) - self.labels)
+        cells = [[str(cell) for cell in row] for row in self.shown.itertuples(index=False)]
+        grid = tabulate(cells, list(self.shown.columns), "simple", colalign=align if cells else None, disable_numparse=True)
+        return "\n\n".join(filter(None, [self.title, grid, self.note]))
+
     def to_latex(self) -> str:
         """A floating table in booktabs' style; needs `\\usepackage{booktabs}` and nothing else."""
         frame = self.shown.map(lambda cell: latex(str(cell))).rename(columns=latex)

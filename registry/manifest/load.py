@@ -1,6 +1,8 @@
 """From YAML to a checked `Study`: every complaint in one pass, each with its place."""
 
+import difflib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,10 +37,19 @@ class Study:
     path: Path
     warnings: tuple[Finding, ...]
     root: Node
+    sources: dict[str, str]  # the text of each file, for findings that come later
 
     @property
     def id(self) -> str:
         return self.manifest.id
+
+    def place_of_task(self, name: str) -> Place:
+        """Where a task is declared, or else where it stands on an axis, or as a corpus."""
+        declared = self.root.at(("tasks",)).keys or {}
+        for axis in ("target", "intermediate"):
+            if name not in declared and name in (names := getattr(self.manifest.matrix, axis)):
+                return self.root.at(("matrix", axis, names.index(name))).place
+        return declared.get(name, self.root.place)
 
 
 def load(path: Path) -> Study:
@@ -52,7 +63,7 @@ def load(path: Path) -> Study:
     manifest, facts = _understand(node, path.parent, reader.findings, whole=not reader.lost) if node else (None, None)
     if any(finding.stops for finding in reader.findings) or node is None or manifest is None or facts is None:
         raise BadInput(reader.findings, reader.sources)
-    return Study(manifest, facts, path, tuple(reader.findings), node)
+    return Study(manifest, facts, path, tuple(reader.findings), node, reader.sources)
 
 
 class _Reader:
@@ -118,7 +129,10 @@ def _understand(root: Node, folder: Path, findings: list[Finding], *, whole: boo
     if manifest:
         return manifest, resolve(manifest, root, folder, findings) if whole else None
     findings += [
-        finding for slip in slips for finding in _translate(slip, root) if whole or slip["type"] != "missing"
+        finding
+        for slip in slips
+        if slip["type"] != "missing" or (whole and slip["loc"] not in _misspelt(slips))
+        for finding in _translate(slip, root)
     ]  # what is missing may stand in a base that could not be read
     rest = _beside(root, [slip["loc"] for slip in slips])
     manifest, _ = _parse(rest)
@@ -137,6 +151,18 @@ def _parse(root: Node) -> tuple[Manifest | None, list[ErrorDetails]]:
         details = errors.errors(include_url=False)
     within = {error["loc"][:end] for error in details for end in range(len(error["loc"]))}
     return None, [e for e in details if not (e["type"] == "too_short" and e["loc"] in within)]  # its items' slips say more
+
+
+def _misspelt(slips: list[ErrorDetails]) -> set[tuple[int | str, ...]]:
+    """Where keys are missing that stand beside them misspelt: one finding is enough."""
+    found = set()
+    for slip in slips:
+        if slip["type"] == "extra_forbidden":
+            *above, name = slip["loc"]
+            missing = [other["loc"] for other in slips if other["type"] == "missing"]
+            beside = [str(path[-1]) for path in missing if path[:-1] == tuple(above)]
+            found |= {(*above, near) for near in difflib.get_close_matches(str(name), beside, n=1, cutoff=0.6)}
+    return found
 
 
 def _beside(root: Node, slips: list[tuple[int | str, ...]]) -> Node:
@@ -170,12 +196,14 @@ def _translate(error: ErrorDetails, root: Node) -> Iterator[Finding]:
         known = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
         yield Finding("E103", node.place, f"'{_shown(node)}' is not one of the values of {last}", similar(str(node.value), known))
     elif kind == "string_pattern_mismatch":
-        yield Finding(
-            "E104", node.place, f"'{_shown(node)}' does not have the form {context['pattern']}", "letters, digits, '-', '_', '.'"
-        )
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", str(node.value)).strip("-._")[:64]
+        fitting = next((text for text in (plain, plain.lower()) if re.fullmatch(context["pattern"], text)), None)
+        hint = f"write '{fitting}'" if fitting else f"it has to match {context['pattern']}"
+        yield Finding("E104", node.place, f"'{_shown(node)}' does not have the form of a value of {last}", hint)
     elif kind.endswith("_type"):
         wanted = WANTED.get(kind.removesuffix("_type"), kind)
-        hint = "remove the quotes" if wanted.endswith("number") and isinstance(node.value, str) else f"write {wanted}"
+        quoted = wanted.endswith("number") and isinstance(node.value, str) and _is_number(node.value)
+        hint = "remove the quotes" if quoted else f"write {wanted}"
         yield Finding("E118", node.place, f"{_form(node)} where {wanted} is wanted", hint)
     else:
         yield Finding("E105", node.place, f"{last}: {error['msg'].removeprefix('Value error, ')[:200].lower()}")
@@ -204,6 +232,14 @@ def _resolve(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
         if option.get("type") != "null":
             return _resolve(option, definitions)
     return _resolve(definitions[node["$ref"].rpartition("/")[2]], definitions) if "$ref" in node else node
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _shown(node: Node) -> str:

@@ -39,10 +39,7 @@ def resolve(manifest: Manifest, root: Node, folder: Path, findings: list[Finding
     _unread(at, tasks)
     _limits(at, models)
     _analysis(at, models)
-    axes = {"model": frozenset(models), "family": frozenset(model.family for model in models.values())}
-    for axis in ("intermediate", "variant", "target"):
-        rules = (getattr(rule, axis) or () for rule in manifest.matrix.include)
-        axes[axis] = frozenset(getattr(manifest.matrix, axis)).union(*rules)
+    axes = axes_of(manifest, models)
     excludes = tuple(
         (condition, rule)
         for index, rule in enumerate(manifest.matrix.exclude)
@@ -164,6 +161,15 @@ def _include(
             at.complain("E206", (*path, "model", index), f"unknown model '{name}'", similar(name, models))
 
 
+def axes_of(manifest: Manifest, models: Mapping[str, Model]) -> dict[str, frozenset[str]]:
+    """What a condition may compare each name with."""
+    axes = {"model": frozenset(models), "family": frozenset(model.family for model in models.values())}
+    for axis in ("intermediate", "variant", "target"):
+        rules = (getattr(rule, axis) or () for rule in manifest.matrix.include)
+        axes[axis] = frozenset(getattr(manifest.matrix, axis)).union(*rules)
+    return axes
+
+
 def _condition(at: Complaints, text: str, path: tuple[str | int, ...], axes: Mapping[str, frozenset[str]]) -> Condition | None:
     try:
         return conditions.parse(text, axes)
@@ -228,11 +234,12 @@ def _analysis(at: Complaints, models: Mapping[str, Model]) -> None:
                 "E401", ("analysis", "gain", "baseline", axis), f"'{axis}' is no axis of a baseline", similar(axis, names)
             )
         elif value not in getattr(at.manifest.matrix, axis):
+            said = ("analysis", "gain", "baseline", axis)
             at.complain(
                 "E402",
-                ("analysis", "gain", "baseline", axis),
-                f"no run has {axis} '{value}'",
-                similar(value, getattr(at.manifest.matrix, axis)),
+                said if at.root.steps(said) == said else ("matrix", axis),
+                f"no run has {axis} '{value}', which gains are compared with",
+                f"add {value} to matrix.{axis}, or name another baseline in analysis.gain.baseline",
             )
     for index, axis in enumerate(analysis.gain.match):
         if axis not in ("model", "target", "language", "seed"):

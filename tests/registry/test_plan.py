@@ -205,4 +205,4 @@ def test_without_data_every_stage_that_needs_them_is_blocked(study, manifest, tm
     text = text.replace("  lab-entail: {recipe: {batch: 16}}", "  text: {kind: mlm}").replace("lab-entail", "pawsx")
     plan = plan_of(study(text))
     assert {row["state"] for row in describe(plan, Store(tmp_path / "store"))} == {"blocked"}
-    assert {cell.blocked for cell in plan.cells} == {"no text of text"}
+    assert {cell.blocked for cell in plan.cells} == {"no data: give --data DIR"}
