@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 
 HEARTBEAT = 5.0  # seconds between heartbeats
+PROC = Path("/proc")
+HIDDEN = "hidden"
 PATIENCE = 60.0  # seconds without a heartbeat after which an owner on another host is taken for dead
 
 
@@ -43,7 +45,10 @@ class Claim:
         self._stop.set()
         self._heart.join()
         if latest(self.folder) == self.number:
-            write_atomically(self._path, json.dumps({"released": True}).encode())
+            try:
+                write_atomically(self._path, json.dumps({"released": True}).encode())
+            except OSError:  # a full disk has no room for a release, and room for none at all
+                self._path.unlink(missing_ok=True)
         for path in self.folder.glob("claim.*"):  # only those below our own: they are history
             if _number(path) < self.number:
                 path.unlink(missing_ok=True)
@@ -67,8 +72,9 @@ class Claim:
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT):
-            if latest(self.folder) == self.number:
-                os.utime(self._path)
+            with contextlib.suppress(OSError):  # a network's file system may fail for a while, and the next beat counts again
+                if latest(self.folder) == self.number:
+                    os.utime(self._path)
 
 
 def claim(folder: Path) -> Claim | None:
@@ -94,8 +100,8 @@ def alive(folder: Path) -> bool:
         return False
     if owner.get("released"):
         return False
-    if owner["host"] == _host():
-        return _started(owner["pid"]) == owner["started"]
+    if owner["host"] == _host() and (started := _started(owner["pid"])) != HIDDEN:
+        return started == owner["started"]
     return _clock(folder) - beat < PATIENCE
 
 
@@ -107,26 +113,33 @@ def latest(folder: Path) -> int:
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old bytes or the new ones, after a crash too."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    with open(temporary, "wb") as file:
+    try:
+        _written(temporary, data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _written(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _take(folder: Path, number: int) -> Claim | None:
     owner = {"host": _host(), "pid": os.getpid(), "started": _started(os.getpid()), "since": time.time()}
-    temporary = folder / f".claim.{secrets.token_hex(6)}"
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(json.dumps(owner))
-        file.flush()
-        os.fsync(file.fileno())
+    temporary, path = folder / f".claim.{secrets.token_hex(6)}", folder / f"claim.{number}"
     try:
-        os.link(temporary, folder / f"claim.{number}")
+        _written(temporary, json.dumps(owner).encode())
+        os.link(temporary, path)
     except FileExistsError:
         return None
     finally:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
+    if latest(folder) != number:  # we slept: owners came and went, and the last of them deleted the number that we linked anew
+        path.unlink(missing_ok=True)
+        return None
     return Claim(folder, number)
 
 
@@ -144,29 +157,31 @@ def _number(path: Path) -> int:
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this host started, in the kernel's own words; None if it does not run (or is a zombie)."""
+    """When a process of this host started, in the kernel's own words; None if it does not run (or is a zombie).
+
+    HIDDEN where another user's process runs and this one may not look at it (`hidepid`).
+    """
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return _started_without_proc(pid) if not Path("/proc").exists() else None
+        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            return HIDDEN
+        return None if PROC.exists() else "running"  # it died between the two looks; or there is no /proc
     return None if fields[0] == "Z" else fields[19]
-
-
-def _started_without_proc(pid: int) -> str | None:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return "running"
 
 
 def _clock(folder: Path) -> float:
     """The file system's own time, so that hosts with different clocks agree."""
     probe = folder / f".clock.{secrets.token_hex(6)}"
-    probe.touch()
     try:
+        probe.touch()
         return probe.stat().st_mtime
+    except OSError:  # a store that may only be read: this host's clock has to do
+        return time.time()
     finally:
-        probe.unlink()
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)

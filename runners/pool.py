@@ -149,9 +149,10 @@ def work(pipe: Connection, env: "Env") -> None:
             verdict = "held", ""
         except Exception as error:  # the boundary: a failing stage is recorded, whatever it was, and the worker lives on
             verdict = "failed", f"{type(error).__name__}: {error}"
-            with store.claim(step.stage) or contextlib.nullcontext() as claim:
+            detail = traceback.format_exc()
+            with contextlib.suppress(OSError), store.claim(step.stage) or contextlib.nullcontext() as claim:
                 if claim:
-                    store.fail(claim, verdict[1], traceback.format_exc())
+                    store.fail(claim, verdict[1], detail)  # unless the disk is full
         pipe.send(verdict)
 
 

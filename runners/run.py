@@ -54,22 +54,23 @@ def run(step: Step, env: Env) -> bool:
             _evaluate(step, env, store, claim)
         elif not store.record(stage.id):
             with _log(claim) as log:
-                net = _train(stage, env, store, log)
+                net = _train(stage, env, log, store)
             folder = claim.own("checkpoint")
             _commit(store, claim, [f"{folder}/{name}" for name in model.save(net, claim.folder / folder)], started)
     return True
 
 
-def _train(stage: Stage, env: Env, store: Store, log: Log) -> Net:
+def _train(stage: Stage, env: Env, log: Log, store: Store) -> Net:
     """A model trained as the stage says; `Stage.entropy` says which draws it shares with which others."""
     examples = [_examples(part, env) for part in stage.data.parts]
     torch.manual_seed(stage.entropy(stage.data))
+    parent = store.checkpoint(stage.parent.id) if stage.parent else None
     if stage.kind == "pretrain":
         net = model.make(stage.weights.make, (e.text for e in examples[0]), stage.recipe)
     else:
-        net = _start(stage, env, store)
+        net = _start(stage, env, parent)
     courses = [
-        Course(part, read, env.sources.study.facts.source_language, _head(part, net, stage, store, env), stage.entropy(part))
+        Course(part, read, env.sources.study.facts.source_language, _head(part, net, stage, env, parent), stage.entropy(part))
         for part, read in zip(stage.data.parts, examples, strict=True)
     ]
     entropy = stage.entropy(stage.data)
@@ -88,21 +89,21 @@ def _examples(part: Data, env: Env) -> list[Example]:
     return [example for _, _, examples in read for example in examples]
 
 
-def _head(part: Data, net: Net, stage: Stage, store: Store, env: Env) -> nn.Module:
+def _head(part: Data, net: Net, stage: Stage, env: Env, parent: Path | None) -> nn.Module:
     """A new head; masked language modelling goes on with the one that pretraining left, where there is one."""
     torch.manual_seed(stage.entropy(part))
     head = KINDS[part.kind].head(net.encoder, part, stage.recipe.head_dropout)
-    if part.kind == "mlm" and stage.parent and stage.parent.data.kind == "mlm":
-        return model.load_head(head, store.checkpoint(stage.parent.id))
+    if part.kind == "mlm" and parent and stage.parent and stage.parent.data.kind == "mlm":
+        return model.load_head(head, parent)
     if part.kind == "mlm" and stage.parent is None and stage.kind == "train":
         return model.continued(head, *_source(stage, env))
     return head
 
 
-def _start(stage: Stage, env: Env, store: Store) -> Net:
+def _start(stage: Stage, env: Env, parent: Path | None) -> Net:
     """The model that a stage starts from: its parent's checkpoint, a folder, or the hub."""
-    if stage.parent:
-        return model.load(store.checkpoint(stage.parent.id), recipe=stage.recipe)
+    if parent:
+        return model.load(parent, recipe=stage.recipe)
     return model.load(*_source(stage, env), recipe=stage.recipe)
 
 
@@ -146,10 +147,11 @@ def _evaluate(step: Step, env: Env, store: Store, claim: Claim) -> None:
 
 def _scored(stage: Stage, env: Env, store: Store) -> Net:
     """The model to score, with its head unless the task is not trained."""
-    net = _start(stage, env, store)
+    parent = store.checkpoint(stage.parent.id) if stage.parent else None  # its checksums are computed once
+    net = _start(stage, env, parent)
     if stage.data.kind != "retrieve":
         head = KINDS[stage.data.kind].head(net.encoder, stage.parent.data, 0.0)
-        net.head = model.load_head(head, store.checkpoint(stage.parent.id))
+        net.head = model.load_head(head, parent)
     return net
 
 

@@ -20,6 +20,10 @@ LINE = 30.0  # seconds between lines where there is no terminal
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
+class Unwritable(ValueError):
+    """The store is read-only, or its disk is full."""
+
+
 class NoDevice(ValueError):
     """The device that was asked for is not on this machine."""
 
@@ -77,7 +81,10 @@ def run(plan: Plan, store: Store, data: Path | None, *, workers: int, device: st
         trace = store.folder(stage) / "failure.json"
         said = f"; its trace is in {trace}" if stage in outcome.failed and trace.exists() else ""
         console.print(
-            f"{'failed' if stage in outcome.failed else 'not run'} {stage}: {reason}{said}", style="red", highlight=False
+            f"{'failed' if stage in outcome.failed else 'not run'} {stage}: {reason}{said}",
+            style="red",
+            highlight=False,
+            soft_wrap=True,
         )
     return outcome
 
@@ -90,7 +97,10 @@ def _remember(plan: Plan, store: Store, console: Console) -> None:
     if known and plan.gaps() and sum(c.blocked is None for c in known.cells) > sum(c.blocked is None for c in card.cells):
         console.print("  the store's card of this study stays as it was: more of it could run then", highlight=False)
         return
-    store.save_card(card)
+    try:
+        store.save_card(card)
+    except OSError as error:
+        raise Unwritable(f"the store {store.root} cannot be written: {error.strerror or error}") from None
 
 
 def _execute(
@@ -200,10 +210,10 @@ class _Live:
             last = self.stop.wait(EVERY)
             try:
                 said, trouble = mirror.update(), ""
-            except tracking.TrackingError as error:
-                said = f"MLflow: {error}; the runs are safe, and `xlift sync` completes it later"
+            except Exception as error:  # the boundary: whatever goes wrong in MLflow is said, and stops no run
+                said = f"MLflow: {error or type(error).__name__}; the runs are safe, and `xlift sync` completes it later"
                 if said == trouble and not last:
                     continue
                 trouble = said
             if trouble or last:
-                self.console.print(said, style="yellow" if trouble else None, highlight=False)
+                self.console.print(said, style="yellow" if trouble else None, highlight=False, soft_wrap=True)
