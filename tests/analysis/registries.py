@@ -1,7 +1,6 @@
 """Simulated registries of gains: planted models and languages whose truth is known.
 
-The draws and their order are those of ../shared/reference/simulate_registry.py, so seeds name the same registries; the
-checksums are its own.
+Seeds name the same registries for ever: the checksums say so, and R's numbers in tests/reference rest on them.
 """
 
 import numpy as np

@@ -11,9 +11,8 @@ from xlift.analysis import meta, mixed
 from xlift.analysis.meta.forest import forest
 
 HERE = Path(__file__).parents[1] / "reference"
-STATS = Path(__file__).parents[3] / "shared" / "reference" / "stats"
+STATS = HERE / "stats"
 OURS = json.loads((HERE / "r-results.json").read_text())
-shared = pytest.mark.skipif(not STATS.is_dir(), reason=f"no {STATS}")
 BCG = pd.read_csv(HERE / "bcg.csv")
 
 
@@ -44,7 +43,6 @@ def test_levels_are_rma_mv_s(method):
     assert found.q == pytest.approx(expected["QE"], rel=1e-9)
 
 
-@shared
 @pytest.mark.parametrize(
     ("case", "options"),
     [
@@ -56,7 +54,7 @@ def test_levels_are_rma_mv_s(method):
     ],
     ids=str,
 )
-def test_the_shared_fixtures_of_one_level(case, options):
+def test_the_fixtures_of_one_level(case, options):
     expected = json.loads((STATS / f"{case}.json").read_text())
     found = meta.meta(pd.read_csv(STATS / "bcg.csv", skipinitialspace=True), "yi", "vi", **options)
     for ours, theirs in (("se", "se"), ("p", "pval"), ("low", "ci.lb"), ("high", "ci.ub")):
@@ -72,8 +70,7 @@ def test_the_shared_fixtures_of_one_level(case, options):
         assert meta.q_profile(found) == pytest.approx((limits["ci.lb"], limits["ci.ub"]), rel=1e-3)
 
 
-@shared
-def test_the_shared_fixtures_of_several_levels():
+def test_the_fixtures_of_several_levels():
     expected = json.loads((STATS / "assink2016_mv.json").read_text())
     rows = pd.read_csv(STATS / "assink2016.csv", skipinitialspace=True)
     found = meta.meta(rows, "yi", "vi", random="(1 | study/esid)")

@@ -1,4 +1,4 @@
-"""Numbers that R has: lme4, lmerTest, pbkrtest, nlme. The fixtures and their tolerances: ../shared/reference/stats, tests/reference."""
+"""Numbers that R has: lme4, lmerTest, pbkrtest, nlme. The fixtures: tests/reference."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from xlift.analysis.mixed import contrasts
 from xlift.analysis.mixed.profile import profile
 
 HERE = Path(__file__).parents[1] / "reference"
-STATS = Path(__file__).parents[3] / "shared" / "reference" / "stats"
+STATS = HERE / "stats"
 CASES = {
     "sleepstudy": "sleepstudy",
     "sleepstudy_uncorr": "sleepstudy",
@@ -20,7 +20,6 @@ CASES = {
     "sim_registry_a": "sim_registry_a",
 }
 OURS = json.loads((HERE / "r-results.json").read_text())
-shared = pytest.mark.skipif(not STATS.is_dir(), reason=f"no {STATS}")
 
 
 def table(name: str) -> pd.DataFrame:
@@ -96,7 +95,6 @@ def test_conditional_modes_and_their_deviations_are_r_s(case):
         assert np.abs(found.loc[keys, ours].to_numpy() - expected[theirs]).max() < 1e-5 * expected[theirs].abs().max()
 
 
-@shared
 def test_f_tests_are_r_s():
     expected, rows = json.loads((STATS / "sim_registry_a.json").read_text()), table("sim_registry_a")
     for method, key in (("kenward-roger", "anova_kr"), ("satterthwaite", "anova_satt")):
@@ -113,7 +111,6 @@ def test_f_tests_are_r_s():
         )
 
 
-@shared
 def test_means_slopes_pairs_and_equivalence_are_emmeans():
     expected, form = (
         json.loads((STATS / "sim_registry_a_emmeans.json").read_text()),
@@ -147,7 +144,6 @@ def test_means_slopes_pairs_and_equivalence_are_emmeans():
                 assert found[ours].to_numpy() == pytest.approx(theirs[name].to_numpy(), rel=1e-5), (key, ours)
 
 
-@shared
 def test_profile_limits_are_where_the_deviance_is_chi_square_s():
     """lme4 interpolates; where it does so well, its limits are ours."""
     expected = r_table(json.loads((STATS / "sleepstudy.json").read_text())["confint_profile"])

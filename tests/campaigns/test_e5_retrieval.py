@@ -1,10 +1,11 @@
 """Real retrieval: an untouched multilingual-e5-small finds Tatoeba translations as it is known to.
 
-    python -m pytest tests/campaigns/test_e5_retrieval.py
+    XLIFT_DATA=DIR python -m pytest tests/campaigns/test_e5_retrieval.py
 
-Needs ../shared/data/xtreme-mini and the model in models/multilingual-e5-small (see experiments/xtreme-mini.yaml).
+Needs XTREME's development data and the model in models/multilingual-e5-small (see experiments/xtreme-mini.yaml).
 """
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +18,11 @@ from xlift.runners import evaluate, model
 from xlift.runners.data import local
 from xlift.runners.kinds import KINDS, retrieve
 
-ROOT = Path(__file__).parents[2]
-DATA, MODEL = ROOT.parent / "shared" / "data" / "xtreme-mini", ROOT / "models" / "multilingual-e5-small"
+sys.path[:0] = [str(Path(__file__).parent)]
+import real_data
 
-pytestmark = [
-    pytest.mark.skipif(not DATA.is_dir(), reason=f"no {DATA}"),
-    pytest.mark.skipif(not MODEL.is_dir(), reason=f"no {MODEL}"),
-]
+DATA, ROOT = real_data.data(), real_data.ROOT
+MODEL = ROOT / "models" / "multilingual-e5-small"
 
 
 @pytest.fixture(scope="module")

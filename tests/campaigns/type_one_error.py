@@ -17,11 +17,11 @@ import pandas as pd
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "analysis")]
 
-import registries  # noqa: E402
+import registries
 
-from xlift.analysis import mixed  # noqa: E402
-from xlift.analysis.mixed import prediction, twostage  # noqa: E402
-from xlift.analysis.mixed.inference import Satterthwaite  # noqa: E402
+from xlift.analysis import mixed
+from xlift.analysis.mixed import prediction, twostage
+from xlift.analysis.mixed.inference import Satterthwaite
 
 FORMULA = "gain ~ lp + inter + (1 + lp | lang) + (1 | target) + (1 | mi) + (1 | model)"
 NEW = pd.DataFrame({"lp": 1.0, "inter": ["i0", "i1", "i2"], "model": "new", "mi": ["new:i0", "new:i1", "new:i2"]})

@@ -1,11 +1,6 @@
 import re
-from pathlib import Path
-
-import pytest
 
 from xlift.registry.known.languages import LANGUAGES, XTREME
-
-DATA = Path(__file__).parents[3] / "shared" / "data" / "xtreme-mini"
 
 
 def test_the_benchmark_has_forty_languages():
@@ -43,9 +38,3 @@ def test_scripts_differ_from_latin_where_the_family_does_not_tell():
         "zh": "Hani",
         "vi": "Latn",
     }
-
-
-@pytest.mark.skipif(not DATA.is_dir(), reason="the shared development data is not here")
-def test_every_language_of_the_development_data_is_known():
-    found = {path.name.split(".")[1] for path in DATA.glob("*/*.jsonl.gz")}
-    assert found and found <= set(LANGUAGES)

@@ -3,22 +3,17 @@
 import itertools
 import typing
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from xlift.registry import stage
-from xlift.registry.known.tasks import TASKS
 from xlift.registry.stage import Data, Scoring
-from xlift.runners.data import local
 from xlift.runners.data.examples import Choice, Pair, Parallel, Question, Tagged, Text
 from xlift.runners.kinds import KINDS, tokens
 from xlift.runners.kinds.base import IGNORE
 
-MINI = Path(__file__).parents[2] / "../shared/data/xtreme-mini"
-real = pytest.mark.skipif(not MINI.is_dir(), reason="real XTREME data are not in ../shared/data")
 SCORING = Scoring()
 
 PAIRS = [
@@ -330,49 +325,3 @@ def test_all_examples_have_the_same_number_of_choices(tokenizer):
         encode("choice", [CHOICES[0], replace(CHOICES[1], choices=("a", "b"), label=0)], tokenizer)
     with pytest.raises(ValueError, match="label 3 is none of its 3 choices, counted from 0"):
         encode("choice", [replace(CHOICES[0], label=3)], tokenizer)
-
-
-# Real data
-
-
-def mini(name, folder, language, split):
-    """A task's facts, 120 examples of the real data and what describes them."""
-    task = TASKS[name]
-    described = Data(
-        source="local", kind=task.kind, task=folder, labels=task.labels, fields=task.fields, metric=task.metric, limit=120
-    )
-    return task, described, local.read(MINI, described, split, language, "{task}/{split}.{language}.jsonl")[1]
-
-
-@real
-@pytest.mark.parametrize(
-    ("name", "folder", "language", "split"),
-    [
-        ("panx", "panx", "ja", "test"),
-        ("panx", "panx", "zh", "test"),
-        ("panx", "panx", "ar", "test"),
-        ("udpos", "udpos", "th", "test"),
-        ("xnli", "xnli", "sw", "test"),
-        ("pawsx", "pawsx", "ja", "test"),
-        ("xquad", "qa", "zh", "test"),
-        ("xquad", "qa", "th", "test"),
-        ("xquad", "qa", "ar", "test"),
-        ("xquad", "qa", "en", "test"),
-        ("xcopa", "xcopa", "qu", "val"),
-    ],
-)
-def test_the_gold_labels_of_real_data_score_one(tokenizer, name, folder, language, split):
-    task, described, examples = mini(name, folder, language, split)
-    features = encode(task.kind, examples, tokenizer, max_length=384, stride=128, described=described)
-    outputs = planted(task.kind, features, len(task.labels) or 2)
-    predictions = decode(task.kind, outputs, features, examples, described, Scoring(answer_length=384))
-    first = KINDS[task.kind].measure(predictions, examples, described, "en")[0]
-    assert first.metric == task.metric
-    assert first.value > 0.8 if task.kind == "span" else first.value == 1.0  # an unknown run is one token
-
-
-@real
-def test_the_hidden_labels_of_xcopas_test_set_are_refused(tokenizer):
-    _, described, examples = mini("xcopa", "xcopa", "qu", "test")
-    with pytest.raises(ValueError, match=r"the same gold label everywhere \(0\), so its labels are placeholders"):
-        KINDS["choice"].measure([0] * len(examples), examples, described, "en")

@@ -3,12 +3,11 @@
 import gzip
 import hashlib
 import json
-from pathlib import Path
 
 import pytest
 
 from xlift.registry import files
-from xlift.registry.known.tasks import ROLES, TASKS
+from xlift.registry.known.tasks import ROLES
 from xlift.registry.stage import Data
 from xlift.runners.data import local
 from xlift.runners.data.examples import Choice, Pair, Parallel, Question, Tagged, Text
@@ -16,7 +15,6 @@ from xlift.runners.data.local import DataError
 from xlift.runners.data.rows import READERS
 
 PATTERN = "{task}.{split}.{language}.jsonl"
-MINI = Path(__file__).parents[2] / "../shared/data/xtreme-mini"
 PAIRS = [{"a": "one", "b": "two", "label": 1}, {"a": "drei", "b": "“vier”\u2028fünf", "label": 0}]
 
 
@@ -225,29 +223,3 @@ def test_a_pattern_or_field_that_means_nothing_is_refused(tmp_path):
     put(tmp_path, GOOD)
     with pytest.raises(DataError, match="field 'frist', which pair does not read; write 'first'"):
         get(tmp_path, data(fields={"frist": "a"}))
-
-
-# Real data
-
-
-@pytest.mark.skipif(not MINI.is_dir(), reason="real XTREME data are not in ../shared/data")
-@pytest.mark.parametrize(
-    ("task", "languages", "items"),
-    [
-        ("xnli", 15, 996),
-        ("pawsx", 7, 1000),
-        ("panx", 18, 1000),
-        ("udpos", 16, None),
-        ("xquad", 12, 1190),
-        ("xcopa", 12, 500),
-        ("tatoeba", 29, None),
-    ],
-)
-def test_real_xtreme_data_are_read_in_every_language(task, languages, items):
-    facts, folder = TASKS[task], "qa" if task == "xquad" else task
-    described = Data(source="local", kind=facts.kind, task=folder, labels=facts.labels, fields=facts.fields)
-    pattern = "{task}/{split}.{language}.jsonl"
-    codes = [f.name.split(".")[1] for f in (MINI / folder).glob("test.*")]
-    counts = [len(local.read(MINI, described, "test", code, pattern)[1]) for code in codes]
-    assert len(codes) == languages
-    assert set(counts) == {items} if items else min(counts) > 90
