@@ -15,7 +15,9 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from xlift.registry.score import Card, Cell, Score
+from xlift.registry.card import Cell, StudyCard
+from xlift.registry.findings import UserError
+from xlift.registry.score import Score
 from xlift.registry.spec import canonical
 
 Facts = duckdb.DuckDBPyConnection
@@ -86,11 +88,11 @@ class Reading(Protocol):
     def failure(self, stage_id: str) -> str | None: ...
 
 
-def connect(store: Reading, cards: Sequence[Card]) -> duckdb.DuckDBPyConnection:
-    """The facts of some studies, in memory, without access to files; ValueError where gains cannot be paired."""
+def connect(store: Reading, cards: Sequence[StudyCard]) -> duckdb.DuckDBPyConnection:
+    """The facts of some studies, in memory, without access to files; UserError where gains cannot be paired."""
     names = [card.study for card in cards]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"two cards for one study: {', '.join(twice)}")
+        raise UserError(f"two cards for one study: {', '.join(twice)}")
     wanted = dict.fromkeys(cell.stage for card in cards for cell in card.cells if cell.stage)
     connection = duckdb.connect(":memory:")
     _fill(connection, "stage_rows", STAGES, (row for card in cards for row in _stage_rows(store, card)))
@@ -109,14 +111,14 @@ def sql(name: str) -> str:
 
 
 def query(connection: duckdb.DuckDBPyConnection, statement: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
-    """The rows that one SELECT returns; ValueError, in DuckDB's words, for anything else."""
+    """The rows that one SELECT returns; UserError, in DuckDB's words, for anything else."""
     try:
         parsed = connection.extract_statements(statement)
         if len(parsed) != 1 or parsed[0].type != duckdb.StatementType.SELECT:
-            raise ValueError("one SELECT statement is wanted: facts are read here, not changed")
+            raise UserError("one SELECT statement is wanted: facts are read here, not changed")
         return connection.execute(parsed[0], list(parameters)).df()
     except duckdb.Error as error:
-        raise ValueError(f"the query does not work: {error}") from error
+        raise UserError(f"the query does not work: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,18 +139,18 @@ class Relation:
         return cls(connection, f"({statement.rstrip().rstrip(';')})")
 
     def select(self, what: str, tail: str = "") -> pd.DataFrame:
-        """SELECT `what` FROM the source; ValueError, in DuckDB's words, where that does not work."""
+        """SELECT `what` FROM the source; UserError, in DuckDB's words, where that does not work."""
         try:
             return self.connection.execute(f"SELECT {what} FROM {self.source} AS data {tail}").df()
         except duckdb.Error as error:
-            raise ValueError(f"the data cannot be read: {error}") from error
+            raise UserError(f"the data cannot be read: {error}") from error
 
     def columns(self) -> dict[str, str]:
         """Names and DuckDB types."""
         try:
             described = self.connection.execute(f"DESCRIBE SELECT * FROM {self.source} AS data").fetchall()
         except duckdb.Error as error:
-            raise ValueError(f"the data cannot be read: {error}") from error
+            raise UserError(f"the data cannot be read: {error}") from error
         return {row[0]: row[1] for row in described}
 
 
@@ -167,7 +169,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, r
     connection.unregister("incoming")
 
 
-def _stage_rows(store: Reading, card: Card) -> Iterator[tuple]:
+def _stage_rows(store: Reading, card: StudyCard) -> Iterator[tuple]:
     for stage in card.stages:
         record = store.record(stage.id)
         started = datetime.fromisoformat(record.started).astimezone(UTC).replace(tzinfo=None) if record else None
@@ -198,13 +200,13 @@ def _score_rows(store: Reading, stage: str) -> Iterator[tuple]:
         yield (stage, score.language, score.metric, score.value, score.primary, score.items, score.chance, score.se, score.data)
 
 
-def _cell_rows(card: Card) -> Iterator[tuple]:
+def _cell_rows(card: StudyCard) -> Iterator[tuple]:
     """Each cell once a language, with the text that its two halves share and the part it plays in the pair."""
     rule = card.analysis.gain
     known = {*Cell.model_fields, "language"}
     for what, names in (("gain.baseline", rule.baseline), ("gain.match", rule.match)):
         if unknown := sorted(set(names) - known):
-            raise ValueError(f"{card.study}: analysis.{what} names {', '.join(unknown)}; cells have {', '.join(sorted(known))}")
+            raise UserError(f"{card.study}: analysis.{what} names {', '.join(unknown)}; cells have {', '.join(sorted(known))}")
     dropped = (card.source_language,) if rule.drop_languages is None else rule.drop_languages
     baselines: set[str] = set()
     for cell in card.cells:
@@ -213,7 +215,7 @@ def _cell_rows(card: Card) -> Iterator[tuple]:
         for language in cell.languages:
             pair = canonical([(values | {"language": language})[key] for key in rule.match])
             if is_baseline and pair in baselines:
-                raise ValueError(f"{card.study}: two baselines for {pair}; analysis.gain.match has to name more of a cell's axes")
+                raise UserError(f"{card.study}: two baselines for {pair}; analysis.gain.match has to name more of a cell's axes")
             baselines |= {pair} if is_baseline else set()
             yield (
                 card.study,

@@ -6,6 +6,7 @@ import pandas as pd
 
 from xlift.analysis import facts
 from xlift.analysis.facts import Facts
+from xlift.registry.findings import UserError
 
 PLAIN = "plain"  # the variant that needs no mention
 NONE = "none"  # no intermediate training; listed first
@@ -75,5 +76,5 @@ def _named(rows: pd.DataFrame) -> pd.DataFrame:
 def _known(connection: Facts, study: str) -> str:
     known = facts.query(connection, "SELECT DISTINCT study FROM cell_rows ORDER BY study")["study"].tolist()
     if study not in known:
-        raise ValueError(f"unknown study '{study}'; known: {', '.join(known) or 'none'}")
+        raise UserError(f"unknown study '{study}'; known: {', '.join(known) or 'none'}")
     return study

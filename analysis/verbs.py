@@ -12,6 +12,7 @@ from xlift.analysis import meta as metas
 from xlift.analysis import mixed
 from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed import gather, summary
+from xlift.registry.findings import UserError
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,13 @@ def fitted(
 ) -> Answer:
     """The verb `fit`."""
     if engine not in ("xlift", "statsmodels"):
-        raise ValueError(f"no engine '{engine}'; there are xlift and statsmodels")
+        raise UserError(f"no engine '{engine}'; there are xlift and statsmodels")
     if (df == "two-stage") != (unit is not None):
-        raise ValueError(
+        raise UserError(
             "--df two-stage needs --unit COL, the column whose levels are compared whole (such as model); nothing else takes it"
         )
     if df not in ("two-stage", *mixed.METHODS):
-        raise ValueError(
+        raise UserError(
             f"no degrees of freedom '{df}'{formulas.did_you_mean(df, ['two-stage', *mixed.METHODS])}; "
             "there are kenward-roger, satterthwaite and two-stage"
         )
@@ -141,7 +142,7 @@ def meta_analysed(
             )
     if forest:
         if not forest.parent.is_dir():
-            raise ValueError(f"--forest {forest}: no folder {forest.parent}; make it first")
+            raise UserError(f"--forest {forest}: no folder {forest.parent}; make it first")
         from xlift.analysis.meta.forest import forest as drawn
 
         drawn(found).savefig(forest)

@@ -6,10 +6,12 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from xlift.registry.findings import UserError
+
 CHUNK = 1 << 20  # bytes
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """Bad data: where, what, and what would do."""
 
 

@@ -5,7 +5,7 @@ E1xx the file and its form   E2xx names and values   E3xx the design   E4xx the 
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -68,7 +68,11 @@ class Finding:
         }
 
 
-class BadInput(ValueError):
+class UserError(ValueError):
+    """What a user did, in words that say what would do; the only error that the command line shows without a trace."""
+
+
+class BadInput(UserError):
     """Raised once, with every finding of a pass."""
 
     def __init__(self, findings: Iterable[Finding], sources: dict[str, str] | None = None):
@@ -95,6 +99,3 @@ def relative(path: Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except (ValueError, OSError, RuntimeError):
         return str(path)
-
-
-__all__ = ["BadInput", "Finding", "Place", "relative", "replace", "similar"]

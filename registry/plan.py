@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
+from xlift.registry.card import Cell, StageCard, StudyCard
 from xlift.registry.findings import BadInput, Finding
 from xlift.registry.known.tasks import Task, computed, same_training_data
 from xlift.registry.manifest.conditions import Condition
 from xlift.registry.manifest.declared import Model
 from xlift.registry.manifest.load import Study
-from xlift.registry.manifest.sections import Limit, TaskSection, merged, texts
-from xlift.registry.score import Card, Cell, StageCard
+from xlift.registry.manifest.sections import Subset, TaskSection, merged, texts
 from xlift.registry.sources import ABSENT, Sources
 from xlift.registry.stage import Data, Kind, Mixing, Part, Recipe, Stage, Weights, as_read
 from xlift.registry.store import Store
@@ -76,7 +76,7 @@ class Plan:
         """In which a target is tested, whether or not the data are here."""
         return next((cell.languages for cell in self.cells if cell.target == target), ())
 
-    def card(self) -> Card:
+    def card(self) -> StudyCard:
         """What analysis needs to know of the study."""
         models, manifest = self.study.facts.models, self.study.manifest
         stages = tuple(
@@ -92,7 +92,7 @@ class Plan:
             )
             for step in self.steps
         )
-        return Card(
+        return StudyCard(
             study=manifest.id,
             question=manifest.question,
             source_language=self.study.facts.source_language,
@@ -347,10 +347,10 @@ class _Builder:
     def _section(self, name: str) -> TaskSection:
         return self.study.manifest.tasks.get(name, TaskSection())
 
-    def _limit(self, name: str) -> Limit:
+    def _limit(self, name: str) -> Subset:
         own = self._section(name).limit
         common = self.study.manifest.data.limit
-        return Limit(train=own.train or common.train, test=own.test or common.test)
+        return Subset(train=own.train or common.train, test=own.test or common.test)
 
     def _absent(self, task: Task, split: str) -> str:
         if task.licensed:

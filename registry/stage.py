@@ -19,7 +19,7 @@ Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Make(Spec):
+class Shape(Spec):
     """An encoder made from scratch: XLM-R's architecture (Conneau et al. 2020) in any size."""
 
     layers: Positive
@@ -29,7 +29,7 @@ class Make(Spec):
     vocabulary: Positive = Field(2000, description="pieces of the tokenizer that is trained on the corpus")
     positions: Positive = 128
 
-    def plain(self) -> "Make":
+    def plain(self) -> "Shape":
         """The same shape, with nothing said that is so by default."""
         return self.model_copy(update={"inner": None}) if self.inner == 4 * self.hidden else self
 
@@ -37,7 +37,7 @@ class Make(Spec):
 class Weights(Spec):
     """Where a model's first weights come from: exactly one of the three."""
 
-    make: Make | None = None
+    make: Shape | None = None
     folder: str | None = Field(None, description="sha-256 over the folder's configuration, weights and tokenizer")
     hub: str | None = None
     revision: str | None = None

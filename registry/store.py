@@ -7,7 +7,7 @@ runs/<id>/stage.json         what the run is
           scores/<language>.<digest of its test data>.<n>.jsonl   one part a language (evaluate)
           record.json        written last, by rename: what counts is what it names and whose checksums hold
           failure.json       why the last try failed, until one succeeds
-studies/<id>.json            a study's cells and stages (`registry.score.Card`), derived from its manifest
+studies/<id>.json            a study's cells and stages (`registry.card.StudyCard`), derived from its manifest
 
 <n> is the number of the claim under which a file was written: an owner that was taken over while it slept, and goes on,
 never touches what its successor committed.
@@ -26,8 +26,9 @@ from typing import Literal
 from pydantic import ValidationError
 
 from xlift.registry import claims
+from xlift.registry.card import StudyCard
 from xlift.registry.claims import Claim, write_atomically
-from xlift.registry.score import Card, Score
+from xlift.registry.score import Score
 from xlift.registry.spec import Spec
 from xlift.registry.stage import Stage
 
@@ -199,21 +200,21 @@ class Store:
             return None
         return json.loads(lines[-1]) if lines else None
 
-    def save_card(self, card: Card) -> None:
+    def save_card(self, card: StudyCard) -> None:
         folder = self.root / "studies"
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / f"{card.study}.json", card.model_dump_json(indent=1).encode())
 
-    def card(self, study: str) -> Card | None:
+    def card(self, study: str) -> StudyCard | None:
         """What the store knows of a study; None where it never ran here."""
         try:
-            return Card.model_validate_json((self.root / "studies" / f"{study}.json").read_bytes())
+            return StudyCard.model_validate_json((self.root / "studies" / f"{study}.json").read_bytes())
         except FileNotFoundError:
             return None
 
-    def cards(self) -> list[Card]:
+    def cards(self) -> list[StudyCard]:
         """The studies that ran on this store, by name."""
-        return [Card.model_validate_json(path.read_bytes()) for path in sorted((self.root / "studies").glob("*.json"))]
+        return [StudyCard.model_validate_json(path.read_bytes()) for path in sorted((self.root / "studies").glob("*.json"))]
 
     def _part(self, stage_id: str, name: str, record: Record) -> Iterator[Score]:
         path = self.folder(stage_id) / name

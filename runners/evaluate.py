@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from xlift.registry.findings import UserError
 from xlift.registry.score import Score
 from xlift.registry.stage import Data, Scoring
 from xlift.runners.kinds import KINDS, retrieve
@@ -61,5 +62,5 @@ def _embed(net: Net, batch: Batch, scoring: Scoring) -> torch.Tensor:
     layers = len(states) - 1
     layer = retrieve.relative_layer(layers) if scoring.layer == "relative" else scoring.layer
     if layer > layers:
-        raise ValueError(f"layer {layer} of a model with {layers}: write scoring: {{layer: {layers}}}, or relative")
+        raise UserError(f"layer {layer} of a model with {layers}: write scoring: {{layer: {layers}}}, or relative")
     return retrieve.pool(states[layer], batch.mask)

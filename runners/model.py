@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING
 
+from xlift.registry.findings import UserError
 from xlift.registry.known.models import count
 from xlift.registry.manifest.declared import configuration
-from xlift.registry.stage import Make, Recipe
+from xlift.registry.stage import Recipe, Shape
 from xlift.runners.kinds.base import Batch
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # ids 0 to 4, in XLM-R's order
@@ -56,7 +57,7 @@ class Net:
         return (self.encoder, self.head) if self.head is not None else (self.encoder,)
 
 
-def make(shape: Make, texts: Iterable[str], recipe: Recipe) -> Net:
+def make(shape: Shape, texts: Iterable[str], recipe: Recipe) -> Net:
     """An encoder with random weights (from torch's generator) and a tokenizer trained on `texts`."""
     config = AutoConfig.for_model(**configuration(shape))
     return Net(_build(config, recipe), train_tokenizer(texts, shape.vocabulary, shape.positions))
@@ -125,7 +126,7 @@ def _build(config: Any, recipe: Recipe | None, source: Path | str | None = None,
         )
     real, counted = sum(p.numel() for p in encoder.parameters()), count(config.to_dict()).total
     if real != counted:
-        raise ValueError(
+        raise UserError(
             f"the model has {real:,} parameters, its configuration says {counted:,}: the x of the analysis would be wrong"
         )
     return encoder

@@ -16,6 +16,7 @@ from torch import nn
 
 from xlift.registry.claims import Claim, write_atomically
 from xlift.registry.files import DataError
+from xlift.registry.findings import UserError
 from xlift.registry.plan import Step
 from xlift.registry.sources import Sources
 from xlift.registry.spec import digest
@@ -25,10 +26,10 @@ from xlift.runners import data, evaluate, model, train
 from xlift.runners.data.examples import Example
 from xlift.runners.kinds import KINDS
 from xlift.runners.model import Net
-from xlift.runners.train import Course, Log
+from xlift.runners.train import Log, Objective
 
 
-class Unscored(ValueError):
+class Unscored(UserError):
     """Languages without a score, with the reason of each; the scores of the others are committed."""
 
 
@@ -69,13 +70,13 @@ def _train(stage: Stage, env: Env, log: Log, store: Store) -> Net:
         net = model.make(stage.weights.make, (e.text for e in examples[0]), stage.recipe)
     else:
         net = _start(stage, env, parent)
-    courses = [
-        Course(part, read, env.sources.study.facts.source_language, _head(part, net, stage, env, parent), stage.entropy(part))
+    objectives = [
+        Objective(part, read, env.sources.study.facts.source_language, _head(part, net, stage, env, parent), stage.entropy(part))
         for part, read in zip(stage.data.parts, examples, strict=True)
     ]
     entropy = stage.entropy(stage.data)
-    train.fit(net, courses, stage.recipe, entropy, stage.data.mixing, device=env.device, budget=env.budget, log=log)
-    net.head = courses[0].head if len(courses) == 1 else None
+    train.fit(net, objectives, stage.recipe, entropy, stage.data.mixing, device=env.device, budget=env.budget, log=log)
+    net.head = objectives[0].head if len(objectives) == 1 else None
     return net
 
 
@@ -134,7 +135,7 @@ def _evaluate(step: Step, env: Env, store: Store, claim: Claim) -> None:
             scores = evaluate.score(
                 net, examples, stage.data, stage.scoring, language, wanted, device=env.device, budget=env.budget
             )
-        except (ValueError, OSError) as error:
+        except (UserError, OSError) as error:
             reasons[language] = str(error)
             continue
         name = claim.own(part(language, wanted))

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from xlift.registry.findings import UserError
 from xlift.registry.plan import Plan, Step
 from xlift.registry.sources import Sources
 from xlift.registry.store import Store
@@ -20,11 +21,11 @@ LINE = 30.0  # seconds between lines where there is no terminal
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
-class Unwritable(ValueError):
+class Unwritable(UserError):
     """The store is read-only, or its disk is full."""
 
 
-class NoDevice(ValueError):
+class NoDevice(UserError):
     """The device that was asked for is not on this machine."""
 
 

@@ -25,7 +25,7 @@ class Diverged(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Course:
+class Objective:
     """One task to learn: its data, its examples, their language, the head that is trained, the entropy of its draws."""
 
     data: Data
@@ -37,7 +37,7 @@ class Course:
 
 def fit(
     net: Net,
-    courses: Sequence[Course],
+    objectives: Sequence[Objective],
     recipe: Recipe,
     entropy: int,
     mixing: Mixing | None = None,
@@ -56,10 +56,12 @@ def fit(
         Diverged: at the first step whose loss or gradient norm is not finite.
     """
     torch.manual_seed(entropy)
-    lessons = [_Lesson(course, net, recipe) for course in courses]
-    shares, epoch = mixed([course.data.kind for course in courses], [lesson.items for lesson in lessons], mixing or Mixing())
+    streams = [_BatchStream(objective, net, recipe) for objective in objectives]
+    shares, epoch = batch_shares(
+        [objective.data.kind for objective in objectives], [stream.items for stream in streams], mixing or Mixing()
+    )
     steps = recipe.steps or max(1, round(recipe.epochs * epoch / recipe.batch))
-    modules = [net.encoder, *(course.head for course in courses)]
+    modules = [net.encoder, *(objective.head for objective in objectives)]
     for module in modules:
         module.to(device).train()
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
@@ -68,8 +70,8 @@ def fit(
     turn = np.random.default_rng(entropy)
     recent = _Recent(log, every=max(1, math.ceil(steps / LINES)), steps=steps)
     for step in range(steps):
-        lesson = lessons[turn.choice(len(lessons), p=shares)] if len(lessons) > 1 else lessons[0]
-        loss, tokens = _backward(net, lesson.course, lesson.batch(), recipe, device, budget)
+        stream = streams[turn.choice(len(streams), p=shares)] if len(streams) > 1 else streams[0]
+        loss, tokens = _backward(net, stream.objective, stream.batch(), recipe, device, budget)
         norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.clip).item()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Diverged(f"step {step + 1} of {steps}: loss {loss}, gradient norm {norm}; try a lower lr")
@@ -79,7 +81,7 @@ def fit(
         rate.step()
 
 
-def mixed(kinds: Sequence[str], items: Sequence[int], mixing: Mixing) -> tuple[np.ndarray, float]:
+def batch_shares(kinds: Sequence[str], items: Sequence[int], mixing: Mixing) -> tuple[np.ndarray, float]:
     """The probability of each task of a mixture, (tasks,), and the examples of an epoch: see `Mixing`.
 
     Where `text` fixes the share of masked language modelling, an epoch is one of the other tasks, and that share more.
@@ -94,18 +96,23 @@ def mixed(kinds: Sequence[str], items: Sequence[int], mixing: Mixing) -> tuple[n
     return shares, counted[~text].sum() / (1 - mixing.text)
 
 
-class _Lesson:
+class _BatchStream:
     """The batches of one course, without end."""
 
-    def __init__(self, course: Course, net: Net, recipe: Recipe):
-        self.course, self.net, self.mask, self.kind = course, net, recipe.mask, KINDS[course.data.kind]
+    def __init__(self, objective: Objective, net: Net, recipe: Recipe):
+        self.objective, self.net, self.mask, self.kind = objective, net, recipe.mask, KINDS[objective.data.kind]
         encoded = self.kind.encode(
-            course.examples, net.tokenizer, course.data, course.language, max_length=recipe.max_length, stride=recipe.stride
+            objective.examples,
+            net.tokenizer,
+            objective.data,
+            objective.language,
+            max_length=recipe.max_length,
+            stride=recipe.stride,
         )
         self.groups = _by_example(encoded)
         self.items = len(self.groups)
-        self.order = _batches(self.items, recipe.batch, np.random.default_rng([course.entropy, 0]))
-        self.draw = np.random.default_rng([course.entropy, 1])
+        self.order = _batches(self.items, recipe.batch, np.random.default_rng([objective.entropy, 0]))
+        self.draw = np.random.default_rng([objective.entropy, 1])
 
     def batch(self) -> list[Feature]:
         features = [feature for index in next(self.order) for feature in self.groups[index]]
@@ -130,14 +137,14 @@ def _batches(count: int, size: int, order: np.random.Generator) -> Iterator[list
 
 
 def _backward(
-    net: Net, course: Course, features: Sequence[Feature], recipe: Recipe, device: str, budget: int
+    net: Net, objective: Objective, features: Sequence[Feature], recipe: Recipe, device: str, budget: int
 ) -> tuple[float, int]:
     """Add the gradient of one optimizer batch; its loss, and its number of real tokens."""
-    kind, units, total = KINDS[course.data.kind], sum(feature.units for feature in features), 0.0
+    kind, units, total = KINDS[objective.data.kind], sum(feature.units for feature in features), 0.0
     for chosen in micro_batches(features, budget):
         batch = collate([features[index] for index in chosen], net.padding, device)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-            outputs = course.head(net.hidden(batch), batch)
+            outputs = objective.head(net.hidden(batch), batch)
         loss = kind.loss(outputs, batch) / max(1, units)
         loss.backward()
         total += loss.item()

@@ -411,7 +411,7 @@ def _main(show_version: Annotated[bool, typer.Option("--version", help="print th
 
 def main() -> None:
     """Run a verb: exit status 0 done, 1 failed runs, 2 bad input; never a traceback for the user's mistakes."""
-    from xlift.registry.findings import BadInput
+    from xlift.registry.findings import BadInput, UserError
 
     sys.stdout.reconfigure(errors="backslashreplace")  # what a manifest holds may not be printable
     sys.stderr.reconfigure(errors="backslashreplace")
@@ -420,9 +420,7 @@ def main() -> None:
     except BadInput as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    except ValueError as error:
-        if type(error) is not ValueError and not type(error).__module__.startswith("xlift."):
-            raise
+    except UserError as error:
         print(f"xlift: {error}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:

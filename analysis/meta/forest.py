@@ -9,6 +9,7 @@ from scipy import stats
 
 from xlift.analysis.meta.model import LEVEL, Meta
 from xlift.analysis.report.plots import COLOURS, INK, STYLE
+from xlift.registry.findings import UserError
 
 
 def forest(found: Meta, labels: Sequence[str] | None = None) -> Figure:
@@ -16,7 +17,7 @@ def forest(found: Meta, labels: Sequence[str] | None = None) -> Figure:
     y, v = found.effects.y, found.effects.v
     labels = [str(i + 1) for i in range(len(y))] if labels is None else list(labels)
     if len(labels) != len(y):
-        raise ValueError(f"{len(labels)} labels for {len(y)} effects")
+        raise UserError(f"{len(labels)} labels for {len(y)} effects")
     half = stats.norm.ppf((1 + LEVEL) / 2) * np.sqrt(v)
     share = 1 / (v + sum(found.tau2.values()))
     rows = np.arange(len(y), 0, -1)

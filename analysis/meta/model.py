@@ -17,6 +17,7 @@ from xlift.analysis.mixed import gather as gathering
 from xlift.analysis.mixed.crossproducts import cross_products
 from xlift.analysis.mixed.formula import Formula
 from xlift.analysis.mixed.gather import Columns, Data
+from xlift.registry.findings import UserError
 
 LEVEL = 0.95
 LOG_2PI = float(np.log(2 * np.pi))
@@ -100,15 +101,15 @@ def meta(
     method: str = "REML",
     knapp_hartung: bool = False,
 ) -> Meta:
-    """Meta-analyse the column `effect` with sampling variances in `variance`; ValueError for bad input, in words."""
+    """Meta-analyse the column `effect` with sampling variances in `variance`; UserError for bad input, in words."""
     method = method.upper()
     if method not in (*ESTIMATORS, "FE"):
-        raise ValueError(
+        raise UserError(
             f"no method '{method}'{formulas.did_you_mean(method, [*ESTIMATORS, 'FE'])}; there are FE, {', '.join(ESTIMATORS)}"
         )
     right = formulas.parse(moderators, response=False)
     if right.random:
-        raise ValueError(f'moderators are fixed effects; give random terms apart (--random "{moderators}")')
+        raise UserError(f'moderators are fixed effects; give random terms apart (--random "{moderators}")')
     terms = formulas.random_terms(random) if random else ()
     y = formulas.quoted(effect)
     formula = Formula(f"{y} ~ {right.fixed}", y, right.fixed, terms)
@@ -119,7 +120,7 @@ def meta(
     cross_products(design, gathered.cells)  # refuses moderators that cannot be told apart
     k, p = design.X.shape
     if k <= p:
-        raise ValueError(f"{k} effects cannot carry {p} coefficients and heterogeneity")
+        raise UserError(f"{k} effects cannot carry {p} coefficients and heterogeneity")
     effects = Effects(gathered.cells.mean, 1 / gathered.cells.weight, design.X, design.names)
     if terms:
         return _multilevel(formula, frame, variance, effects, method, knapp_hartung)
@@ -158,13 +159,13 @@ def _one_level(effects: Effects, method: str, knapp_hartung: bool) -> Meta:
 
 def _multilevel(formula: Formula, frame: pd.DataFrame, variance: str, effects: Effects, method: str, knapp_hartung: bool) -> Meta:
     if method not in ("REML", "ML"):
-        raise ValueError(f"several levels need REML or ML, not {method}")
+        raise UserError(f"several levels need REML or ML, not {method}")
     fit = mixed.fit(formula, frame, variances=variance, reml=method == "REML", df="satterthwaite")
     k, p = effects.X.shape
     tau2 = {}
     for (name, D), term in zip(fit.covariances.items(), fit.state.model.terms, strict=True):
         if term.k > 1 or term.names != ("Intercept",):
-            raise ValueError(
+            raise UserError(
                 f"levels of a meta-analysis are intercepts, as in (1 | {term.name}); ({name}) can be fitted with `xlift fit`"
             )
         tau2[term.name] = float(D[0, 0])
@@ -326,7 +327,7 @@ ESTIMATORS: dict[str, Callable[[Effects], float]] = {
 def q_profile(found: Meta, level: float = LEVEL) -> tuple[float, float]:
     """Interval of a single tau^2 (Viechtbauer 2007): where the generalised Q meets chi-square's quantiles."""
     if len(found.tau2) > 1:
-        raise ValueError("Q-profile intervals are for one tau^2; `mixed.profile` profiles several")
+        raise UserError("Q-profile intervals are for one tau^2; `mixed.profile` profiles several")
     df = found.q_df
     return (
         generalized_q(found.effects, stats.chi2.ppf((1 + level) / 2, df)),
@@ -342,11 +343,11 @@ def robust(found: Meta, cluster: np.ndarray) -> pd.DataFrame:
     e, V = found.effects, working_covariance(found)
     codes = pd.factorize(np.asarray(cluster))[0]
     if (codes < 0).any():
-        raise ValueError(f"{int((codes < 0).sum())} effects have no cluster label; give each one, its own where it stands alone")
+        raise UserError(f"{int((codes < 0).sum())} effects have no cluster label; give each one, its own where it stands alone")
     if len(codes) != len(e.y):
-        raise ValueError(f"{len(codes)} cluster labels for {len(e.y)} effects")
+        raise UserError(f"{len(codes)} cluster labels for {len(e.y)} effects")
     if codes.max() < 1:
-        raise ValueError("robust standard errors need at least two clusters")
+        raise UserError("robust standard errors need at least two clusters")
     inverse = np.linalg.inv(V)
     M = np.linalg.inv(e.X.T @ inverse @ e.X)
     half = M @ e.X.T @ inverse  # (p, k): beta = half y

@@ -14,6 +14,7 @@ import pandas as pd
 from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed import gather
 from xlift.analysis.mixed.model import Fit
+from xlift.registry.findings import UserError
 
 CLOSE = 1e-3  # relative to the standard error, and of the standard error itself
 
@@ -44,14 +45,14 @@ class Nearest:
 
 
 def compare(fit: Fit, data: gather.Data, *, missing: str = "raise") -> Nearest:
-    """Fit the nearest MixedLM to the same rows; ValueError where there is none at all."""
+    """Fit the nearest MixedLM to the same rows; UserError where there is none at all."""
     if fit.columns.names:
-        raise ValueError(
+        raise UserError(
             f"statsmodels' MixedLM has no {' or '.join(['weights, known variances', 'residual variances by group'])}; "
             f"leave {', '.join(fit.columns.names)} to the engine xlift"
         )
     if not fit.formula.random:
-        raise ValueError("without random terms there is no MixedLM to compare with; least squares is exact in both")
+        raise UserError("without random terms there is no MixedLM to compare with; least squares is exact in both")
     opened = gather.opened(data)
     frame = opened if isinstance(opened, pd.DataFrame) else opened.select("*")
     gathered = gather.gather(fit.formula, frame, gather.Columns(), missing=missing)

@@ -13,6 +13,7 @@ import pandas as pd
 from xlift.analysis.mixed.crossproducts import Cross
 from xlift.analysis.mixed.model import Fit, refit
 from xlift.analysis.mixed.optimise import NotConverged
+from xlift.registry.findings import UserError
 
 LEVEL = 0.95
 
@@ -43,7 +44,7 @@ def likelihood_ratio(smaller: Fit, larger: Fit, samples: int, rng: np.random.Gen
     Both models have to be fitted to the same rows with the same fixed effects; they differ in random terms.
     """
     if smaller.cross.names != larger.cross.names or smaller.nobs != larger.nobs or smaller.reml != larger.reml:
-        raise ValueError("a bootstrap test here compares random terms: the same rows, fixed effects and criterion")
+        raise UserError("a bootstrap test here compares random terms: the same rows, fixed effects and criterion")
     observed = smaller.criterion - larger.criterion
     state, rng_sample = smaller.state, rng
     place = [
@@ -53,7 +54,7 @@ def likelihood_ratio(smaller: Fit, larger: Fit, samples: int, rng: np.random.Gen
         for term in state.model.terms
     ]
     if None in place:
-        raise ValueError("each random term of the smaller model has to be in the larger one")
+        raise UserError("each random term of the smaller model has to be in the larger one")
     above = _drawn_from(larger, [(u, T) for u, T in zip(place, state.T, strict=True)], np.sqrt(state.sigma2), rng_sample)
     keep = np.concatenate(
         [np.arange(larger.cross.slices[u].start, larger.cross.slices[u].stop) for u in place]
@@ -77,7 +78,7 @@ def _drawn_from(
 ) -> Callable[[], Cross]:
     """Samples with the factors of some terms, around the fit's coefficients (r = 0: coefficients do not move likelihoods)."""
     cross, s = fit.cross, fit.cross.q + fit.cross.p
-    delta = np.ones(len(cross.parts)) if delta is None else delta
+    delta = np.ones(len(cross.strata)) if delta is None else delta
     roots, ranks = [], []
     for N in cross.N:
         w, vectors = np.linalg.eigh(N[:s, :s])

@@ -15,6 +15,7 @@ from scipy import stats
 
 from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed.model import Fit
+from xlift.registry.findings import UserError
 
 Adjustment = Literal["none", "holm", "bh", "by", "bonferroni", "tukey"]
 LEVEL = 0.95
@@ -38,7 +39,7 @@ class Questions:
         """All differences, earlier minus later."""
         both = list(combinations(range(len(self.names)), 2))
         if not both:
-            raise ValueError(f"pairs need two means or slopes, not {', '.join(self.names) or 'none'}")
+            raise UserError(f"pairs need two means or slopes, not {', '.join(self.names) or 'none'}")
         return Questions(
             self.fit,
             tuple(f"{self.names[i]} - {self.names[j]}" for i, j in both),
@@ -57,9 +58,9 @@ class Questions:
         t = (|estimate| - margin) / se, p = P(T < t) (Schuirmann 1987). The margin has to be chosen before the fit.
         """
         if not margin > 0:
-            raise ValueError(f"an equivalence margin is positive, not {margin}")
+            raise UserError(f"an equivalence margin is positive, not {margin}")
         if adjust == "tukey":
-            raise ValueError("Tukey's adjustment is for differences from zero; use holm or bh")
+            raise UserError("Tukey's adjustment is for differences from zero; use holm or bh")
         rows = self.fit.contrasts(self.L, list(self.names), level=1 - 2 * alpha)
         t = (rows["estimate"].abs() - margin) / rows["se"]
         p = adjusted(pd.Series(stats.t.cdf(t, rows["df"])), adjust)
@@ -69,7 +70,7 @@ class Questions:
         """Number of means behind all pairwise differences."""
         family = (1 + np.sqrt(1 + 8 * len(self.names))) / 2
         if family != int(family):
-            raise ValueError(f"Tukey's adjustment is for all pairs of means, and {len(self.names)} are not all pairs of anything")
+            raise UserError(f"Tukey's adjustment is for all pairs of means, and {len(self.names)} are not all pairs of anything")
         return int(family)
 
 
@@ -86,7 +87,7 @@ def slopes(fit: Fit, of: str, *, by: str | Sequence[str] = (), at: Mapping[str, 
     """Slopes on a numeric column or expression ("lp", "log10(params)") for each combination of the levels of `by`."""
     names = formulas.variables(of)
     if len(names) != 1 or names[0] not in fit.grid.numbers:
-        raise ValueError(
+        raise UserError(
             f"'{of}' is no numeric predictor of '{fit.formula.text}'; there are {', '.join(fit.grid.numbers) or 'none'}"
         )
     by = [by] if isinstance(by, str) else list(by)
@@ -114,19 +115,17 @@ def likelihood_ratio(smaller: Fit, larger: Fit) -> pd.Series:
     conservative, and `boundary` says so (Self & Liang 1987).
     """
     if smaller.nobs != larger.nobs or smaller.formula.response != larger.formula.response or smaller.reml != larger.reml:
-        raise ValueError("a likelihood-ratio test compares fits of the same rows and response, both by ML or both by REML")
+        raise UserError("a likelihood-ratio test compares fits of the same rows and response, both by ML or both by REML")
     df = larger.parameters - smaller.parameters
     if df < 1:
-        raise ValueError(
+        raise UserError(
             f"the larger model has {larger.parameters} parameters and the smaller {smaller.parameters}: give the smaller one first"  # noqa: E501
         )
     if larger.reml and set(smaller.cross.names) != set(larger.cross.names):
-        raise ValueError(
-            "restricted likelihoods with different fixed effects cannot be compared; fit both with reml=False (--ml)"
-        )
+        raise UserError("restricted likelihoods with different fixed effects cannot be compared; fit both with reml=False (--ml)")
     chi2 = smaller.criterion - larger.criterion
     if chi2 < -1e-6 * max(1.0, abs(larger.criterion)):
-        raise ValueError("the smaller model fits better, so the models are not nested")
+        raise UserError("the smaller model fits better, so the models are not nested")
     boundary = larger.state.model.r > smaller.state.model.r
     return pd.Series({"chi2": max(chi2, 0.0), "df": df, "p": float(stats.chi2.sf(max(chi2, 0.0), df)), "boundary": boundary})
 
@@ -136,7 +135,7 @@ def adjusted(p: pd.Series, method: Adjustment) -> np.ndarray:
     if method == "none":
         return p.to_numpy()
     if method not in STATSMODELS:
-        raise ValueError(
+        raise UserError(
             f"no adjustment '{method}'{formulas.did_you_mean(method, [*STATSMODELS, 'tukey', 'none'])}; there are none, tukey, "
             f"{', '.join(STATSMODELS)}"
         )
@@ -157,7 +156,7 @@ def _grid(fit: Fit, by: Sequence[str], at: Mapping[str, Any]) -> tuple[list[tupl
     levels, numbers = fit.grid.levels, fit.grid.numbers
     formulas.known([*by, *at], [*levels, *numbers])
     if numeric := [name for name in by if name in numbers]:
-        raise ValueError(f"{', '.join(numeric)}: means are by levels; give numbers with at={{'{numeric[0]}': …}}")
+        raise UserError(f"{', '.join(numeric)}: means are by levels; give numbers with at={{'{numeric[0]}': …}}")
     free = [name for name in levels if name not in by]
     chosen = {name: ([at[name]] if name in at else list(levels[name])) for name in [*by, *free]}
     cells = list(product(*(chosen[name] for name in by)))

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import linalg
 
 from xlift.analysis.mixed.formula import Design, Term
+from xlift.registry.findings import UserError
 
 EXACT = 1e-24  # of the response's squares: what rounding leaves where the fixed effects give the response
 DEPENDENT = 1e-9  # of a column's length: what the columns before it leave of a dependent one
@@ -24,18 +25,17 @@ class Cells:
     within: np.ndarray  # (m,)
     count: np.ndarray  # (m,) rows in the cell
     log_weight: float  # sum of log w over all rows
-    part: np.ndarray  # (m,) number of the residual variance that the cell's rows have
-    parts: tuple[str, ...]  # its names; ("",) where there is one residual variance
+    stratum: np.ndarray  # (m,) number of the residual variance that the cell's rows have
+    strata: tuple[str, ...]  # its names; ("",) where there is one residual variance
 
     @classmethod
     def of_rows(
-        cls, y: np.ndarray, weight: np.ndarray | None = None, part: np.ndarray | None = None, parts: tuple[str, ...] = ("",)
+        cls, y: np.ndarray, weight: np.ndarray | None = None, stratum: np.ndarray | None = None, strata: tuple[str, ...] = ("",)
     ) -> "Cells":
         m = len(y)
         weight = np.ones(m) if weight is None else weight
-        return cls(
-            weight, y, np.zeros(m), np.ones(m), float(np.log(weight).sum()), np.zeros(m, int) if part is None else part, parts
-        )
+        stratum = np.zeros(m, int) if stratum is None else stratum
+        return cls(weight, y, np.zeros(m), np.ones(m), float(np.log(weight).sum()), stratum, strata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Cross:
     log_weight: float
     R: np.ndarray  # (p, p) upper triangular, X = QR
     ols: np.ndarray  # (p,)
-    parts: tuple[str, ...]
+    strata: tuple[str, ...]
     names: tuple[str, ...]  # of X's columns
 
     @property
@@ -82,21 +82,21 @@ class Cross:
 
 
 def cross_products(design: Design, cells: Cells) -> Cross:
-    """One pass over the cells; ValueError for designs without full rank and for constant responses."""
+    """One pass over the cells; UserError for designs without full rank and for constant responses."""
     root = np.sqrt(cells.weight)
     R, ols, Q, residual = _least_squares(design, cells, root)
     spread = np.sum(cells.weight * (cells.mean - np.average(cells.mean, weights=cells.weight)) ** 2) + cells.within.sum()
     if np.sum(cells.weight * residual**2) + cells.within.sum() <= EXACT * spread:
-        raise ValueError("the fixed effects give the response without error: there is nothing left to tell their uncertainty by")
+        raise UserError("the fixed effects give the response without error: there is nothing left to tell their uncertainty by")
     slices, stop = [], 0
     for term in design.terms:
         slices.append(slice(stop, stop + term.size))
         stop += term.size
-    groups = range(len(cells.parts))
-    N = np.stack([_products(design, slices, stop, Q, residual, cells, cells.part == g) for g in groups])
-    counts = np.array([cells.count[cells.part == g].sum() for g in groups])
+    groups = range(len(cells.strata))
+    N = np.stack([_products(design, slices, stop, Q, residual, cells, cells.stratum == g) for g in groups])
+    counts = np.array([cells.count[cells.stratum == g].sum() for g in groups])
     bare = tuple(Term(t.name, t.group, t.names, t.levels, np.empty(0, int), np.empty((0, t.k)), t.coding) for t in design.terms)
-    return Cross(bare, tuple(slices), N, counts, cells.log_weight, R, ols, cells.parts, design.names)
+    return Cross(bare, tuple(slices), N, counts, cells.log_weight, R, ols, cells.strata, design.names)
 
 
 def _least_squares(design: Design, cells: Cells, root: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -106,9 +106,9 @@ def _least_squares(design: Design, cells: Cells, root: np.ndarray) -> tuple[np.n
     scale[scale == 0] = 1.0
     half, R = np.linalg.qr(root[:, None] * (X / scale))
     if len(X) < p:
-        raise ValueError(f"{len(X)} different rows cannot tell {p} coefficients apart: {', '.join(design.names)}")
+        raise UserError(f"{len(X)} different rows cannot tell {p} coefficients apart: {', '.join(design.names)}")
     if (left := np.abs(np.diag(R)) < DEPENDENT).any():
-        raise ValueError(_dependence(design.names, R, left))
+        raise UserError(_dependence(design.names, R, left))
     ols = linalg.solve_triangular(R, half.T @ (root * cells.mean))
     Q, residual = half / root[:, None], cells.mean - X @ (ols / scale)
     return R * scale, ols / scale, Q, residual - Q @ (Q.T @ (cells.weight * residual))

@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 from formulaic.transforms import TRANSFORMS
 
+from xlift.registry.findings import UserError
+
 CONTRASTS = {"Treatment", "Sum", "Helmert", "Diff", "Poly"}  # of levels; the second argument of C
 STATEFUL = {"center", "scale", "standardize", "poly", "bs", "cs", "cr"}  # these see the rows, so rows cannot become cells first
 NUMERIC: dict[str, Callable[..., Any]] = {
@@ -75,9 +77,9 @@ class Expression:
             try:
                 found = _computed(self.tree, frame, self.names, state)
             except (TypeError, ZeroDivisionError, OverflowError, ValueError) as error:
-                raise ValueError(f"'{self.text}' cannot be computed: {_plain(error)}") from None
+                raise UserError(f"'{self.text}' cannot be computed: {_plain(error)}") from None
         if not self.columns:
-            raise ValueError(f"'{self.text}' names no column")
+            raise UserError(f"'{self.text}' names no column")
         return found
 
 
@@ -88,18 +90,18 @@ def quoted(column: str) -> str:
 
 @lru_cache(maxsize=4096)
 def read(text: str) -> Expression:
-    """Read and check one factor; ValueError says what may not stand in it."""
+    """Read and check one factor; UserError says what may not stand in it."""
     if len(text) > MAX_TEXT:
-        raise ValueError(f"a formula has at most {MAX_TEXT:,} characters; this one starts with '{text[:40]}'")
+        raise UserError(f"a formula has at most {MAX_TEXT:,} characters; this one starts with '{text[:40]}'")
     if SIMPLE.fullmatch(text):
         return Expression(text, ast.Name("x"), {"x": text})
     plain, names = _without_backticks(text)
     try:
         tree = ast.parse(plain.strip(), mode="eval").body
     except (SyntaxError, RecursionError, MemoryError):
-        raise ValueError(f"'{_shown(text)}' is no formula; a column whose name is no word stands in `backticks`") from None
+        raise UserError(f"'{_shown(text)}' is no formula; a column whose name is no word stands in `backticks`") from None
     if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
-        raise ValueError(f"'{text[:40]}…' is too long for one term: at most {MAX_NODES} names, numbers and operators")
+        raise UserError(f"'{text[:40]}…' is too long for one term: at most {MAX_NODES} names, numbers and operators")
     tree = _Dotted().visit(tree)
     used: dict[str, str] = {}
     for name in _checked(tree, text):
@@ -117,7 +119,7 @@ def _without_backticks(text: str) -> tuple[str, dict[str, str]]:
             names[f"{stem}{len(names)}"] = column
             kept.append(f"{stem}{len(names) - 1}")
         elif stray or "#" in other or "\\" in other + string:
-            raise ValueError(f"'{_shown(text)}' is no formula: {_shown(stray or '# or a backslash')} may not stand there")
+            raise UserError(f"'{_shown(text)}' is no formula: {_shown(stray or '# or a backslash')} may not stand there")
         else:
             kept.append(string or re.sub(r"\s+", " ", other))
     return "".join(kept), names
@@ -132,7 +134,7 @@ class _Dotted(ast.NodeTransformer):
 
 
 def _checked(node: ast.AST, text: str) -> Iterator[str]:
-    """The names of columns in a tree; ValueError for a node without a meaning."""
+    """The names of columns in a tree; UserError for a node without a meaning."""
     match node:
         case ast.Name():
             yield node.id
@@ -149,7 +151,7 @@ def _checked(node: ast.AST, text: str) -> Iterator[str]:
         case ast.Call():
             yield from _call(node, text)
         case _:
-            raise ValueError(
+            raise UserError(
                 f"'{_shown(text)}' is no formula: only columns, numbers, arithmetic and these functions may stand there: "
                 + ", ".join(sorted(FUNCTIONS))
             )
@@ -165,9 +167,9 @@ def _call(node: ast.Call, text: str) -> Iterator[str]:
     name = _called(node)
     if name not in FUNCTIONS - CONTRASTS:
         shown = _shown(name or ast.unparse(node.func))
-        raise ValueError(f"no function '{shown}' in formulas; there are {', '.join(sorted(FUNCTIONS))}")
+        raise UserError(f"no function '{shown}' in formulas; there are {', '.join(sorted(FUNCTIONS))}")
     if not node.args:
-        raise ValueError(f"'{_shown(text)}': {name}() needs a column")
+        raise UserError(f"'{_shown(text)}': {name}() needs a column")
     yield from _checked(node.args[0], text)
     for given in [*node.args[1:], *(keyword.value for keyword in node.keywords)]:
         contrasts = given.func if isinstance(given, ast.Call) and len(given.args) <= 1 and not given.keywords else given
@@ -175,7 +177,7 @@ def _call(node: ast.Call, text: str) -> Iterator[str]:
         if name == "C" and isinstance(contrasts, ast.Name) and contrasts.id in CONTRASTS and all(map(_is_plain, inner)):
             continue
         if name in NUMERIC or any(keyword.arg is None for keyword in node.keywords) or not _is_plain(given):
-            raise ValueError(
+            raise UserError(
                 f"'{_shown(text)}': beside its column, {name}() takes "
                 + {"C": f"levels=[…] or one of {', '.join(sorted(CONTRASTS))}"}.get(
                     name, "nothing" if name in NUMERIC else f"numbers up to {MAX_ARGUMENT}"
@@ -223,7 +225,7 @@ def _computed(node: ast.AST, frame: pd.DataFrame, names: Mapping[str, str], stat
             named = {keyword.arg: _argument(keyword.value) for keyword in node.keywords if keyword.arg}
             if name == "C":
                 if extra := sorted(set(map(str, pd.unique(data))) - set(map(str, named.get("levels", pd.unique(data))))):
-                    raise ValueError(f"its levels=[…] lacks {', '.join(extra)}")
+                    raise UserError(f"its levels=[…] lacks {', '.join(extra)}")
                 return TRANSFORMS["C"](data, *rest, **named)
             kept = state.setdefault(ast.unparse(node), {})
             return TRANSFORMS[name](_arithmetic(data), *rest, _state=kept, **named)

@@ -22,6 +22,7 @@ from formulaic.parser.types import Term as Product
 
 from xlift.analysis.mixed import expressions
 from xlift.analysis.mixed.expressions import MAX_TEXT, STATEFUL, quoted, read
+from xlift.registry.findings import UserError
 
 MAX_TERMS = 500  # of one part, after `*` and `**` are multiplied out
 MAX_DEPTH = 30  # of brackets
@@ -99,7 +100,7 @@ class Design:
     coding: "Coding"
 
     def rows(self, frame: pd.DataFrame) -> np.ndarray:
-        """X (rows, p) of other rows, coded as these; ValueError for a level that the data did not have."""
+        """X (rows, p) of other rows, coded as these; UserError for a level that the data did not have."""
         return self.coding.matrix(frame)
 
 
@@ -116,7 +117,7 @@ class Coding:
         self.learned = self._finite(made, frame)
 
     def matrix(self, frame: pd.DataFrame) -> np.ndarray:
-        """(rows, columns) of other rows; ValueError for levels that the first ones did not have."""
+        """(rows, columns) of other rows; UserError for levels that the first ones did not have."""
         known([name for factor in self._state for name in variables(factor)], list(frame.columns))
         return self._finite(self._made(self._spec, frame), frame)
 
@@ -125,7 +126,7 @@ class Coding:
         try:
             return spec.get_model_matrix(pd.DataFrame(index=range(len(frame))), context=computed, na_action="ignore")
         except FormulaicError as error:
-            raise ValueError(f"'{self.part}' cannot be computed: {words(error)}") from None
+            raise UserError(f"'{self.part}' cannot be computed: {words(error)}") from None
 
     def _factor(self, factor: str, frame: pd.DataFrame) -> Any:
         """A factor's values; text has to be of levels that are known."""
@@ -134,15 +135,15 @@ class Coding:
         if values is not None:
             levels = set(values.dropna().unique())
             if new := sorted(map(str, levels - self._levels.setdefault(factor, levels))):
-                raise ValueError(f"'{factor}' has levels that the fit has not seen: {', '.join(new)}")
+                raise UserError(f"'{factor}' has levels that the fit has not seen: {', '.join(new)}")
         return found
 
     def _small_enough(self, frame: pd.DataFrame) -> None:
-        """ValueError where the matrix would be larger than memory allows."""
+        """UserError where the matrix would be larger than memory allows."""
         width = {factor: _width(read(factor), frame) for factor in self._state}
         columns = sum(int(np.prod([width[f] for f in factors_of(term)], dtype=float)) for term in terms_of(self.part))
         if columns * len(frame) > MAX_ENTRIES:
-            raise ValueError(
+            raise UserError(
                 f"'{self.part}' has some {columns:,} columns on {len(frame):,} different rows, which is too much to fit"
             )
 
@@ -151,21 +152,21 @@ class Coding:
         if values.shape[0] != len(frame):  # an intercept alone has no column to take its length from
             values = np.repeat(values[:1], len(frame), axis=0)
         if bad := [name for name, column in zip(self.names, values.T, strict=True) if not np.isfinite(column).all()]:
-            raise ValueError(f"{', '.join(bad)}: {int((~np.isfinite(values)).any(axis=1).sum())} rows are missing or infinite")
+            raise UserError(f"{', '.join(bad)}: {int((~np.isfinite(values)).any(axis=1).sum())} rows are missing or infinite")
         return values
 
 
 def parse(text: str, *, response: bool = True) -> Formula:
-    """Take a formula apart; ValueError says what is wrong with it."""
+    """Take a formula apart; UserError says what is wrong with it."""
     if len(text) > MAX_TEXT:
-        raise ValueError(f"a formula has at most {MAX_TEXT:,} characters; this one starts with '{text[:40]}'")
+        raise UserError(f"a formula has at most {MAX_TEXT:,} characters; this one starts with '{text[:40]}'")
     masked, whole = _mask(text)
     left, tilde, right = masked.partition("~")
     left = _unmask(left.strip(), whole)
     if not tilde or "~" in right:
-        raise ValueError(f"a formula is 'response ~ terms', not '{text}'")
+        raise UserError(f"a formula is 'response ~ terms', not '{text}'")
     if response != bool(left):
-        raise ValueError(
+        raise UserError(
             f"'{text}' {'lacks its response' if response else 'needs no response'}: write "
             f"'{'y ~ x + (1 | g)' if response else '~ x'}'"
         )
@@ -178,7 +179,7 @@ def parse(text: str, *, response: bool = True) -> Formula:
         read(expression)
     named = [(term.name, factor) for term in random for factor in map(str, terms_of(term.columns))]
     if twice := sorted({f"{factor} | {name}" for name, factor in named if named.count((name, factor)) > 1}):
-        raise ValueError(f"'{text}' has {', '.join(f'({term})' for term in twice)} twice")
+        raise UserError(f"'{text}' has {', '.join(f'({term})' for term in twice)} twice")
     return found
 
 
@@ -186,21 +187,21 @@ def random_terms(text: str) -> tuple[Random, ...]:
     """The terms of "(1 | a/b) + (1 | c)", without a response or a fixed part."""
     found = parse(f"~ {text}", response=False)
     if found.fixed != "1" or not found.random:
-        raise ValueError(f"'{text}' has to be random terms only, as in '(1 | a/b)'")
+        raise UserError(f"'{text}' has to be random terms only, as in '(1 | a/b)'")
     return found.random
 
 
 def variables(expression: str) -> tuple[str, ...]:
-    """Columns that a factor names; ValueError where it is more than columns, numbers, arithmetic and known functions."""
+    """Columns that a factor names; UserError where it is more than columns, numbers, arithmetic and known functions."""
     return read(expression).columns
 
 
 def known(names: Iterable[str], columns: Sequence[str]) -> None:
-    """ValueError, with the nearest names, for columns that the data lack."""
+    """UserError, with the nearest names, for columns that the data lack."""
     lacking = [name for name in dict.fromkeys(names) if name not in columns]
     if lacking:
         hints = "; ".join(f"no column '{name}'{did_you_mean(name, columns)}" for name in lacking)
-        raise ValueError(f"{hints}; the data have {', '.join(map(str, columns))}")
+        raise UserError(f"{hints}; the data have {', '.join(map(str, columns))}")
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
@@ -209,11 +210,11 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
 
 def build(formula: Formula, frame: pd.DataFrame) -> Design:
-    """The matrices on the rows of a frame; ValueError for factors and groups with one level."""
+    """The matrices on the rows of a frame; UserError for factors and groups with one level."""
     _more_than_one_level(formula, frame)
     coding = Coding(formula.fixed, frame)
     if not coding.names:
-        raise ValueError(f"'{formula.text}' has no fixed effect; leave at least the intercept")
+        raise UserError(f"'{formula.text}' has no fixed effect; leave at least the intercept")
     return Design(formula, coding.learned, coding.names, tuple(_term(term, frame) for term in formula.random), coding)
 
 
@@ -222,10 +223,10 @@ def evaluate(expression: str, frame: pd.DataFrame) -> np.ndarray:
     found = read(expression)
     known(found.columns, list(frame.columns))
     if found.calls & {"C", "poly", "bs", "cs", "cr"}:
-        raise ValueError(f"the response '{expression}' is not one column of numbers")
+        raise UserError(f"the response '{expression}' is not one column of numbers")
     values = found.values(frame, {})
     if _is_text(values):
-        raise ValueError(f"the response '{expression}' is not numeric: it holds {values.iloc[0]!r}")
+        raise UserError(f"the response '{expression}' is not numeric: it holds {values.iloc[0]!r}")
     return np.asarray(values, float)
 
 
@@ -253,7 +254,7 @@ def _mask(text: str) -> tuple[str, list[str]]:
 
     masked = " ".join(re.sub(r"`[^`]*`|\"[^\"]*\"|'[^']*'", mark, text).split())
     if stray := [sign for sign in masked if not sign.isprintable() and sign not in "\ue000\ue001"] + re.findall("[`#]", masked):
-        raise ValueError(f"{stray[0]!r} has no meaning in a formula")
+        raise UserError(f"{stray[0]!r} has no meaning in a formula")
     return masked, whole
 
 
@@ -267,9 +268,9 @@ def _split(right: str, text: str) -> tuple[str, list[str]]:
     for place, sign in enumerate(right):
         depth += (sign == "(") - (sign == ")")
         if depth > MAX_DEPTH:
-            raise ValueError(f"'{text[:40]}…' has brackets more than {MAX_DEPTH} deep")
+            raise UserError(f"'{text[:40]}…' has brackets more than {MAX_DEPTH} deep")
         if depth < 0:
-            raise ValueError(f"'{text}' closes a bracket that it did not open")
+            raise UserError(f"'{text}' closes a bracket that it did not open")
         if sign == "(" and depth == 1:
             start = place
             kept.append("")
@@ -283,13 +284,13 @@ def _split(right: str, text: str) -> tuple[str, list[str]]:
         elif depth == 0:
             kept.append(sign)
     if depth:
-        raise ValueError(f"'{text}' leaves a bracket open")
+        raise UserError(f"'{text}' leaves a bracket open")
     fixed = "".join(kept)
     if "|" in fixed:
-        raise ValueError(f"'{text}' has a bar outside brackets; a random term is written (1 | group)")
+        raise UserError(f"'{text}' has a bar outside brackets; a random term is written (1 | group)")
     pieces = re.split(r"\s*\+\s*", re.sub(r"\s*\0\s*", "\0", fixed).strip())
     if any("\0" in piece and piece != "\0" for piece in pieces):
-        raise ValueError(f"random terms are added, as in '… + (1 | group)'; '{text}' does something else with one")
+        raise UserError(f"random terms are added, as in '… + (1 | group)'; '{text}' does something else with one")
     fixed = " + ".join(piece for piece in pieces if piece not in ("\0", ""))
     return fixed or "1", bars
 
@@ -300,12 +301,12 @@ def _random(bar: str, text: str, whole: list[str]) -> list[Random]:
     if not double:
         columns, _, group = bar.partition("|")
     if "|" in group or not columns.strip() or not group.strip():
-        raise ValueError(f"({_unmask(bar, whole)}) is no random term; write (1 | group), (1 + x | group) or (1 + x || group)")
+        raise UserError(f"({_unmask(bar, whole)}) is no random term; write (1 | group), (1 + x | group) or (1 + x || group)")
     columns = _unmask(columns.strip(), whole)
     groups = _groups(group, text, whole)
     terms = terms_of(columns)
     if not terms:
-        raise ValueError(f"({_unmask(bar, whole)}) has no columns; write (1 | group)")
+        raise UserError(f"({_unmask(bar, whole)}) has no columns; write (1 | group)")
     parts = [columns]
     if double:
         parts = ["1" if str(term) == "1" else f"0 + {term}" for term in terms]
@@ -317,7 +318,7 @@ def _groups(group: str, text: str, whole: list[str]) -> list[tuple[str, ...]]:
     nested = [tuple(name.strip() for name in part.split(":")) for part in group.split("/")]
     for name in (name for part in nested for name in part):
         if not re.fullmatch("\ue000\\d+\ue001", name) and not expressions.SIMPLE.fullmatch(name):
-            raise ValueError(f"'{_unmask(name, whole)}' is no grouping column; a group in '{text}' is a column, a:b, or a/b")
+            raise UserError(f"'{_unmask(name, whole)}' is no grouping column; a group in '{text}' is a column, a:b, or a/b")
     found: list[tuple[str, ...]] = []
     for part in nested:
         found.append((*(found[-1] if found else ()), *(_unmask(name, whole).strip("`") for name in part)))
@@ -334,10 +335,10 @@ def terms_of(part: str) -> tuple[Product, ...]:
         plain = " ".join(names[_factor_text(t)] if t.kind in FACTORS else "%in%" if t.token == "in" else t.token for t in tokens)
         parser = DefaultFormulaParser(feature_flags=set())
         if _most_terms(parser.get_ast(plain)) > MAX_TERMS:
-            raise ValueError(f"'{part}' stands for more than {MAX_TERMS} terms")
+            raise UserError(f"'{part}' stands for more than {MAX_TERMS} terms")
         found = parser.get_terms(plain)
     except (FormulaicError, SyntaxError, KeyError, RecursionError, NotImplementedError) as error:
-        raise ValueError(f"'{part}' is no formula: {words(error)}") from None
+        raise UserError(f"'{part}' is no formula: {words(error)}") from None
     text = {name: factor for factor, name in names.items()}
     return tuple(
         Product([Factor(text[f.expr], eval_method="lookup") if f.eval_method.value == "lookup" else f for f in term.factors])
@@ -425,4 +426,4 @@ def _more_than_one_level(formula: Formula, frame: pd.DataFrame) -> None:
     for name in dict.fromkeys([*groups, *texts]):
         values = frame[name].unique()
         if len(values) == 1:
-            raise ValueError(f"'{name}' has one level only, {values[0]!r}: there is nothing to compare; drop it from the formula")
+            raise UserError(f"'{name}' has one level only, {values[0]!r}: there is nothing to compare; drop it from the formula")

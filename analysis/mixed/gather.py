@@ -17,6 +17,7 @@ from xlift.analysis.facts import Relation
 from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed.crossproducts import Cells
 from xlift.analysis.mixed.formula import Formula
+from xlift.registry.findings import UserError
 
 Data = pd.DataFrame | Path | str | Relation
 NUMBERS = ("DOUBLE", "FLOAT", "REAL")
@@ -36,9 +37,9 @@ class Columns:
 
     def __post_init__(self) -> None:
         if self.weights and self.variances:
-            raise ValueError("give weights or known variances, not both: a known variance is 1 / weight with sigma = 1")
+            raise UserError("give weights or known variances, not both: a known variance is 1 / weight with sigma = 1")
         if self.residual_by and self.variances:
-            raise ValueError("known variances leave no residual variances to estimate by group")
+            raise UserError("known variances leave no residual variances to estimate by group")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,9 +61,9 @@ class Gathered:
 
 
 def gather(formula: Formula, data: Data, columns: Columns, *, missing: str = "raise") -> Gathered:
-    """Read, check and group; ValueError for unknown columns and for missing, infinite or constant values."""
+    """Read, check and group; UserError for unknown columns and for missing, infinite or constant values."""
     if missing not in ("raise", "drop"):
-        raise ValueError(f"missing is 'raise' or 'drop', not '{missing}'")
+        raise UserError(f"missing is 'raise' or 'drop', not '{missing}'")
     data = opened(data)
     response = formulas.read(formula.response)
     names = tuple(dict.fromkeys([*response.columns, *formula.keys, *columns.names]))
@@ -72,7 +73,7 @@ def gather(formula: Formula, data: Data, columns: Columns, *, missing: str = "ra
         formulas.known(names, list(types))
         for name in names:
             if not _is_number(types[name]) and types[name] not in TEXTS and not types[name].startswith("ENUM"):
-                raise ValueError(f"'{name}' is {types[name]}, neither numbers nor text; cast it to one of them")
+                raise UserError(f"'{name}' is {types[name]}, neither numbers nor text; cast it to one of them")
         if grouped:
             return _by_groups(data, formula, columns, names, missing)
         data = data.select(", ".join(map(_quoted, names)))
@@ -86,20 +87,20 @@ def opened(data: Data) -> pd.DataFrame | Relation:
         return data
     path = Path(data)
     if not path.is_file():
-        raise ValueError(f"no file {path}")
+        raise UserError(f"no file {path}")
     if path.suffix == ".parquet":
         return Relation.parquet(path)
     kinds = {".csv": ",", ".tsv": "\t"}
     kind = next((suffix for suffix in path.suffixes if suffix in kinds), None)
     if kind is None:
-        raise ValueError(f"{path} ends in neither .csv, .tsv nor .parquet")
+        raise UserError(f"{path} ends in neither .csv, .tsv nor .parquet")
     try:
         header = pd.read_csv(path, sep=kinds[kind], header=None, nrows=1, dtype=str).iloc[0].astype(str).str.strip()
         frame = pd.read_csv(path, sep=kinds[kind], skipinitialspace=True)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
+        raise UserError(f"{path} cannot be read: {error}") from None
     if header.duplicated().any():
-        raise ValueError(f"{path} has two columns called '{header[header.duplicated()].iloc[0]}'; rename one")
+        raise UserError(f"{path} has two columns called '{header[header.duplicated()].iloc[0]}'; rename one")
     return frame.rename(columns=str.strip)
 
 
@@ -114,11 +115,11 @@ def _by_rows(frame: pd.DataFrame, formula: Formula, columns: Columns, missing: s
     y = formulas.evaluate(formula.response, frame)
     _not_too_large(np.abs(y).max(), f"the response '{formula.response}'")
     if not np.isfinite(y).all():
-        raise ValueError(f"'{formula.response}' is missing or infinite in {int((~np.isfinite(y)).sum())} rows")
+        raise UserError(f"'{formula.response}' is missing or infinite in {int((~np.isfinite(y)).sum())} rows")
     weight = _weights(frame[columns.scale], columns) if columns.scale else None
-    part, parts = _parts(frame, columns)
+    stratum, strata = _strata(frame, columns)
     _constant(formula, y.min(), y.max())
-    return Gathered(frame[list(formula.keys)], Cells.of_rows(y, weight, part, parts), dropped)
+    return Gathered(frame[list(formula.keys)], Cells.of_rows(y, weight, stratum, strata), dropped)
 
 
 def _by_groups(data: Relation, formula: Formula, columns: Columns, names: Sequence[str], missing: str) -> Gathered:
@@ -127,7 +128,7 @@ def _by_groups(data: Relation, formula: Formula, columns: Columns, names: Sequen
     keys = list(dict.fromkeys(keys))
     for name in (y, columns.scale):
         if name and not _is_number(types[name]):
-            raise ValueError(f"'{name}' is not numeric: it is {types[name]}")
+            raise UserError(f"'{name}' is not numeric: it is {types[name]}")
     center, total, dropped = _faults(data, types, names, y, columns, formula, missing)
     w = f"{_quoted(columns.scale)}::DOUBLE" if columns.scale else "1.0"
     w = f"(1.0 / {w})" if columns.variances else w
@@ -146,7 +147,7 @@ def _by_groups(data: Relation, formula: Formula, columns: Columns, names: Sequen
     shift = table["total"].to_numpy(float) / weight
     within = np.maximum(table["squares"].to_numpy(float) - weight * shift**2, 0.0)
     within[table["count"].to_numpy() == 1] = 0.0
-    part, parts = _parts(frame, columns)
+    stratum, strata = _strata(frame, columns)
     logs = float(table["logs"].sum()) if columns.scale else 0.0
     assert table["count"].sum() == total - dropped
     cells = Cells(
@@ -155,8 +156,8 @@ def _by_groups(data: Relation, formula: Formula, columns: Columns, names: Sequen
         within,
         table["count"].to_numpy(float),
         logs,
-        np.zeros(len(table), int) if part is None else part,
-        parts,
+        np.zeros(len(table), int) if stratum is None else stratum,
+        strata,
     )
     return Gathered(frame[list(formula.keys)], cells, dropped)
 
@@ -164,7 +165,7 @@ def _by_groups(data: Relation, formula: Formula, columns: Columns, names: Sequen
 def _faults(
     data: Relation, types: dict[str, str], names: Sequence[str], y: str, columns: Columns, formula: Formula, missing: str
 ) -> tuple[float, int, int]:
-    """The response's mean, the rows, and the rows to drop; ValueError for what cannot be fitted."""
+    """The response's mean, the rows, and the rows to drop; UserError for what cannot be fitted."""
     absent = {name: _absent(name, types) for name in names}
     counts = [f"count(*) FILTER ({test}) AS m{i}" for i, test in enumerate(absent.values())]
     infinite = {
@@ -186,7 +187,7 @@ def _faults(
     _complain(int(row["n"]), found, {name: int(row[f"i{i}"]) for i, name in enumerate(names) if name in infinite}, missing)
     _empty(int(row["whole"]), int(row["n"] - row["whole"]))
     if columns.scale and row["negative"]:
-        raise ValueError(_positive(columns, int(row["negative"])))
+        raise UserError(_positive(columns, int(row["negative"])))
     _not_too_large(max(abs(row["low"]), abs(row["high"])), f"the response '{formula.response}'")
     if columns.scale:
         _not_too_large(max(row["most"], 1 / row["least"]), f"'{columns.scale}'")
@@ -195,12 +196,12 @@ def _faults(
 
 
 def _complain(rows: int, absent: dict[str, int], infinite: dict[str, int], missing: str) -> None:
-    """ValueError where values are missing and that is not allowed, or infinite."""
+    """UserError where values are missing and that is not allowed, or infinite."""
     _empty(rows, 0)
     if bad := {name: count for name, count in infinite.items() if count}:
-        raise ValueError(f"infinite values: {_counted(bad)}; correct them, or leave these rows out")
+        raise UserError(f"infinite values: {_counted(bad)}; correct them, or leave these rows out")
     if missing == "raise" and (lost := {name: count for name, count in absent.items() if count}):
-        raise ValueError(
+        raise UserError(
             f"missing values: {_counted(lost)}, of {rows:,} rows; fill them in, or leave these rows out (--missing drop)"
         )
 
@@ -211,52 +212,52 @@ def _counted(found: dict[str, int]) -> str:
 
 def _empty(rows: int, dropped: int) -> None:
     if not rows:
-        raise ValueError("the data have no rows" + (f" without a missing value ({dropped:,} were left out)" if dropped else ""))
+        raise UserError("the data have no rows" + (f" without a missing value ({dropped:,} were left out)" if dropped else ""))
 
 
 def _constant(formula: Formula, low: float, high: float) -> None:
     if low == high:
-        raise ValueError(
+        raise UserError(
             f"the response '{formula.response}' is constant: it is {low:g} in every row, so there is nothing to explain"
         )
 
 
 def _weights(column: pd.Series, columns: Columns) -> np.ndarray:
     if not pd.api.types.is_numeric_dtype(column):
-        raise ValueError(f"'{column.name}' is not numeric: it holds {column.iloc[0]!r}")
+        raise UserError(f"'{column.name}' is not numeric: it holds {column.iloc[0]!r}")
     values = column.to_numpy(float)
     if (values <= 0).any():
-        raise ValueError(_positive(columns, int((values <= 0).sum())))
+        raise UserError(_positive(columns, int((values <= 0).sum())))
     _not_too_large(max(values.max(), 1 / values.min()), f"'{column.name}'")
     return 1 / values if columns.variances else values
 
 
 def _not_too_large(size: float, what: str) -> None:
     if size > LARGEST:
-        raise ValueError(f"{what} has values of {size:.3g}, or as small as its inverse: squares overflow; rescale it")
+        raise UserError(f"{what} has values of {size:.3g}, or as small as its inverse: squares overflow; rescale it")
 
 
 def _almost_numbers(frame: pd.DataFrame, formula: Formula) -> None:
-    """ValueError where a column of numbers was read as text because of a few cells."""
+    """UserError where a column of numbers was read as text because of a few cells."""
     read = [formulas.read(expression) for expression in (*formula.expressions, formula.response)]
     for name in sorted({name for expression in read if not expression.levels_of for name in expression.columns}):
         if not pd.api.types.is_numeric_dtype(frame[name]) and frame[name].nunique() > FEW:
             wrong = pd.to_numeric(frame[name], errors="coerce").isna()
             if 0 < wrong.sum() < len(frame) / 4:
                 shown = ", ".join(f"{frame[name][i]!r} in row {i + 1}" for i in wrong[wrong].index[:3])
-                raise ValueError(f"'{name}' is text because of {int(wrong.sum())} of its cells, such as {shown}; correct them")
+                raise UserError(f"'{name}' is text because of {int(wrong.sum())} of its cells, such as {shown}; correct them")
 
 
 def _positive(columns: Columns, count: int) -> str:
     return f"{'variances' if columns.variances else 'weights'} have to be positive; '{columns.scale}' is not in {count:,} rows"
 
 
-def _parts(frame: pd.DataFrame, columns: Columns) -> tuple[np.ndarray | None, tuple[str, ...]]:
+def _strata(frame: pd.DataFrame, columns: Columns) -> tuple[np.ndarray | None, tuple[str, ...]]:
     if not columns.residual_by:
         return None, ("",)
     codes, values = pd.factorize(frame[columns.residual_by], sort=True)
     if len(values) == 1:
-        raise ValueError(f"'{columns.residual_by}' has one level only: it cannot have residual variances by group")
+        raise UserError(f"'{columns.residual_by}' has one level only: it cannot have residual variances by group")
     return codes, tuple(map(str, values))
 
 

@@ -40,7 +40,7 @@ class Satterthwaite:
     def jacobian(self) -> np.ndarray:
         """(parameters, p, p) d Cov(gamma) / d (theta, log delta, sigma)."""
         state, C = self.state, self.state.C
-        inner = [_QHHQ(state, a) * (1.0 if a.part is None else state.delta[a.part]) for a in state.directions]
+        inner = [_QHHQ(state, a) * (1.0 if a.stratum is None else state.delta[a.stratum]) for a in state.directions]
         moved = [state.sigma2 * C @ M @ C for M in inner]
         return np.array(moved if state.model.known else [*moved, 2 * np.sqrt(state.sigma2) * C])
 
@@ -93,21 +93,21 @@ class KenwardRoger:
         state, K, a = self.state, self.operator.K, self.components
         m, p, q = len(a), state.model.p, state.model.q
         Q = np.empty((m, m, p, p))
-        DU = [times(state, d, state.ZHQ) if d.part is None else None for d in a]
-        WU = {d.part: _WHQ(state, d.part) for d in a if d.part is not None}  # (s, p) [Z Q]'D^-1 W^-1 H^-1Q
+        DU = [times(state, d, state.ZHQ) if d.stratum is None else None for d in a]
+        WU = {d.stratum: _WHQ(state, d.stratum) for d in a if d.stratum is not None}  # (s, p) [Z Q]'D^-1 W^-1 H^-1Q
         for i in range(m):
             for j in range(m):
-                if a[i].part is None and a[j].part is None:
+                if a[i].stratum is None and a[j].stratum is None:
                     rows = state.model.slices
                     Q[i, j] = DU[i].T @ state.ZHZ[rows[a[i].term], rows[a[j].term]] @ DU[j]
-                elif a[i].part is not None and a[j].part is not None:
-                    Q[i, j] = -WU[a[i].part][:q].T @ K @ WU[a[j].part][:q]
-                    if a[i].part == a[j].part:
-                        Q[i, j] += _QHHQ(state, a[i]) / state.delta[a[i].part]
+                elif a[i].stratum is not None and a[j].stratum is not None:
+                    Q[i, j] = -WU[a[i].stratum][:q].T @ K @ WU[a[j].stratum][:q]
+                    if a[i].stratum == a[j].stratum:
+                        Q[i, j] += _QHHQ(state, a[i]) / state.delta[a[i].stratum]
                 else:
-                    random, part = (i, a[j].part) if a[i].part is None else (j, a[i].part)
+                    random, stratum = (i, a[j].stratum) if a[i].stratum is None else (j, a[i].stratum)
                     rows = state.model.slices[a[random].term]
-                    ZHW = WU[part][rows] - state.N[:q, rows].T @ (K @ WU[part][:q])  # Z'H^-1 W^-1 H^-1 Q
+                    ZHW = WU[stratum][rows] - state.N[:q, rows].T @ (K @ WU[stratum][:q])  # Z'H^-1 W^-1 H^-1 Q
                     Q[i, j] = DU[random].T @ ZHW if random == i else ZHW.T @ DU[random]
         return Q
 
@@ -168,7 +168,7 @@ def _components(state: State) -> list[Direction]:
                 E = np.zeros((term.k, term.k))
                 E[i, j] = E[j, i] = 1.0
                 found.append(Direction(t, E))
-    return found if state.model.known else found + [Direction(part=g) for g in range(state.model.G)]
+    return found if state.model.known else found + [Direction(stratum=g) for g in range(state.model.G)]
 
 
 def _WHQ(state: State, g: int) -> np.ndarray:
@@ -185,6 +185,6 @@ def _HQ(state: State) -> np.ndarray:
 
 def _QHHQ(state: State, a: Direction) -> np.ndarray:
     """(p, p) Q'H^-1 H_a H^-1 Q."""
-    if a.part is None:
+    if a.stratum is None:
         return state.ZHQ[state.model.slices[a.term]].T @ times(state, a, state.ZHQ)
-    return _HQ(state).T @ _WHQ(state, a.part)
+    return _HQ(state).T @ _WHQ(state, a.stratum)

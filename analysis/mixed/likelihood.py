@@ -14,6 +14,7 @@ import numpy as np
 from scipy import linalg
 
 from xlift.analysis.mixed.crossproducts import Cross
+from xlift.registry.findings import UserError
 
 LOG_2PI = float(np.log(2 * np.pi))
 EXACT = 1e-13  # of the residual sum of squares of least squares: below this the model fits without error
@@ -25,7 +26,7 @@ class Direction:
 
     term: int | None = None
     D: np.ndarray | None = None
-    part: int | None = None
+    stratum: int | None = None
 
 
 class Likelihood:
@@ -36,10 +37,10 @@ class Likelihood:
         self.terms, self.slices, self.q, self.p = cross.terms, cross.slices, cross.q, cross.p
         self.entries = [(t, i, j) for t, term in enumerate(self.terms) for j in range(term.k) for i in range(j, term.k)]
         self.diagonal = np.array([i == j for _, i, j in self.entries], bool)  # these are >= 0
-        self.r, self.G = len(self.entries), len(cross.parts)
+        self.r, self.G = len(self.entries), len(cross.strata)
         self.nu = cross.n - self.p if reml else cross.n
         if not known and cross.n <= self.p:
-            raise ValueError(f"{cross.n} rows cannot give {self.p} coefficients and a residual variance")
+            raise UserError(f"{cross.n} rows cannot give {self.p} coefficients and a residual variance")
 
     def factors(self, point: np.ndarray) -> list[np.ndarray]:
         """T_t (k, k) of each term."""
@@ -81,7 +82,7 @@ class State:
         self.c = linalg.solve_triangular(self.L, M[:s, -1], lower=True, check_finite=False)
         self.rss = float(self.N[-1, -1] - self.c @ self.c)  # r'P r
         if not model.known and self.rss <= EXACT * self.N[-1, -1]:
-            raise ValueError("the model fits the response without error: no residual variance can be estimated")
+            raise UserError("the model fits the response without error: no residual variance can be estimated")
 
     def times_factor(self, M: np.ndarray) -> np.ndarray:
         """blockdiag(L', I) M: rows of Z's columns times the factors, the others as they are."""
@@ -181,7 +182,7 @@ class State:
             E = np.zeros_like(self.T[t])
             E[i, j] = 1.0
             found.append(Direction(t, E @ self.T[t].T + self.T[t] @ E.T))
-        return found + [Direction(part=g) for g in range(1, self.model.G)]
+        return found + [Direction(stratum=g) for g in range(1, self.model.G)]
 
     @cached_property
     def gradient(self) -> np.ndarray:

@@ -25,6 +25,7 @@ from xlift.analysis.mixed.gather import Columns, Data
 from xlift.analysis.mixed.inference import METHODS, KenwardRoger, Satterthwaite
 from xlift.analysis.mixed.likelihood import Likelihood, State
 from xlift.analysis.mixed.optimise import NotConverged, minimise, scales, singular_terms
+from xlift.registry.findings import UserError
 
 __all__ = ["Fit", "NotConverged", "fit"]
 
@@ -50,12 +51,12 @@ def fit(
     data         a frame, the path of a .csv, .tsv or .parquet file, or a `facts.Relation`
     weights      column w: Var(e) = sigma^2 / w             variances  column v: Var(e) = v, known (meta-analysis)
     residual_by  column with one residual variance a value  missing    "raise", or "drop" rows and say so
-    ValueError for bad input, in words; NotConverged where the criterion has no minimum that can be found.
+    UserError for bad input, in words; NotConverged where the criterion has no minimum that can be found.
     """
     if df not in METHODS:
-        raise ValueError(f"no degrees of freedom '{df}'{formulas.did_you_mean(df, METHODS)}; there are {', '.join(METHODS)}")
+        raise UserError(f"no degrees of freedom '{df}'{formulas.did_you_mean(df, METHODS)}; there are {', '.join(METHODS)}")
     if df == "kenward-roger" and not reml:
-        raise ValueError("Kenward-Roger needs REML: with ML give df='satterthwaite' (--df satterthwaite)")
+        raise UserError("Kenward-Roger needs REML: with ML give df='satterthwaite' (--df satterthwaite)")
     parsed = formulas.parse(formula) if isinstance(formula, str) else formula
     columns = Columns(weights, variances, residual_by)
     gathered = gathering.gather(parsed, data, columns, missing=missing)
@@ -75,25 +76,25 @@ def refit(model: "Fit", cross: Cross) -> "Fit":
 
 
 def _identifiable(design: Design, n: int, *, known: bool) -> None:
-    """ValueError where a term's effects cannot be told from the residual, as in lme4, or are too many for dense matrices."""
+    """UserError where a term's effects cannot be told from the residual, as in lme4, or are too many for dense matrices."""
     if (effects := sum(term.size for term in design.terms)) > MAX_EFFECTS:
         sizes = ", ".join(f"{term.size:,} of {term.name}" for term in design.terms)
-        raise ValueError(f"{effects:,} random effects ({sizes}) are more than the {MAX_EFFECTS:,} that can be fitted here")
+        raise UserError(f"{effects:,} random effects ({sizes}) are more than the {MAX_EFFECTS:,} that can be fitted here")
     for term in design.terms:
         if not known and term.size >= n:
-            raise ValueError(
+            raise UserError(
                 f"({', '.join(term.names)} | {term.name}) has {term.size} random effects for {n} rows: they cannot be "
                 "told from the residual; drop the term, or give known variances"
             )
 
 
 def _not_spanned(cross: Cross) -> None:
-    """ValueError where the fixed part holds all that a random term could vary: its variance does not exist then."""
+    """UserError where the fixed part holds all that a random term could vary: its variance does not exist then."""
     N, q = cross.N.sum(0), cross.q
     left = np.diag(N)[:q] - np.sum(N[:q, q:-1] ** 2, axis=1)  # of each column of Z, what X leaves
     for term, rows in zip(cross.terms, cross.slices, strict=True):
         if (left[rows] <= SPANNED * np.diag(N)[rows]).all():
-            raise ValueError(
+            raise UserError(
                 f"the fixed effects span every column of ({', '.join(term.names)} | {term.name}): drop the random term, or "
                 f"what stands for {term.name} in the fixed part"
             )
@@ -256,10 +257,10 @@ class Fit:
     wald_test = f_test
 
     def f_statistic(self, L: np.ndarray, c: np.ndarray | float = 0.0) -> tuple[float, int, float]:
-        """F, numerator and denominator degrees of freedom of L beta = c; ValueError where L lacks full rank."""
+        """F, numerator and denominator degrees of freedom of L beta = c; UserError where L lacks full rank."""
         inner = self.cross.contrast(L)
         if np.linalg.matrix_rank(inner) < len(inner):
-            raise ValueError("the rows of this F test are not independent of each other")
+            raise UserError("the rows of this F test are not independent of each other")
         c = np.broadcast_to(np.asarray(c, float), len(inner))
         particular = np.linalg.lstsq(inner, c, rcond=None)[0]
         start = self.cross.R @ (self.params.to_numpy())
@@ -280,7 +281,7 @@ class Fit:
 
         if isinstance(r_matrix, str):
             if len(r_matrix) > MAX_TEXT:
-                raise ValueError(f"constraints have at most {MAX_TEXT:,} characters")
+                raise UserError(f"constraints have at most {MAX_TEXT:,} characters")
             names = {name: f"b{i}" for i, name in enumerate(self.cross.names)}  # formulaic sees these alone
             coefficient = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
             text = re.sub(rf"(?<![\w`.\]])(?:{coefficient})(?![\w`.\[(])", lambda name: names[name.group()], r_matrix)
@@ -288,13 +289,13 @@ class Fit:
                 found = LinearConstraints.from_spec(text, variable_names=list(names.values()))
                 matrix, values = np.asarray(found.constraint_matrix, float), np.asarray(found.constraint_values, float)
             except Exception as error:  # formulaic raises many kinds here, all of them about the text
-                raise ValueError(f"'{r_matrix}' is no constraint on {', '.join(names)}: {formulas.words(error)}") from None
+                raise UserError(f"'{r_matrix}' is no constraint on {', '.join(names)}: {formulas.words(error)}") from None
             if not (np.isfinite(matrix).all() and np.isfinite(values).all()):
-                raise ValueError(f"'{r_matrix}' has numbers that are not finite")
+                raise UserError(f"'{r_matrix}' has numbers that are not finite")
             return matrix, values
         L = np.atleast_2d(np.asarray(r_matrix, float))
         if L.shape[1] != len(self.params):
-            raise ValueError(f"a contrast has {len(self.params)} numbers, one a coefficient, not {L.shape[1]}")
+            raise UserError(f"a contrast has {len(self.params)} numbers, one a coefficient, not {L.shape[1]}")
         return L, np.zeros(len(L))
 
     def predict(self, exog: pd.DataFrame) -> pd.Series:
@@ -312,7 +313,7 @@ class Fit:
     @cached_property
     def residual_variances(self) -> dict[str, float]:
         """sigma^2 of each residual group ("" where there is one); none where the variances are known."""
-        return {} if self.state.model.known else dict(zip(self.cross.parts, self.state.sigma2 * self.state.delta, strict=True))
+        return {} if self.state.model.known else dict(zip(self.cross.strata, self.state.sigma2 * self.state.delta, strict=True))
 
     @cached_property
     def variance_components(self) -> pd.DataFrame:

@@ -40,31 +40,31 @@ class Operator:
 
     def trace(self, a: Direction) -> float:
         """tr(O H_a)."""
-        if a.part is None:
+        if a.stratum is None:
             return float(np.sum(self.state.level_sum(a.term, self.ZOZ) * a.D))
-        delta = self.state.delta[a.part]
-        return float(self.model.cross.counts[a.part] / delta - np.sum(self.K * self.products(a.part)) / delta**2)
+        delta = self.state.delta[a.stratum]
+        return float(self.model.cross.counts[a.stratum] / delta - np.sum(self.K * self.products(a.stratum)) / delta**2)
 
     def traces(self, directions: list[Direction]) -> np.ndarray:
         """(m, m) tr(O H_a O H_b)."""
         m, state = len(directions), self.state
-        rows = [self.model.slices[d.term] if d.part is None else None for d in directions]
-        DS = [times(state, d, self.ZOZ) if d.part is None else None for d in directions]
-        inner = {d.part: self.residual(d.part) for d in directions if d.part is not None}
-        KN = {d.part: self.K @ self.products(d.part) / state.delta[d.part] ** 2 for d in directions if d.part is not None}
+        rows = [self.model.slices[d.term] if d.stratum is None else None for d in directions]
+        DS = [times(state, d, self.ZOZ) if d.stratum is None else None for d in directions]
+        inner = {d.stratum: self.residual(d.stratum) for d in directions if d.stratum is not None}
+        KN = {s: self.K @ self.products(s) / state.delta[s] ** 2 for s in inner}
         out = np.empty((m, m))
         for i, a in enumerate(directions):
             for j, b in enumerate(directions[: i + 1]):
-                if a.part is None and b.part is None:
+                if a.stratum is None and b.stratum is None:
                     value = np.sum(DS[i][:, rows[j]] * DS[j][:, rows[i]].T)
-                elif a.part is None or b.part is None:
-                    random, other = (a, b) if a.part is None else (b, a)
-                    value = np.sum(state.level_sum(random.term, inner[other.part]) * random.D)
+                elif a.stratum is None or b.stratum is None:
+                    random, other = (a, b) if a.stratum is None else (b, a)
+                    value = np.sum(state.level_sum(random.term, inner[other.stratum]) * random.D)
                 else:
-                    value = np.sum(KN[a.part] * KN[b.part].T)
-                    if a.part == b.part:
-                        delta = state.delta[a.part]
-                        value += self.model.cross.counts[a.part] / delta**2 - 2 * np.trace(KN[a.part]) / delta
+                    value = np.sum(KN[a.stratum] * KN[b.stratum].T)
+                    if a.stratum == b.stratum:
+                        delta = state.delta[a.stratum]
+                        value += self.model.cross.counts[a.stratum] / delta**2 - 2 * np.trace(KN[a.stratum]) / delta
                 out[i, j] = out[j, i] = value
         return out
 
@@ -80,12 +80,12 @@ def quadratics(state: State, directions: list[Direction]) -> tuple[np.ndarray, n
     model, s, v = state.model, len(state.L), state.ZPy[:, None]
     first, along = [], []  # `along` is [Z Q]'-coordinates: H_a P y = Z (…) for random terms, W^-1 D^-1 e for residuals
     for a in directions:
-        if a.part is None:
+        if a.stratum is None:
             Dv = times(state, a, v)[:, 0]
             first.append(v[model.slices[a.term], 0] @ Dv)
             along.append(Dv)
         else:
-            Ne = model.cross.N[a.part] @ state.rho / state.delta[a.part] ** 2
+            Ne = model.cross.N[a.stratum] @ state.rho / state.delta[a.stratum] ** 2
             first.append(state.rho @ Ne)
             along.append(Ne[:s])
     second, m = np.empty((len(directions),) * 2), len(directions)
@@ -93,14 +93,16 @@ def quadratics(state: State, directions: list[Direction]) -> tuple[np.ndarray, n
     for i in range(m):
         for j in range(i + 1):
             a, b = directions[i], directions[j]
-            if a.part is None and b.part is None:
+            if a.stratum is None and b.stratum is None:
                 value = along[i] @ state.ZPZ[model.slices[a.term], model.slices[b.term]] @ along[j]
-            elif a.part is not None and b.part is not None:
+            elif a.stratum is not None and b.stratum is not None:
                 value = -along[i] @ BP @ along[j]
-                if a.part == b.part:
-                    value += first[i] / state.delta[a.part]
+                if a.stratum == b.stratum:
+                    value += first[i] / state.delta[a.stratum]
             else:
-                (random, left), (_, right) = ((a, along[i]), (b, along[j])) if a.part is None else ((b, along[j]), (a, along[i]))
+                (random, left), (_, right) = (
+                    ((a, along[i]), (b, along[j])) if a.stratum is None else ((b, along[j]), (a, along[i]))
+                )
                 rows = model.slices[random.term]
                 value = left @ (right[rows] - state.N[:s, rows].T @ (BP @ right))
             second[i, j] = second[j, i] = value

@@ -15,6 +15,7 @@ from scipy import stats
 from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed.likelihood import State
 from xlift.analysis.mixed.model import Fit
+from xlift.registry.findings import UserError
 
 LEVEL = 0.95
 
@@ -36,11 +37,11 @@ def predict(
     residual of one run. df is Satterthwaite's for that sum of variances. No interval covers a misfit of the line.
     """
     if observation and (fit.state.model.known or fit.state.model.G > 1):
-        raise ValueError("a new observation needs one residual variance; these rows have known or several ones")
+        raise UserError("a new observation needs one residual variance; these rows have known or several ones")
     X = fit.grid.design.rows(rows)
     wanted = np.eye(len(rows)) if weights is None else np.asarray(weights, float)[None, :]
     if wanted.shape[1] != len(rows):
-        raise ValueError(f"{wanted.shape[1]} weights for {len(rows)} rows")
+        raise UserError(f"{wanted.shape[1]} weights for {len(rows)} rows")
     places = [_places(fit, t, rows) for t in range(len(fit.state.model.terms))]
     table = [_one(fit, _row(fit, X, places, w), w, observation, level) for w in wanted]
     return pd.DataFrame(table, columns=["estimate", "se", "df", "low", "high"], index=rows.index if weights is None else None)

@@ -14,6 +14,7 @@ from scipy import linalg, optimize, stats
 from xlift.analysis.mixed.likelihood import Likelihood, State
 from xlift.analysis.mixed.model import Fit
 from xlift.analysis.mixed.optimise import NotConverged, minimise, scales
+from xlift.registry.findings import UserError
 
 LEVEL = 0.95
 REACH = 60  # doublings of a step before a limit is said not to exist
@@ -22,12 +23,12 @@ REACH = 60  # doublings of a step before a limit is said not to exist
 def profile(fit: Fit, names: list[str] | None = None, *, level: float = LEVEL) -> pd.DataFrame:
     """name, low, high: of "sd (Intercept | g)", "cor (x, Intercept | g)", "sigma" and coefficients; all where none is named."""
     if fit.state.model.G > 1:
-        raise ValueError("profiles are for one residual variance; bootstrap the others")
+        raise UserError("profiles are for one residual variance; bootstrap the others")
     best = minimise(Likelihood(fit.cross, reml=False, known=fit.state.model.known))
     target = best.criterion + float(stats.chi2.ppf(level, 1))
     found = {**_components(best), **{name: ("beta", j) for j, name in enumerate(fit.cross.names)}}
     if names is not None and (unknown := [name for name in names if name not in found]):
-        raise ValueError(f"no parameter {', '.join(unknown)}; there are {', '.join(found)}")
+        raise UserError(f"no parameter {', '.join(unknown)}; there are {', '.join(found)}")
     rows = []
     for name in names or found:
         kind, *place = found[name]

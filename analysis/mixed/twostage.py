@@ -16,6 +16,7 @@ from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed.crossproducts import Cells
 from xlift.analysis.mixed.formula import Formula
 from xlift.analysis.mixed.gather import Columns, Data, gather
+from xlift.registry.findings import UserError
 
 LEVEL = 0.95
 
@@ -29,7 +30,7 @@ def two_stage(
     variances: str | None = None,
     missing: str = "raise",
 ) -> pd.DataFrame:
-    """term, estimate, se, df, t, p, low, high of each coefficient; ValueError where units are too few or lack a level.
+    """term, estimate, se, df, t, p, low, high of each coefficient; UserError where units are too few or lack a level.
 
     Random terms of the formula play no part: units are compared whole.
     """
@@ -70,12 +71,12 @@ def _split(formula: Formula, design, frame: pd.DataFrame, unit: str) -> tuple[di
         inner = tuple(part for part, still in zip(parts, fixed, strict=True) if not still)
         outer = [part for part, still in zip(parts, fixed, strict=True) if still]
         if lacking := [part for part in [*outer, *inner] if part not in single]:
-            raise ValueError(f"two stages need {', '.join(lacking)} in the formula by itself, beside '{name}'")
+            raise UserError(f"two stages need {', '.join(lacking)} in the formula by itself, beside '{name}'")
         within.setdefault(inner, []).append((j, name))
         between[j] = np.prod([single[part] for part in outer], axis=0) if outer else np.ones(len(codes))
     for inner, columns in within.items():
         if not any(np.ptp(between[j]) == 0 for j, _ in columns):
-            raise ValueError(f"two stages need {':'.join(inner) or 'an intercept'} in the formula by itself")
+            raise UserError(f"two stages need {':'.join(inner) or 'an intercept'} in the formula by itself")
     return within, between
 
 
@@ -106,7 +107,7 @@ def _by_unit(B: np.ndarray, y: np.ndarray, root: np.ndarray, codes: np.ndarray, 
         here = codes == u
         half = root[here, None] * B[here]
         if np.linalg.matrix_rank(half) < B.shape[1]:
-            raise ValueError(
+            raise UserError(
                 f"'{level}' lacks some level or value of {', '.join(':'.join(n) for n in names if n)}: "
                 "its own regression cannot be computed"
             )
@@ -124,7 +125,7 @@ def _second(summary: np.ndarray, columns: list, between: dict, first: np.ndarray
     H = np.stack([between[j][first] for j, _ in columns], 1)
     df = units - H.shape[1]
     if df < 1 or np.linalg.matrix_rank(H) < H.shape[1]:
-        raise ValueError(
+        raise UserError(
             f"{units} levels of '{unit}' cannot carry {', '.join(name for _, name in columns)}; "
             "two stages need more levels than coefficients"
         )

@@ -17,7 +17,8 @@ from xlift.analysis.facts import Facts
 from xlift.analysis.report import plots, tables
 from xlift.analysis.report.slope import Refused, Slope, mean_gain, slopes
 from xlift.analysis.report.tables import Table, count
-from xlift.registry.score import Card
+from xlift.registry.card import StudyCard
+from xlift.registry.findings import UserError
 
 OTHER = {"params_total": "params_non_embedding", "params_non_embedding": "params_total"}
 LAB = (
@@ -39,7 +40,7 @@ class Plate:
 class Report:
     """Everything a page shows; `write` puts it into a folder."""
 
-    card: Card
+    card: StudyCard
     verdicts: tuple[tuple[str, str, bool], ...]  # target group, sentence, whether it was refused
     notes: tuple[str, ...]
     tables: dict[str, Table]
@@ -83,7 +84,7 @@ class Report:
         All of it is made beside `out` and takes the old report's place at once: a report is there whole, or as it was.
         """
         if out.exists() and not (out.is_dir() and ((out / "report.html").is_file() or not any(out.iterdir()))):
-            raise ValueError(f"{out} holds something else than a report; give another --out")
+            raise UserError(f"{out} holds something else than a report; give another --out")
         out.parent.mkdir(parents=True, exist_ok=True)
         made = out.with_name(f".{out.name}.{uuid4().hex}")
         try:
@@ -113,7 +114,7 @@ class Report:
         (folder / "report.html").write_text(self.html(), encoding="utf-8")
 
 
-def report(card: Card, connection: Facts) -> Report:
+def report(card: StudyCard, connection: Facts) -> Report:
     """All that the facts say about one study, at whatever state its runs are."""
     rows = pairing.gains(connection, card.study)
     found = slopes(rows, card.analysis.x, card.analysis.min_models)
@@ -142,7 +143,7 @@ def report(card: Card, connection: Facts) -> Report:
     )
 
 
-def design_table(card: Card) -> Table:
+def design_table(card: StudyCard) -> Table:
     """The axes of the matrix and their levels."""
     axes = {"models": "model", "intermediates": "intermediate", "variants": "variant", "targets": "target", "seeds": "seed"}
     levels = {name: list(dict.fromkeys(str(getattr(cell, axis)) for cell in card.cells)) for name, axis in axes.items()}
@@ -152,7 +153,7 @@ def design_table(card: Card) -> Table:
     return Table("design", "The matrix", frame, frame.astype(str), 3, note)
 
 
-def model_table(card: Card) -> Table:
+def model_table(card: StudyCard) -> Table:
     """Models by size."""
     seen = {cell.model: (cell.params_total, cell.params_non_embedding, cell.family) for cell in card.cells}
     data = pd.DataFrame(
@@ -198,7 +199,7 @@ def coverage_table(connection: Facts, study: str) -> Table:
     return Table("coverage", "Runs", data, shown, 2)
 
 
-def sensitivity_table(rows: pd.DataFrame, card: Card) -> Table:
+def sensitivity_table(rows: pd.DataFrame, card: StudyCard) -> Table:
     """The pooled slopes again: on the other count of parameters, and without the marked cells."""
     x, least = card.analysis.x, card.analysis.min_models
     cases = {
@@ -233,7 +234,7 @@ def _pooled(found: Sequence[Slope | Refused]) -> list[Slope | Refused]:
     return [next(item for item in found if item.series.target_group == group) for group in groups]
 
 
-def _notes(card: Card, rows: pd.DataFrame, found: Sequence[Slope | Refused]) -> tuple[str, ...]:
+def _notes(card: StudyCard, rows: pd.DataFrame, found: Sequence[Slope | Refused]) -> tuple[str, ...]:
     """What a reader has to know before the numbers."""
     notes = [LAB] if any(stage.source == "lab" for stage in card.stages) else []
     warnings = {

@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from xlift.analysis.gains import nested_mean
+from xlift.registry.findings import UserError
 
 LEVEL = 0.95  # of every interval
 CAUTION = 6  # models below which a slope carries a warning
@@ -68,10 +69,10 @@ def scale_slope(gains: pd.DataFrame, x: str, min_models: int = 4, *, treatment: 
     """The slope of the gains of one target group, of one treatment or pooled; refused below `min_models` models."""
     groups = sorted(gains["target_group"].unique())
     if len(groups) > 1:
-        raise ValueError(f"one group of targets at a time, not {' and '.join(groups)}: they are never averaged")
+        raise UserError(f"one group of targets at a time, not {' and '.join(groups)}: they are never averaged")
     rows = gains if treatment == POOLED else gains[gains["treatment"] == treatment]
     if rows.empty:
-        raise ValueError(f"no gains of '{treatment}'; there are: {', '.join(sorted(gains['treatment'].unique())) or 'none'}")
+        raise UserError(f"no gains of '{treatment}'; there are: {', '.join(sorted(gains['treatment'].unique())) or 'none'}")
     series = _series(rows, x, treatment)
     models = len(series.means)
     if models < min_models:
@@ -118,7 +119,7 @@ def _series(rows: pd.DataFrame, x: str, treatment: str) -> Series:
     sizes = rows.groupby("model", as_index=False).agg(family=("family", "first"), params=(x, "first"))
     means = nested_mean(used, ["model"]).merge(sizes, on="model").sort_values(["params", "model"], ignore_index=True)
     if (means["params"] <= 0).any():
-        raise ValueError(f"{x} has to be positive: {', '.join(means['model'][means['params'] <= 0])}")
+        raise UserError(f"{x} has to be positive: {', '.join(means['model'][means['params'] <= 0])}")
     return Series(rows["target_group"].iloc[0], treatment, x, means, len(shared), len(seen), len(used))
 
 

@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from xlift.analysis.gains import NONE
 from xlift.analysis.report.slope import LEVEL, POOLED, Refused, Slope, mean_gain
+from xlift.registry.findings import UserError
 
 DASH = "–"  # where there is no number
 LATEX = {
@@ -241,4 +242,4 @@ def rendered(frame: pd.DataFrame, form: str) -> str:
         return frame.to_json(orient="records", date_format="iso", double_precision=15, indent=1, force_ascii=False)
     if form == "table":
         return tabulate(frame.astype(object).where(frame.notna(), None), headers="keys", showindex=False, missingval=DASH)
-    raise ValueError(f"no format '{form}'; there is table, csv and json")
+    raise UserError(f"no format '{form}'; there is table, csv and json")

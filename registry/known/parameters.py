@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xlift.registry.findings import UserError
+
 Config = Mapping[str, Any]
 
 
@@ -22,22 +24,22 @@ class Parameters:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Capacity:
     """How far a model goes: tokens in a sequence (None: no table of positions bounds them), and layers."""
 
     positions: int | None
     layers: int
 
 
-def limits(config: Config) -> Limits:
+def limits(config: Config) -> Capacity:
     """The limits in a configuration that `count` accepts. RoBERTa's kind numbers positions from its padding token on."""
     layers = _size(config, "num_hidden_layers", "n_layers", "n_layer", "num_layers")
     if "max_position_embeddings" not in config:
-        return Limits(None, layers)
+        return Capacity(None, layers)
     taken = 0
     if config["model_type"] in ("roberta", "camembert", "xlm-roberta", "xlm-roberta-xl"):
         taken = (1 if config.get("pad_token_id") is None else _size(config, "pad_token_id", least=0)) + 1
-    return Limits(_size(config, "max_position_embeddings") - taken, layers)
+    return Capacity(_size(config, "max_position_embeddings") - taken, layers)
 
 
 def count(config: Config, *, encoder_only: bool = False) -> Parameters:
@@ -48,12 +50,12 @@ def count(config: Config, *, encoder_only: bool = False) -> Parameters:
     """
     known = f"known: {', '.join(sorted(FORMULAS))}"
     if "model_type" not in config:
-        raise ValueError(f"the configuration has no 'model_type'; {known}")
+        raise UserError(f"the configuration has no 'model_type'; {known}")
     kind = config["model_type"]
     if kind not in FORMULAS:
         near = difflib.get_close_matches(str(kind), FORMULAS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown model_type {kind!r}; {hint}{known}")
+        raise UserError(f"unknown model_type {kind!r}; {hint}{known}")
     embeddings, body = _mt5_encoder(config) if encoder_only and kind == "mt5" else FORMULAS[kind](config)
     return Parameters(total=embeddings + body, non_embedding=body)
 
@@ -64,12 +66,12 @@ def _size(config: Config, *names: str, least: int = 1) -> int:
         if config.get(name) is not None:
             value = config[name]
             if type(value) is not int or value < least:
-                raise ValueError(
+                raise UserError(
                     f"configuration of type {config['model_type']!r}: {name!r} is {value!r}; "
                     f"a whole number of at least {least} would do"
                 )
             return value
-    raise ValueError(f"configuration of type {config['model_type']!r} has no {' or '.join(map(repr, names))}")
+    raise UserError(f"configuration of type {config['model_type']!r} has no {' or '.join(map(repr, names))}")
 
 
 def _sizes(config: Config, *names: str) -> tuple[int, ...]:
@@ -80,7 +82,7 @@ def _switch(config: Config, name: str, default: bool) -> bool:
     """A yes or no; `default` is that of transformers."""
     value = config.get(name, default)
     if type(value) is not bool:
-        raise ValueError(f"configuration of type {config['model_type']!r}: {name!r} is {value!r}; true or false would do")
+        raise UserError(f"configuration of type {config['model_type']!r}: {name!r} is {value!r}; true or false would do")
     return value
 
 
@@ -188,7 +190,7 @@ def _gated(config: Config, *, head: int, bias: bool, output_bias: bool, mlp_bias
     """Llama's block: grouped queries, gated feed-forward, RMS normalisation. `head` is the width of one head."""
     hidden, inner, layers = _sizes(config, "hidden_size", "intermediate_size", "num_hidden_layers")
     if "num_key_value_heads" not in config:  # present and null, it is the number of heads; absent, Qwen takes 32
-        raise ValueError(f"configuration of type {config['model_type']!r} has no 'num_key_value_heads'")
+        raise UserError(f"configuration of type {config['model_type']!r} has no 'num_key_value_heads'")
     query = _size(config, "num_attention_heads") * head
     key = _size(config, "num_key_value_heads", "num_attention_heads") * head
     attention = _linear(hidden, query, bias) + 2 * _linear(hidden, key, bias) + _linear(query, hidden, output_bias)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xlift.registry.findings import similar
+from xlift.registry.findings import UserError, similar
 
 LONGEST = 500  # characters
 COMPARISONS: dict[type, Callable[[Any, Any], bool]] = {
@@ -29,7 +29,7 @@ COMPARISONS: dict[type, Callable[[Any, Any], bool]] = {
 NUMBERS = ("params_total", "params_non_embedding", "seed", "seed.index")
 
 
-class BadCondition(ValueError):
+class BadCondition(UserError):
     """`column` counts characters from 0 in the condition's text."""
 
     def __init__(self, message: str, hint: str | None = None, column: int = 0):

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xlift.registry.findings import Finding, Place, similar
+from xlift.registry.findings import Finding, Place, UserError, similar
 from xlift.registry.known import lab
 from xlift.registry.known.models import MODELS, Parameters, count
-from xlift.registry.known.parameters import FORMULAS, Limits, limits
+from xlift.registry.known.parameters import FORMULAS, Capacity, limits
 from xlift.registry.known.tasks import METRICS, MLQA_LANGUAGES, ROLES, TASKS, Task, computed
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.sections import Manifest, Mixture, ModelSection, TaskSection
-from xlift.registry.stage import Make
+from xlift.registry.stage import Shape
 
 # Heads read the first token, which sees the whole text only in an encoder.
 ENCODERS = {
@@ -30,7 +30,7 @@ class Model:
     section: ModelSection
     family: str
     parameters: Parameters
-    limits: Limits
+    limits: Capacity
     folder: Path | None
 
     @property
@@ -237,7 +237,7 @@ def _model(at: Complaints, section: ModelSection, path: tuple[str | int, ...]) -
 
 def _sizes(
     at: Complaints, section: ModelSection, folder: Path | None, path: tuple[str | int, ...]
-) -> tuple[Parameters, Limits] | None:
+) -> tuple[Parameters, Capacity] | None:
     try:
         if section.make:
             return _counted(configuration(section.make))
@@ -257,14 +257,14 @@ def _sizes(
     return None
 
 
-def _counted(config: object) -> tuple[Parameters, Limits]:
+def _counted(config: object) -> tuple[Parameters, Capacity]:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if isinstance(kind, str) and kind in FORMULAS and kind not in ENCODERS:
-        raise ValueError(f"{kind} is no encoder; encoders are {', '.join(sorted(ENCODERS))}")
+        raise UserError(f"{kind} is no encoder; encoders are {', '.join(sorted(ENCODERS))}")
     return count(config), limits(config)
 
 
-def configuration(make: Make) -> dict[str, Any]:
+def configuration(make: Shape) -> dict[str, Any]:
     """The transformers configuration of an encoder made from scratch (XLM-R's architecture)."""
     return {
         "model_type": "xlm-roberta",

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from xlift.registry.card import Analysis
 from xlift.registry.findings import Finding, similar
 from xlift.registry.known import lab
 from xlift.registry.known.languages import LANGUAGES
@@ -13,7 +14,6 @@ from xlift.registry.manifest.conditions import BadCondition, Condition
 from xlift.registry.manifest.declared import Complaints, Model, check_patterns, declared_models, declared_tasks
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.sections import Exclude, Include, Manifest, TaskSection, merged, texts
-from xlift.registry.score import Analysis
 from xlift.registry.stage import READ_BY, Recipe, Scoring
 
 

@@ -4,10 +4,10 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field
 
+from xlift.registry.card import Analysis
 from xlift.registry.known.lab import World
-from xlift.registry.score import Analysis
 from xlift.registry.spec import Spec
-from xlift.registry.stage import Kind, Make, Mixing, Normaliser, Positive, Recipe, Scoring
+from xlift.registry.stage import Kind, Mixing, Normaliser, Positive, Recipe, Scoring, Shape
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
@@ -16,7 +16,7 @@ Layer = TypeVar("Layer", Recipe, Scoring)
 Condition = Annotated[str, Field(min_length=1, max_length=500, description="e.g. variant == 'mlm' and family != 'xlmr'")]
 
 
-class Limit(Spec):
+class Subset(Spec):
     """Subsets, evenly spaced over the file."""
 
     train: Positive | None = None
@@ -29,7 +29,7 @@ class DataSection(Spec):
     source: Literal["lab", "local"]
     world: World | None = Field(None, description="the dials of the lab")
     files: Text = Field("{task}/{split}.{language}.jsonl", description="pattern below the data folder; .gz may follow on disk")
-    limit: Limit = Limit()
+    limit: Subset = Subset()
 
 
 class ModelSection(Spec):
@@ -37,7 +37,7 @@ class ModelSection(Spec):
 
     id: Name
     family: Name | None = Field(None, description="its pretraining's family; known for the hub's models")
-    make: Make | None = Field(None, description="made from scratch by a pretrain stage")
+    make: Shape | None = Field(None, description="made from scratch by a pretrain stage")
     folder: Text | None = Field(None, description="a transformers folder, relative to the manifest")
     hub: Text | None = Field(None, description="the hub's name for it; beside a folder: what that is a copy of")
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = Field(None, description="commit on the hub, 40 digits")
@@ -66,7 +66,7 @@ class TaskSection(Spec):
     trains_on: Name | None = Field(None, description="the task whose training set it uses")
     includes: tuple[Name, ...] | None = Field(None, description="training sets that its own contains")
     source: Text | None = None
-    limit: Limit = Limit()
+    limit: Subset = Subset()
     recipe: Recipe = Recipe()
     scoring: Scoring = Scoring()
 

@@ -12,7 +12,7 @@ models:                                   # parameters are computed from these s
   - {id: medium, make: {layers: 2, hidden: 96,  heads: 4}}
   - {id: large,  make: {layers: 3, hidden: 128, heads: 4}}
 pretrain:
-  recipe: {lr: 4e-3, batch: 32, steps: 2000, max_length: 48, mask: 0.3, dropout: 0, head_dropout: 0}
+  recipe: {lr: 4e-3, batch: 32, steps: 600, max_length: 48, mask: 0.3, dropout: 0, head_dropout: 0}
 recipe: {lr: 1e-3, batch: 32, epochs: 2, max_length: 64, dropout: 0, head_dropout: 0}
 matrix:
   intermediate: [none, lab-span]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xlift.registry.files import DataError, content, digest, named, path
+from xlift.registry.findings import UserError
 from xlift.registry.stage import Data
 from xlift.runners.data import rows
 from xlift.runners.data.examples import Example
@@ -113,7 +114,7 @@ def _object(line: str, wanted: str) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg}, column {error.colno}); write {wanted}") from error
+        raise UserError(f"not JSON ({error.msg}, column {error.colno}); write {wanted}") from error
 
 
 def _csv(file: Path, text: str, data: Data) -> Iterator[Item]:
@@ -143,7 +144,7 @@ def _table(file: Path, lines: Iterator[tuple[int, list[str]]], data: Data) -> It
 
 def _row(names: list[str], cells: list[str]) -> dict[str, str]:
     if len(cells) != len(names):
-        raise ValueError(
+        raise UserError(
             f"{len(cells)} cells, where the header has {len(names)}; quote cells that hold the separator, or fill up the row"
         )
     return dict(zip(names, cells, strict=True))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xlift.registry.files import DataError
-from xlift.registry.findings import similar
+from xlift.registry.findings import UserError, similar
 from xlift.registry.known.tasks import ROLES
 from xlift.registry.stage import Data
 from xlift.runners.data.examples import Choice, Example, Pair, Parallel, Question, Tagged, Text
@@ -14,7 +14,7 @@ Row = dict[str, Any]
 OPTIONAL = {("choice", "context"), ("choice", "question"), ("choice", "stem")}  # '' where there is no such column
 
 
-class Fault(ValueError):
+class Fault(UserError):
     """What is wrong with a row, and what would do; `example` adds the place."""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xlift.registry.findings import UserError
 from xlift.registry.stage import Data, Scoring
 from xlift.runners.metrics import Measure
 
@@ -51,10 +52,10 @@ class Batch:
 
 
 def finite(outputs: Tensor) -> np.ndarray:
-    """Outputs as fp32 on the host; ValueError where one is not finite, since its largest would be taken for a prediction."""
+    """Outputs as fp32 on the host; UserError where one is not finite, since its largest would be taken for a prediction."""
     rows = outputs.float().cpu()
     if not rows.isfinite().all():
-        raise ValueError("the model's outputs are not finite; score in fp32, or look at the checkpoint's training")
+        raise UserError("the model's outputs are not finite; score in fp32, or look at the checkpoint's training")
     return rows.numpy()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from xlift.registry.findings import UserError
 from xlift.registry.stage import Data, Scoring
 from xlift.runners import metrics
 from xlift.runners.data.examples import Choice
@@ -72,16 +73,16 @@ def _joined(stem: str, choice: str) -> str:
 
 
 def _choices(examples: Sequence[Choice], data: Data) -> int:
-    """How many choices every example has; ValueError where they differ or a label is none of them."""
+    """How many choices every example has; UserError where they differ or a label is none of them."""
     count = len(examples[0].choices) if examples else 0
     for at, example in enumerate(examples):
         if len(example.choices) != count or count < 2:
-            raise ValueError(
+            raise UserError(
                 f"task '{data.task}', example {at}: {len(example.choices)} choices, where the first example has "
                 f"{count}; all must have the same number, at least 2"
             )
         if not 0 <= example.label < count:
-            raise ValueError(
+            raise UserError(
                 f"task '{data.task}', example {at}: label {example.label} is none of its {count} choices, counted from 0"
             )
     return count

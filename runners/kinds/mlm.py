@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, linear
 
+from xlift.registry.findings import UserError
 from xlift.registry.stage import Data, Scoring
 from xlift.runners.data.examples import Text
 from xlift.runners.kinds import heads, tokens
@@ -66,7 +67,7 @@ class MlmKind(Kind):
         that is nothing but special tokens.
         """
         if tokenizer.mask_token_id is None:
-            raise ValueError("the tokenizer has no mask token, so the model cannot be trained by masked language modelling")
+            raise UserError("the tokenizer has no mask token, so the model cannot be trained by masked language modelling")
         special = np.array(sorted(tokenizer.all_special_ids))
         usual = np.setdiff1d(np.arange(len(tokenizer)), special)
         return [_masked(f, tokenizer.mask_token_id, special, usual, mask, rng) for f in features]
@@ -82,10 +83,10 @@ class MlmKind(Kind):
     def decode(
         self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Text], data: Data, scoring: Scoring
     ) -> Never:
-        raise ValueError(f"task '{data.task}' is masked language modelling, which is not scored; evaluate another task")
+        raise UserError(f"task '{data.task}' is masked language modelling, which is not scored; evaluate another task")
 
     def measure(self, predictions: Sequence[Any], examples: Sequence[Text], data: Data, language: str) -> Never:
-        raise ValueError(f"task '{data.task}' is masked language modelling, which has no metric; evaluate another task")
+        raise UserError(f"task '{data.task}' is masked language modelling, which has no metric; evaluate another task")
 
 
 def _masked(

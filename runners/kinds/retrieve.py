@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xlift.registry.findings import UserError
 from xlift.registry.stage import Data, Scoring
 from xlift.runners import metrics
 from xlift.runners.data.examples import Parallel
@@ -37,10 +38,10 @@ class RetrieveKind(Kind):
         ]
 
     def head(self, encoder: nn.Module, data: Data, dropout: float) -> Never:
-        raise ValueError(f"task '{data.task}' is retrieval, which has no head: its outputs are pooled hidden states")
+        raise UserError(f"task '{data.task}' is retrieval, which has no head: its outputs are pooled hidden states")
 
     def loss(self, outputs: Tensor, batch: Batch) -> Never:
-        raise ValueError("retrieval is not trained; use it as a target only")
+        raise UserError("retrieval is not trained; use it as a target only")
 
     def decode(
         self,
@@ -80,6 +81,6 @@ def nearest(query: np.ndarray, pool: np.ndarray, *, block: int = 1024) -> np.nda
     targets = nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(pool, dtype=np.float32)), dim=-1)
     queries = nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(query, dtype=np.float32)), dim=-1)
     if not (queries.isfinite().all() and targets.isfinite().all()):
-        raise ValueError("an embedding is not finite, so it has no neighbour; score in fp32 or look at the checkpoint")
+        raise UserError("an embedding is not finite, so it has no neighbour; score in fp32 or look at the checkpoint")
     found = [(part @ targets.T).argmax(dim=1) for part in queries.split(block)]
     return torch.cat(found).numpy()

@@ -14,6 +14,7 @@ from tokenizers import Encoding
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from xlift.registry.findings import UserError
 from xlift.registry.stage import Data, Scoring
 from xlift.runners import metrics
 from xlift.runners.data.examples import Tagged
@@ -37,7 +38,7 @@ class TagKind(Kind):
         features = []
         for at, (example, words_of) in enumerate(zip(examples, _subwords(tokenizer, examples, language), strict=True)):
             if len(example.tokens) != len(example.tags):
-                raise ValueError(f"task '{data.task}', example {at}: {len(example.tokens)} tokens but {len(example.tags)} tags")
+                raise UserError(f"task '{data.task}', example {at}: {len(example.tokens)} tokens but {len(example.tags)} tags")
             gold = [labels.index(tag, known, data, at) for tag in example.tags]
             done = 0
             for words in _fitting([ids if len(ids) else stand_in for ids in words_of], room):
@@ -84,7 +85,7 @@ def _stand_in(tokenizer: Any) -> np.ndarray:
     for token in (tokenizer.unk_token_id, tokenizer.eos_token_id):
         if token is not None:
             return tokens.array([token])
-    raise ValueError("the tokenizer has neither an unknown token nor one for the end of a text")
+    raise UserError("the tokenizer has neither an unknown token nor one for the end of a text")
 
 
 UNSPACED = {"ja", "km", "lo", "my", "th", "zh"}  # languages that write no blanks between words

@@ -7,6 +7,8 @@ import numpy as np
 from tokenizers import Encoding
 from transformers import PreTrainedTokenizerFast
 
+from xlift.registry.findings import UserError
+
 NOTHING = np.empty(0, dtype=np.int64)  # the labels of a feature that has none
 
 
@@ -71,15 +73,15 @@ def frame(tokenizer: PreTrainedTokenizerFast, *, pair: bool) -> tuple[np.ndarray
         of_text = not special
     runs += [[]] * of_text  # nothing comes after the text
     if len(runs) != 2 + pair:
-        raise ValueError(f"the tokenizer puts special tokens around a text in a way that is not understood: {probe.tokens}")
+        raise UserError(f"the tokenizer puts special tokens around a text in a way that is not understood: {probe.tokens}")
     return tuple(map(array, runs))
 
 
 def room_for(tokenizer: PreTrainedTokenizerFast, *, pair: bool, max_length: int) -> int:
-    """Tokens of text that fit into `max_length`, at least one a text; ValueError where they do not."""
+    """Tokens of text that fit into `max_length`, at least one a text; UserError where they do not."""
     room = max_length - backend_of(tokenizer).num_special_tokens_to_add(pair)
     if room < 1 + pair:
-        raise ValueError(
+        raise UserError(
             f"max_length {max_length} leaves no room for text beside the special tokens; at least "
             f"{max_length - room + 1 + pair} is needed"
         )
@@ -90,7 +92,7 @@ def backend_of(tokenizer: PreTrainedTokenizerFast) -> Any:
     """The Rust tokenizer, which encodes batches in one call and knows offsets."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        raise ValueError(f"{type(tokenizer).__name__} is not a fast tokenizer; use a model folder with tokenizer.json")
+        raise UserError(f"{type(tokenizer).__name__} is not a fast tokenizer; use a model folder with tokenizer.json")
     return backend
 
 

@@ -22,9 +22,9 @@ from typing import IO, TYPE_CHECKING, Any
 from xlift.registry.plan import Plan
 from xlift.registry.spec import digest
 from xlift.registry.store import Store
-from xlift.runners.tracking.runs import Face, documents, faces, front
+from xlift.runners.tracking.runs import RunView, documents, front, views
 from xlift.runners.tracking.server import SETTINGS, TrackingError, address, artifacts, own_database, page, remote, serve
-from xlift.runners.tracking.status import Look, Point, curve_points, look, mean_point, score_points, standing, tags_of
+from xlift.runners.tracking.status import Point, StageStatus, curve_points, mean_point, score_points, standing, status_of, tags_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,7 +38,7 @@ ENDED = ("FINISHED", "FAILED", "KILLED")
 
 
 @dataclass
-class _Shown:
+class _MlflowRun:
     """A run as MLflow has it, and what it got from this Mirror."""
 
     id: str
@@ -46,7 +46,7 @@ class _Shown:
     tags: dict[str, str]
     params: dict[str, str]
     offset: int = 0  # bytes of the log
-    seal: str | None = None  # of the record whose scores it has
+    mark: str | None = None  # of the record whose scores it has
     means: tuple[str, ...] = ()  # targets
     described: bool = False
 
@@ -73,17 +73,17 @@ class Mirror:
 
     def __init__(self, plan: Plan, store: Store, uri: str | None = None):
         self.plan, self.store, self.uri = plan, store, uri or address(store)
-        self.faces = faces(plan)
-        self._cells: dict[str, dict[str, list[Face]]] = {}  # key of a parent -> target -> its cells
-        for face in self.faces:
-            if face.cell:
-                self._cells.setdefault(face.parent, {}).setdefault(face.cell.target, []).append(face)
+        self.views = views(plan)
+        self._cells: dict[str, dict[str, list[RunView]]] = {}  # key of a parent -> target -> its cells
+        for view in self.views:
+            if view.cell:
+                self._cells.setdefault(view.parent, {}).setdefault(view.cell.target, []).append(view)
         self._client: MlflowClient | None = None
         self._experiment: str | None = None
         self._documents: dict[str, str] = {}
-        self._shown: dict[str, _Shown] = {}  # by key
+        self._shown: dict[str, _MlflowRun] = {}  # by key
         self._complete: dict[str, str | None] = {}  # key of a face that needs nothing more -> its parent's run
-        self._looks: dict[str, Look] = {}
+        self._statuses: dict[str, StageStatus] = {}
         self._generation: str | None = None  # of the set of runs, as this Mirror knows it
         self._lock: IO[str] | None = None
         self._new = 0
@@ -94,8 +94,8 @@ class Mirror:
         with self._alone():
             self._new = 0
             self._look()
-            for face in self.faces:
-                self._show(face)
+            for view in self.views:
+                self._show(view)
             return f"MLflow: {len(self._shown)} runs, {self._new} new"
 
     @_translating
@@ -107,7 +107,7 @@ class Mirror:
         mark = digest({str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
         with self._alone():
             self._look()
-            self._show(self.faces[0])
+            self._show(self.views[0])
             shown = self._shown.get("study")
             if shown is None or shown.tags.get("xlift.report") == mark:
                 return
@@ -123,102 +123,102 @@ class Mirror:
     def _look(self) -> None:
         """How every stage stands; what is finished stays so."""
         for step in self.plan.steps:
-            known = self._looks.get(step.stage.id)
+            known = self._statuses.get(step.stage.id)
             if known is None or known.state != "finished":
-                self._looks[step.stage.id] = look(step, self.store)
+                self._statuses[step.stage.id] = status_of(step, self.store)
 
-    def _show(self, face: Face) -> None:
+    def _show(self, view: RunView) -> None:
         """Make one run equal to the store."""
-        looks = [self._looks[step.stage.id] for step in face.steps]
-        status, parent = standing(looks), self._shown[face.parent].id if face.parent in self._shown else None
-        if status is None or self._complete.get(face.key, "") == parent:
+        statuses = [self._statuses[step.stage.id] for step in view.steps]
+        status, parent = standing(statuses), self._shown[view.parent].id if view.parent in self._shown else None
+        if status is None or self._complete.get(view.key, "") == parent:
             return
-        tags, shown = tags_of(face, looks, parent, self.plan.study.id, self.store), self._shown.get(face.key)
-        papers = self._documents if face.kind == "study" else {}
-        done = digest([FORM, tags, face.params, [seen.seal for seen in looks], papers])
+        tags, shown = tags_of(view, statuses, parent, self.plan.study.id, self.store), self._shown.get(view.key)
+        texts = self._documents if view.kind == "study" else {}
+        done = digest([FORM, tags, view.params, [seen.mark for seen in statuses], texts])
         if shown is None or status != "FINISHED" or (shown.status, shown.tags.get("xlift.done")) != (status, done):
-            shown = self._current(face, tags, min((seen.started for seen in looks if seen.started), default=None))
-            self._describe(face, shown, tags, papers)
-            self._measure(face, shown)
-            self._end(face, shown, status, looks)
+            shown = self._current(view, tags, min((seen.started for seen in statuses if seen.started), default=None))
+            self._describe(view, shown, tags, texts)
+            self._measure(view, shown)
+            self._end(view, shown, status, statuses)
             if status == "FINISHED":
                 self._tag(shown, {"xlift.done": done})
         if status == "FINISHED":
-            self._complete[face.key] = parent
+            self._complete[view.key] = parent
 
-    def _current(self, face: Face, tags: dict[str, str], started: int | None) -> _Shown:
+    def _current(self, view: RunView, tags: dict[str, str], started: int | None) -> _MlflowRun:
         """The run of a face. One of another recipe or an earlier try, whose points would mix, goes to MLflow's bin."""
-        shown = self._shown.get(face.key)
+        shown = self._shown.get(view.key)
         if shown:
-            same = [shown.params.get(name, value) == value for name, value in face.params.items()]
+            same = [shown.params.get(name, value) == value for name, value in view.params.items()]
             same += [shown.tags.get(name, tags[name]) == tags[name] for name in ("xlift.stage", "xlift.try") if name in tags]
             if all(same):
                 return shown
         self._announce()
         if shown:
             self._client.delete_run(shown.id)
-        run = self._client.create_run(self._experiment, start_time=started, tags=tags, run_name=face.name)
+        run = self._client.create_run(self._experiment, start_time=started, tags=tags, run_name=view.name)
         self._new += 1
-        self._shown[face.key] = _Shown(run.info.run_id, "RUNNING", dict(tags), {})
-        return self._shown[face.key]
+        self._shown[view.key] = _MlflowRun(run.info.run_id, "RUNNING", dict(tags), {})
+        return self._shown[view.key]
 
-    def _describe(self, face: Face, shown: _Shown, tags: dict[str, str], papers: dict[str, str]) -> None:
+    def _describe(self, view: RunView, shown: _MlflowRun, tags: dict[str, str], texts: dict[str, str]) -> None:
         """Tags, the study's documents, and once the params and the data sets."""
         self._tag(shown, tags)
         if "failure" in shown.tags and "failure" not in tags:
             self._client.delete_tag(shown.id, "failure")
             del shown.tags["failure"]
         if not shown.described:
-            self._fill(face, shown)
-            shown.params, shown.described = shown.params | face.params, True
-        if papers and shown.tags.get("xlift.documents") != digest(papers):
-            for name, text in papers.items():
+            self._fill(view, shown)
+            shown.params, shown.described = shown.params | view.params, True
+        if texts and shown.tags.get("xlift.documents") != digest(texts):
+            for name, text in texts.items():
                 self._client.log_text(shown.id, text, name)
-            self._tag(shown, {"xlift.documents": digest(papers)})
+            self._tag(shown, {"xlift.documents": digest(texts)})
 
-    def _fill(self, face: Face, shown: _Shown) -> None:
+    def _fill(self, view: RunView, shown: _MlflowRun) -> None:
         """Params and data sets."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
-        params = [Param(*pair) for pair in face.params.items() if pair[0] not in shown.params]
+        params = [Param(*pair) for pair in view.params.items() if pair[0] not in shown.params]
         for part in _batches(params, ENTITIES):
             self._client.log_batch(shown.id, params=part)
         rows = [
             DatasetInput(Dataset(name, mark, source, json.dumps({"source": source})), [InputTag("mlflow.data.context", context)])
-            for name, mark, source, context in face.inputs()
+            for name, mark, source, context in view.inputs()
         ]
         if rows:
             self._client.log_inputs(shown.id, rows)
 
-    def _measure(self, face: Face, shown: _Shown) -> None:
+    def _measure(self, view: RunView, shown: _MlflowRun) -> None:
         """New points of the curves; the scores of a record not yet sent; the means of targets whose cells are all finished."""
-        points, offset = curve_points(face, self.store, shown.offset)
+        points, offset = curve_points(view, self.store, shown.offset)
         self._plot(shown, points)
         shown.offset = offset
-        seal = self._looks[face.cell.stage].seal if face.cell else None
-        if seal != shown.seal:
-            self._plot(shown, score_points(face, self.store))
-            shown.seal = seal
+        mark = self._statuses[view.cell.stage].mark if view.cell else None
+        if mark != shown.mark:
+            self._plot(shown, score_points(view, self.store))
+            shown.mark = mark
         source_language = self.plan.study.facts.source_language
-        for target, cells in self._cells.get(face.key, {}).items():
-            looks = [self._looks[cell.cell.stage] for cell in cells]
-            if target not in shown.means and standing(looks) == "FINISHED":
-                self._plot(shown, mean_point(cells, self.store, source_language, max(seen.ended for seen in looks)))
+        for target, cells in self._cells.get(view.key, {}).items():
+            statuses = [self._statuses[cell.cell.stage] for cell in cells]
+            if target not in shown.means and standing(statuses) == "FINISHED":
+                self._plot(shown, mean_point(cells, self.store, source_language, max(seen.ended for seen in statuses)))
                 shown.means += (target,)
 
-    def _end(self, face: Face, shown: _Shown, status: str, looks: list[Look]) -> None:
+    def _end(self, view: RunView, shown: _MlflowRun, status: str, statuses: list[StageStatus]) -> None:
         """The status, with the true time of the end; what the stages are and how they came about, once they are finished."""
-        if status == "FINISHED" and face.leaf:
-            for step in face.steps:
+        if status == "FINISHED" and view.leaf:
+            for step in view.steps:
                 for name in ("stage.json", "record.json"):
                     self._client.log_artifact(shown.id, str(self.store.folder(step.stage.id) / name), step.stage.kind)
         if status in ENDED and status != shown.status:
-            self._client.set_terminated(shown.id, status, max((seen.ended for seen in looks if seen.ended), default=None))
+            self._client.set_terminated(shown.id, status, max((seen.ended for seen in statuses if seen.ended), default=None))
         elif status != shown.status:
             self._client.update_run(shown.id, status=status)
         shown.status = status
 
-    def _tag(self, shown: _Shown, tags: dict[str, str]) -> None:
+    def _tag(self, shown: _MlflowRun, tags: dict[str, str]) -> None:
         from mlflow.entities import RunTag
 
         changed = {name: value for name, value in tags.items() if shown.tags.get(name) != value}
@@ -226,7 +226,7 @@ class Mirror:
             self._client.log_batch(shown.id, tags=part)
         shown.tags |= changed
 
-    def _plot(self, shown: _Shown, points: Iterable[Point]) -> None:
+    def _plot(self, shown: _MlflowRun, points: Iterable[Point]) -> None:
         """A value that is not finite is no score and no point, and is left out."""
         from mlflow.entities import Metric
 
@@ -265,7 +265,7 @@ class Mirror:
             if key in self._shown:
                 self._client.delete_run(run_id)
             elif key:
-                new = _Shown(run_id, run.info.status, dict(run.data.tags), dict(run.data.params))
+                new = _MlflowRun(run_id, run.info.status, dict(run.data.tags), dict(run.data.params))
                 self._shown[key] = before.get(run_id, new)
         self._complete = {key: parent for key, parent in self._complete.items() if key in self._shown}
 

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from xlift.registry.card import Cell
 from xlift.registry.findings import relative
 from xlift.registry.plan import Plan, Step
-from xlift.registry.score import Cell
 from xlift.registry.spec import Spec
 
 NOTE = 5000  # characters of a text that every MLflow server takes
@@ -14,7 +14,7 @@ ENOUGH = 36  # hexadecimal digits of a data set's digest that MLflow has room fo
 
 
 @dataclass(frozen=True)
-class Face:
+class RunView:
     """A run as MLflow shall show it.
 
     `kind` is study, parent (model x intermediate x variant), cell (target x seed), train or pretrain. `steps` are its
@@ -56,14 +56,14 @@ class Face:
         return rows
 
 
-def faces(plan: Plan) -> tuple[Face, ...]:
+def views(plan: Plan) -> tuple[RunView, ...]:
     """The study, then each parent followed by its children."""
     steps = {step.stage.id: step for step in plan.steps}
     groups: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in plan.cells:
         if cell.stage:
             groups.setdefault((cell.model, cell.intermediate, cell.variant), []).append(cell)
-    found = [Face("study", "study", "study", plan.study.manifest.question, steps=plan.steps)]
+    found = [RunView("study", "study", "study", plan.study.manifest.question, steps=plan.steps)]
     homes: dict[str, tuple[str, str, str]] = {}  # model -> the parent that its pretraining stands under
     for group in groups:
         if group[1:] == ("none", "plain") or group[0] not in homes:
@@ -73,7 +73,7 @@ def faces(plan: Plan) -> tuple[Face, ...]:
     return tuple(found)
 
 
-def _family(group: tuple[str, str, str], cells: list[Cell], steps: dict[str, Step], home: bool) -> list[Face]:
+def _family(group: tuple[str, str, str], cells: list[Cell], steps: dict[str, Step], home: bool) -> list[RunView]:
     """A parent and its children: the pretraining if this is its `home`, the intermediate trainings, the cells."""
     model, intermediate, variant = group
     key = f"parent:{model}:{intermediate}:{variant}"
@@ -87,11 +87,11 @@ def _family(group: tuple[str, str, str], cells: list[Cell], steps: dict[str, Ste
         f"**{model}** ({first.family}, {first.params_total:,} parameters, {first.params_non_embedding:,} outside embeddings), "
         f"{_after(first)}. `mean/<target>` is over seeds and all languages but the source language."
     )
-    parent = Face(key, "parent", _named(first), note, None, axes, axes | sizes, tuple(below.values()))
+    parent = RunView(key, "parent", _named(first), note, None, axes, axes | sizes, tuple(below.values()))
     return [parent, *children]
 
 
-def _cell(cell: Cell, parent: str, steps: dict[str, Step]) -> Face:
+def _cell(cell: Cell, parent: str, steps: dict[str, Step]) -> RunView:
     evaluation = steps[cell.stage]
     own = [evaluation] if cell.retrieval else [steps[evaluation.stage.parent.id], evaluation]
     same = str(cell.same_task).lower()
@@ -105,10 +105,10 @@ def _cell(cell: Cell, parent: str, steps: dict[str, Step]) -> Face:
         f"**{cell.target}** in {len(evaluation.parts)} languages by {cell.model}, {_after(cell)}, seed {cell.seed}. "
         f"Stages: {stages}." + (" The intermediate task's training data overlap the target's." if cell.same_task else "")
     )
-    return Face(key, "cell", f"{cell.target} / seed {cell.seed}", note, parent, axes, params, tuple(own), cell)
+    return RunView(key, "cell", f"{cell.target} / seed {cell.seed}", note, parent, axes, params, tuple(own), cell)
 
 
-def _trainings(cell: Cell, parent: str, steps: dict[str, Step], home: bool) -> Iterator[Face]:
+def _trainings(cell: Cell, parent: str, steps: dict[str, Step], home: bool) -> Iterator[RunView]:
     """The pretraining and the intermediate training that a cell rests on."""
     lineage = [steps[stage.id] for stage in steps[cell.stage].stage.lineage]
     if home and lineage[0].stage.kind == "pretrain":
@@ -119,14 +119,14 @@ def _trainings(cell: Cell, parent: str, steps: dict[str, Step], home: bool) -> I
         yield _training(f"train:{parent.removeprefix('parent:')}:{cell.seed}", "train", name, step, cell, parent)
 
 
-def _training(key: str, kind: str, name: str, step: Step, cell: Cell, parent: str) -> Face:
+def _training(key: str, kind: str, name: str, step: Step, cell: Cell, parent: str) -> RunView:
     stage = step.stage
     axes = {"model": cell.model, "family": cell.family, "task": stage.data.task, "seed": str(stage.effective_seed)}
     if kind == "train":
         axes |= {"intermediate": cell.intermediate, "variant": cell.variant}
     sizes = {"params_total": str(cell.params_total), "params_non_embedding": str(cell.params_non_embedding)}
     note = f"{kind} of {cell.model} on **{stage.data.task}**, stage `{stage.id}`."
-    return Face(key, kind, name, note, parent, axes, axes | sizes | _fields("recipe", stage.recipe), (step,))
+    return RunView(key, kind, name, note, parent, axes, axes | sizes | _fields("recipe", stage.recipe), (step,))
 
 
 def _axes(cell: Cell) -> dict[str, str]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from urllib.request import urlopen
 
+from xlift.registry.findings import UserError
 from xlift.registry.store import Store
 
 PORT = 5055
@@ -24,8 +25,8 @@ SETTINGS = {
 }
 
 
-class TrackingError(ValueError):
-    """MLflow cannot be written or shown. No run depends on it; a ValueError, so that verbs print it without a traceback."""
+class TrackingError(UserError):
+    """MLflow cannot be written or shown. No run depends on it; a UserError, so that verbs print it without a traceback."""
 
 
 def address(store: Store) -> str:

@@ -13,7 +13,7 @@ from xlift.registry import claims
 from xlift.registry.plan import Step
 from xlift.registry.score import Score
 from xlift.registry.store import Store, part
-from xlift.runners.tracking.runs import NOTE, Face
+from xlift.runners.tracking.runs import NOTE, RunView
 
 State = Literal["waiting", "running", "partial", "finished", "failed", "stopped"]
 Point = tuple[str, float, int, int]  # name, value, time, step
@@ -21,17 +21,17 @@ BESIDE = ("time", "step", "of")  # what a line of the log has beside its values
 
 
 @dataclass(frozen=True)
-class Look:
+class StageStatus:
     """How a stage stands in the store. Times are milliseconds since 1970; `seal` is the sha-256 of its record."""
 
     state: State
     started: int | None = None
     ended: int | None = None
     failure: str | None = None
-    seal: str | None = None
+    mark: str | None = None
 
 
-def look(step: Step, store: Store) -> Look:
+def status_of(step: Step, store: Store) -> StageStatus:
     """`partial`: some languages are scored and nobody works on the rest; `stopped`: its claim ended without a word."""
     stage, folder = step.stage.id, store.folder(step.stage.id)
     alive = claims.alive(folder)  # looked at first: a commit comes before the end of its claim
@@ -40,25 +40,25 @@ def look(step: Step, store: Store) -> Look:
         started = round(datetime.fromisoformat(record.started).timestamp() * 1000)
         whole = not store.missing(stage, step.parts)
         state: State = "finished" if whole else "running" if alive else "failed" if store.failure(stage) else "partial"
-        seal = hashlib.sha256((folder / "record.json").read_bytes()).hexdigest()
-        return Look(state, started, started + round(record.seconds * 1000), store.failure(stage), seal)
+        mark = hashlib.sha256((folder / "record.json").read_bytes()).hexdigest()
+        return StageStatus(state, started, started + round(record.seconds * 1000), store.failure(stage), mark)
     if not claims.latest(folder):
-        return Look("waiting")
+        return StageStatus("waiting")
     started, ended = _changed(folder / "stage.json"), _changed(folder / "log.jsonl")
     if alive:
-        return Look("running", started)
+        return StageStatus("running", started)
     failure = store.failure(stage)
     if failure:
-        return Look("failed", started, _changed(folder / "failure.json"), failure)
-    return Look("stopped", started, ended or started)
+        return StageStatus("failed", started, _changed(folder / "failure.json"), failure)
+    return StageStatus("stopped", started, ended or started)
 
 
-def standing(looks: Iterable[Look]) -> str | None:
+def standing(statuses: Iterable[StageStatus]) -> str | None:
     """The status of the MLflow run over these stages, None before any of them started.
 
     SCHEDULED is the honest word for a run whose training is done and whose evaluation waits for a worker.
     """
-    states = {look.state for look in looks}
+    states = {status_of.state for status_of in statuses}
     if states <= {"waiting"}:
         return None
     if states == {"finished"}:
@@ -72,49 +72,49 @@ def scores(step: Step, store: Store) -> list[Score]:
     return [score for score in store.scores(step.stage.id) if step.parts.get(score.language) == score.data]
 
 
-def attempt(face: Face, store: Store) -> str | None:
+def attempt(view: RunView, store: Store) -> str | None:
     """What tells one try of a training from the next: the time of the first line of its log."""
-    if face.training is None:
+    if view.training is None:
         return None
     try:
-        with open(store.folder(face.training.stage.id) / "log.jsonl", "rb") as file:
+        with open(store.folder(view.training.stage.id) / "log.jsonl", "rb") as file:
             line = file.readline()
     except FileNotFoundError:
         return None
     return str(json.loads(line)["time"]) if line.endswith(b"\n") else None
 
 
-def tags_of(face: Face, looks: Sequence[Look], parent: str | None, study: str, store: Store) -> dict[str, str]:
+def tags_of(view: RunView, statuses: Sequence[StageStatus], parent: str | None, study: str, store: Store) -> dict[str, str]:
     """The tags of a face's run; `parent` is the MLflow run above it."""
-    tags = {"xlift.key": face.key, "xlift.kind": face.kind, "xlift.study": study, **face.axes}
-    tags |= {"mlflow.note.content": face.note[:NOTE], "mlflow.source.name": "xlift", "mlflow.source.type": "LOCAL"}
-    failures = [seen.failure for seen in looks if seen.failure] if face.leaf else []
+    tags = {"xlift.key": view.key, "xlift.kind": view.kind, "xlift.study": study, **view.axes}
+    tags |= {"mlflow.note.content": view.note[:NOTE], "mlflow.source.name": "xlift", "mlflow.source.type": "LOCAL"}
+    failures = [seen.failure for seen in statuses if seen.failure] if view.leaf else []
     more = {
         "mlflow.parentRunId": parent,
-        "xlift.stage": face.stages,
-        "xlift.try": attempt(face, store),
+        "xlift.stage": view.stages,
+        "xlift.try": attempt(view, store),
         "failure": failures[0][:NOTE] if failures else None,
     }
     return tags | {name: value for name, value in more.items() if value}
 
 
-def curve_points(face: Face, store: Store, offset: int) -> tuple[list[Point], int]:
+def curve_points(view: RunView, store: Store, offset: int) -> tuple[list[Point], int]:
     """New points of the training curves from a byte of the log on, and the byte after them."""
-    if face.training is None:
+    if view.training is None:
         return [], offset
     try:
-        rows, after = store.log(face.training.stage.id, offset)
+        rows, after = store.log(view.training.stage.id, offset)
     except json.JSONDecodeError:  # a new try is writing over the log: next time it is another face's run
         return [], offset
     return [(f"train/{name}", row[name], row["time"], row["step"]) for row in rows for name in row if name not in BESIDE], after
 
 
-def score_points(face: Face, store: Store) -> list[Point]:
+def score_points(view: RunView, store: Store) -> list[Point]:
     """`score/<target>/<language>`, and secondary metrics under their own names, at the time of their part; and chance.
 
     Chance is one number for all languages where it is the same, so that it fills no page of charts.
     """
-    evaluation, target, points, chances = face.steps[-1], face.cell.target, [], {}
+    evaluation, target, points, chances = view.steps[-1], view.cell.target, [], {}
     for score in scores(evaluation, store):
         at = store.written(evaluation.stage.id, part(score.language, score.data))
         points.append((f"{'score' if score.primary else score.metric}/{target}/{score.language}", score.value, at, 0))
@@ -125,9 +125,9 @@ def score_points(face: Face, store: Store) -> list[Point]:
     return points + [(f"chance/{target}/{language}", chance, at, 0) for language, (chance, at) in chances.items()]
 
 
-def mean_point(cells: Sequence[Face], store: Store, source_language: str, at: int) -> list[Point]:
+def mean_point(cells: Sequence[RunView], store: Store, source_language: str, at: int) -> list[Point]:
     """The mean primary score of one target, over seeds and all languages but the source language; none if there is no other."""
-    rows = [s for face in cells for s in scores(face.steps[-1], store) if s.primary and s.language != source_language]
+    rows = [s for view in cells for s in scores(view.steps[-1], store) if s.primary and s.language != source_language]
     return [(f"mean/{cells[0].cell.target}", math.fsum(s.value for s in rows) / len(rows), at, 0)] if rows else []
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from math import log10
 
-from xlift.registry.score import Analysis, Card, Cell, Score, StageCard
+from xlift.registry.card import Analysis, Cell, StageCard, StudyCard
+from xlift.registry.score import Score
 
 LANGUAGES = ("en", "de", "sw")
 TARGETS = {"xnli": 1 / 3, "panx": 0.0, "tatoeba": 0.001}  # chance
@@ -76,7 +77,7 @@ def plant(
     study: str = "planted",
     source: str = "lab",
     analysis: Analysis | None = None,
-) -> tuple[Card, Shelf]:
+) -> tuple[StudyCard, Shelf]:
     """A full grid whose scores are `value(cell, language)`: train and evaluate stages, all finished."""
     cells, stages, shelf = [], {}, Shelf()
     for model, (family, params) in models.items():
@@ -102,7 +103,7 @@ def plant(
                     stages[own] = StageCard(id=own, kind="evaluate", parent=train, seed=None, **row)
                     shelf.states[train] = "finished"
                     shelf.rows[own] = [score(language, value(cell, language), target=target) for language in languages]
-    card = Card(
+    card = StudyCard(
         study=study,
         question="Does the gain change with size?",
         source_language="en",

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from xlift.analysis import facts
-from xlift.registry.score import Analysis, Gain
+from xlift.registry.card import Analysis, Pairing
 from xlift.registry.stage import Data, Scoring, Stage, Weights
 from xlift.registry.store import Store
 
@@ -96,13 +96,13 @@ def test_a_stage_that_two_cells_share_is_read_once_and_serves_both():
 
 
 def test_a_match_that_leaves_two_baselines_is_refused():
-    card, shelf = plant(rising, models=sized(1), analysis=Analysis(gain=Gain(match=("model", "target", "language"))))
+    card, shelf = plant(rising, models=sized(1), analysis=Analysis(gain=Pairing(match=("model", "target", "language"))))
     with pytest.raises(ValueError, match=r"two baselines for .* analysis.gain.match has to name more"):
         facts.connect(shelf, [card])
 
 
 def test_an_axis_that_cells_do_not_have_is_refused():
-    card, shelf = plant(rising, models=sized(1), analysis=Analysis(gain=Gain(baseline={"bridge": "none"})))
+    card, shelf = plant(rising, models=sized(1), analysis=Analysis(gain=Pairing(baseline={"bridge": "none"})))
     with pytest.raises(ValueError, match=r"analysis.gain.baseline names bridge; cells have"):
         facts.connect(shelf, [card])
 

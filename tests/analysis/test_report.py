@@ -6,7 +6,7 @@ import pytest
 from xlift.analysis import facts, gains
 from xlift.analysis.report import plots, slope
 from xlift.analysis.report.page import report
-from xlift.registry.score import Card
+from xlift.registry.card import StudyCard
 
 from .planted import plant, rising, sized
 
@@ -110,7 +110,7 @@ def test_the_folder_has_every_table_and_figure_and_no_drafts(planting, tmp_path)
 
 def test_a_card_survives_its_way_through_json(planting):
     card, shelf = plant(rising, models=sized(1))
-    again = Card.model_validate_json(card.model_dump_json())
+    again = StudyCard.model_validate_json(card.model_dump_json())
     assert report(again, facts.connect(shelf, [again])).html() == report(card, facts.connect(shelf, [card])).html()
 
 

@@ -5,7 +5,7 @@ from scipy import stats
 
 from xlift.analysis import facts, gains
 from xlift.analysis.report import slope
-from xlift.registry.score import Analysis
+from xlift.registry.card import Analysis
 
 from .planted import plant, rising, sized
 

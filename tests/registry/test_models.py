@@ -3,7 +3,7 @@
 import pytest
 
 from xlift.registry.known.models import MODELS, count
-from xlift.registry.known.parameters import FORMULAS, Limits, limits
+from xlift.registry.known.parameters import FORMULAS, Capacity, limits
 
 TINY = {
     "bert": {
@@ -238,7 +238,7 @@ def test_a_switch_that_is_neither_true_nor_false_is_refused():
 
 
 def test_the_table_of_positions_and_the_layers_bound_what_is_asked_of_a_model():
-    assert limits(MODELS["FacebookAI/xlm-roberta-base"].config) == Limits(512, 12)
-    assert limits(MODELS["intfloat/multilingual-e5-small"].config) == Limits(512, 12)
-    assert limits({"model_type": "distilbert", **TINY["distilbert"]}) == Limits(17, 3)
-    assert limits(MODELS["google/mt5-xl"].config) == Limits(None, 24)
+    assert limits(MODELS["FacebookAI/xlm-roberta-base"].config) == Capacity(512, 12)
+    assert limits(MODELS["intfloat/multilingual-e5-small"].config) == Capacity(512, 12)
+    assert limits({"model_type": "distilbert", **TINY["distilbert"]}) == Capacity(17, 3)
+    assert limits(MODELS["google/mt5-xl"].config) == Capacity(None, 24)

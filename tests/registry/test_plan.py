@@ -4,7 +4,7 @@ import pytest
 
 from xlift.registry.plan import describe, expand
 from xlift.registry.sources import Sources
-from xlift.registry.stage import Data, Make, Recipe, Scoring, Stage, Weights
+from xlift.registry.stage import Data, Recipe, Scoring, Shape, Stage, Weights
 from xlift.registry.store import Store
 
 
@@ -14,7 +14,7 @@ def plan_of(study):
 
 PRETRAIN = Stage(
     kind="pretrain",
-    weights=Weights(make=Make(layers=2, hidden=64, heads=2)),
+    weights=Weights(make=Shape(layers=2, hidden=64, heads=2)),
     recipe=Recipe(lr=1e-3, steps=10, epochs=None),
     data=Data(source="lab", kind="mlm", task="lab-corpus", digest="0" * 64),
     seed=0,
@@ -157,7 +157,7 @@ def test_a_model_folder_without_weights_blocks_its_stages(study, manifest, tmp_p
 
     folder = tmp_path / "empty"
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(configuration(Make(layers=1, hidden=8, heads=2))))
+    (folder / "config.json").write_text(json.dumps(configuration(Shape(layers=1, hidden=8, heads=2))))
     text = manifest.replace("make: {layers: 1, hidden: 16, heads: 2}", "family: f, folder: empty")
     plan = plan_of(study(text))
     assert {step.blocked for step in plan.steps if step.model == "one"} == {"no model.safetensors in empty"}

@@ -10,12 +10,12 @@ import pytest
 
 from xlift.registry import claims
 from xlift.registry.score import Score
-from xlift.registry.stage import Data, Make, Scoring, Stage, Weights
+from xlift.registry.stage import Data, Scoring, Shape, Stage, Weights
 from xlift.registry.store import Damaged, Store, part
 
 STAGE = Stage(
     kind="evaluate",
-    weights=Weights(make=Make(layers=1, hidden=8, heads=1)),
+    weights=Weights(make=Shape(layers=1, hidden=8, heads=1)),
     scoring=Scoring(),
     data=Data(source="lab", kind="pair", task="t"),
 )

@@ -13,7 +13,7 @@ from xlift.registry.sources import Sources
 from xlift.registry.stage import Mixing
 from xlift.registry.store import Store
 from xlift.runners.run import Env, run
-from xlift.runners.train import mixed
+from xlift.runners.train import batch_shares
 
 STUDY = """\
 schema: xlift/1
@@ -47,7 +47,7 @@ def plan(tmp_path):
     ],
 )
 def test_batches_are_shared_out_by_min_of_items_and_cap_to_the_power_of_one_over_the_temperature(mixing, shares, epoch):
-    found, items = mixed(["pair", "span", "mlm"], [100, 200, 700], mixing)
+    found, items = batch_shares(["pair", "span", "mlm"], [100, 200, 700], mixing)
     assert found == pytest.approx(shares) and found.sum() == pytest.approx(1) and items == epoch
 
 

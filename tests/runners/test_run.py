@@ -382,7 +382,7 @@ def test_a_tokenizer_never_has_more_pieces_than_its_model_has_embeddings():
 
 @pytest.mark.parametrize("temperature", [0.001, 0.01, 1.0, 1000.0])
 def test_no_temperature_gives_shares_that_are_no_numbers(temperature):
-    shares, _ = train.mixed(["pair", "pair", "pair"], [400_000, 300_000, 2], Mixing(temperature=temperature))
+    shares, _ = train.batch_shares(["pair", "pair", "pair"], [400_000, 300_000, 2], Mixing(temperature=temperature))
     assert shares.sum() == pytest.approx(1) and (shares >= 0).all() and shares[0] >= shares[1] >= shares[2]
 
 

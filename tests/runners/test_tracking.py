@@ -17,8 +17,8 @@ from xlift.registry.sources import Sources
 from xlift.registry.store import Store, part
 from xlift.runners import tracking
 from xlift.runners.tracking import mirror, server
-from xlift.runners.tracking.runs import faces, front
-from xlift.runners.tracking.status import Look, standing
+from xlift.runners.tracking.runs import front, views
+from xlift.runners.tracking.status import StageStatus, standing
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -115,8 +115,8 @@ def runs(store: Store) -> dict[str, object]:
 
 
 def step_of(plan: Plan, key: str, kind: str) -> Step:
-    face = next(face for face in faces(plan) if face.key == key)
-    return next(step for step in face.steps if step.stage.kind == kind)
+    view = next(view for view in views(plan) if view.key == key)
+    return next(step for step in view.steps if step.stage.kind == kind)
 
 
 CHILD = "child:tiny:lab-paraphrase:plain:lab-entail:1"
@@ -128,7 +128,7 @@ def test_a_finished_study_has_a_run_for_the_study_each_parent_and_each_child(pla
     plant_all(store, plan)
     line = tracking.Mirror(plan, store).update()
     shown = runs(store)
-    assert set(shown) == {face.key for face in faces(plan)}
+    assert set(shown) == {view.key for view in views(plan)}
     assert line == f"MLflow: {len(shown)} runs, {len(shown)} new"
     assert len(shown) == 1 + 2 + 1 + 2 + 8
     assert {run.info.status for run in shown.values()} == {"FINISHED"}
@@ -340,7 +340,7 @@ def test_what_goes_wrong_is_a_tracking_error(plan, store, monkeypatch):
 
 def test_a_status_is_that_of_the_most_urgent_stage():
     def status(*states: str) -> str | None:
-        return standing([Look(state) for state in states])
+        return standing([StageStatus(state) for state in states])
 
     assert status("waiting", "waiting") is None
     assert status("finished", "failed", "running") == "RUNNING"

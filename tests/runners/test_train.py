@@ -15,7 +15,7 @@ from xlift.runners import model, train
 from xlift.runners.data.examples import Choice, Pair, Question, Tagged, Text
 from xlift.runners.kinds import KINDS
 from xlift.runners.model import Net
-from xlift.runners.train import Course, Diverged, fit
+from xlift.runners.train import Diverged, Objective, fit
 
 WORDS = "the fox reads a book near the river who wrote letters to towns in north lazy dog".split()
 RECIPE = Recipe(lr=1e-3, steps=6, epochs=None, batch=8, max_length=48, dropout=0.0, head_dropout=0.0, stride=8)
@@ -52,9 +52,9 @@ def data(kind: str, task: str = "t") -> Data:
     return Data(source="local", kind=kind, task=task, labels=labels)
 
 
-def course(kind: str, net: Net, task: str = "t", entropy: int = 1) -> Course:
+def objective(kind: str, net: Net, task: str = "t", entropy: int = 1) -> Objective:
     torch.manual_seed(0)
-    return Course(data(kind, task), examples(kind), "en", KINDS[kind].head(net.encoder, data(kind, task), 0.0), entropy)
+    return Objective(data(kind, task), examples(kind), "en", KINDS[kind].head(net.encoder, data(kind, task), 0.0), entropy)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def net(encoder) -> Net:
 
 
 def gradient(net: Net, kind: str, budget: int) -> tuple[float, dict[str, torch.Tensor]]:
-    task = course(kind, net)
+    task = objective(kind, net)
     features = KINDS[kind].encode(task.examples, net.tokenizer, task.data, "en", max_length=48, stride=8)
     features = KINDS[kind].prepare(features, net.tokenizer, 0.3, np.random.default_rng(1))
     for module in (net.encoder, task.head):
@@ -101,7 +101,7 @@ def test_the_gradient_of_an_optimizer_batch_is_the_same_for_any_micro_batch_budg
 
 def test_the_loss_is_the_mean_over_the_units_of_the_whole_batch(net):
     """By the definition: every example alone, summed, divided by their number once."""
-    task = course("pair", net)
+    task = objective("pair", net)
     features = KINDS["pair"].encode(task.examples, net.tokenizer, task.data, "en", max_length=48, stride=8)
     alone = [train._backward(net, task, [feature], RECIPE, "cpu", 1000)[0] for feature in features]
     assert train._backward(net, task, features, RECIPE, "cpu", 1000)[0] == pytest.approx(np.mean(alone), rel=1e-5)
@@ -118,14 +118,14 @@ def test_the_rate_of_the_schedule_is_the_rate_of_the_steps(net):
     """What the optimizer used, not what was meant to be used."""
     lines: list[dict] = []
     recipe = RECIPE.model_copy(update={"steps": 10, "warmup": 0.2, "lr": 2e-3})
-    fit(net, [course("pair", net)], recipe, 1, device="cpu", budget=4096, log=lines.append)
+    fit(net, [objective("pair", net)], recipe, 1, device="cpu", budget=4096, log=lines.append)
     assert [line["lr"] for line in lines] == pytest.approx([2e-3 * train._rate(step, 10, 0.2) for step in range(10)])
     assert [line["step"] for line in lines] == list(range(1, 11)) and all(line["of"] == 10 for line in lines)
 
 
 def test_weights_decay_and_biases_and_normalisations_do_not(net):
     """With a loss that has no gradient, only decay moves weights: w <- w (1 - lr decay)."""
-    head = course("pair", net).head
+    head = objective("pair", net).head
     named = {**dict(net.encoder.named_parameters()), **{f"head.{n}": p for n, p in head.named_parameters()}}
     decays = {n for n in named if not n.endswith("bias") and "LayerNorm" not in n}
     recipe = RECIPE.model_copy(update={"weight_decay": 0.5, "lr": 0.1})
@@ -152,7 +152,7 @@ def test_every_example_comes_once_an_epoch_in_an_order_that_changes(net):
 def test_an_epoch_is_as_many_steps_as_its_examples_need(net):
     lines: list[dict] = []
     recipe = Recipe(lr=1e-3, epochs=2.0, batch=5, max_length=48, dropout=0.0, head_dropout=0.0)
-    fit(net, [course("pair", net)], recipe, 1, device="cpu", budget=4096, log=lines.append)
+    fit(net, [objective("pair", net)], recipe, 1, device="cpu", budget=4096, log=lines.append)
     assert lines[-1]["of"] == len(lines) == round(2 * 24 / 5)
 
 
@@ -160,7 +160,7 @@ def trained(net: Net, kinds: list[str], *, seed: int = 1, budget: int = 4096, mi
     """A copy of the net after a short run: its encoder's weights, the heads' weights, the lines of its log."""
     state = {name: p.clone() for name, p in net.encoder.state_dict().items()}
     lines: list[dict] = []
-    tasks = [course(kind, net, task=f"task {i}", entropy=seed + i) for i, kind in enumerate(kinds)]
+    tasks = [objective(kind, net, task=f"task {i}", entropy=seed + i) for i, kind in enumerate(kinds)]
     heads = [{name: p.clone() for name, p in task.head.state_dict().items()} for task in tasks]
     fit(net, tasks, RECIPE.model_copy(update=changes), seed, mixing, device="cpu", budget=budget, log=lines.append)
     after = {name: p.clone() for name, p in net.encoder.state_dict().items()}
@@ -186,9 +186,9 @@ def test_a_mixture_trains_every_head_and_draws_tasks_by_their_shares(net, monkey
     drawn: list[str] = []
     backward = train._backward
 
-    def watched(net, course, *rest):
-        drawn.append(course.data.kind)
-        return backward(net, course, *rest)
+    def watched(net, objective, *rest):
+        drawn.append(objective.data.kind)
+        return backward(net, objective, *rest)
 
     monkeypatch.setattr(train, "_backward", watched)
     _, moved, lines = trained(net, ["pair", "tag", "mlm"], mixing=Mixing(text=0.5), steps=60)
@@ -199,7 +199,7 @@ def test_a_mixture_trains_every_head_and_draws_tasks_by_their_shares(net, monkey
 
 def test_gradients_are_clipped_to_the_recipe_s_norm(net):
     """A smaller clip makes smaller first steps of plain descent; AdamW's first step hides sizes, so the gradient is asked."""
-    task = course("pair", net)
+    task = objective("pair", net)
     features = KINDS["pair"].encode(task.examples, net.tokenizer, task.data, "en", max_length=48, stride=8)
     seen: list[float] = []
 
@@ -218,7 +218,7 @@ def test_gradients_are_clipped_to_the_recipe_s_norm(net):
 
 
 def test_a_loss_that_is_no_number_stops_the_run_at_its_step(net):
-    task = course("pair", net)
+    task = objective("pair", net)
     with torch.no_grad():
         task.head.out.weight.fill_(math.inf)
     with pytest.raises(Diverged, match="step 1 of 6: loss (nan|inf)"):
@@ -227,7 +227,7 @@ def test_a_loss_that_is_no_number_stops_the_run_at_its_step(net):
 
 def test_what_is_saved_is_what_is_loaded(net, tmp_path: Path):
     """Encoder, tokenizer and head: the outputs are equal bit for bit."""
-    task = course("pair", net)
+    task = objective("pair", net)
     fit(net, [task], RECIPE, 1, device="cpu", budget=4096, log=lambda line: None)
     saved = replace(net, head=task.head)
     names = model.save(saved, tmp_path / "checkpoint")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from xlift.registry.findings import UserError
 from xlift.registry.known.lab import FAMILIES, LANGUAGES, PIVOT, Language
 from xlift.runners.data.lab.draw import Draw
 from xlift.runners.data.lab.meaning import CITIES, FIRMS, PERSONS, QUANTIFIERS, TENSES, has_synonym, inventory, rank
@@ -143,7 +144,7 @@ def _stem(
         if not lost and stem and taken.isdisjoint(said(stem)):
             return stem
         stem, lost = root(own, own.pick(shapes)), False
-    raise ValueError(f"no room for another word in {language.code}: choose a smaller vocabulary")
+    raise UserError(f"no room for another word in {language.code}: choose a smaller vocabulary")
 
 
 def _homonym(seed: int, difficulty: float, language: Language, verb: str) -> str | None:

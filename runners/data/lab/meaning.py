@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
+from xlift.registry.findings import UserError
 from xlift.runners.data.lab.draw import Draw, number
 
 T = TypeVar("T")
@@ -139,7 +140,7 @@ def inventory(vocabulary: int) -> Inventory:
     return Inventory({kind: tuple(f"{kind}-{i}" for i in range(size)) for kind, size in sizes.items()})
 
 
-class NoSituation(ValueError):
+class NoSituation(UserError):
     """A split has no situation of the kind that was asked for."""
 
 

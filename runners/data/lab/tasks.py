@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import lru_cache
 
+from xlift.registry.findings import UserError
 from xlift.registry.known.lab import PIVOT, TASKS, World, items
 from xlift.registry.stage import Data
 from xlift.runners.data.examples import Choice, Example, Pair, Parallel, Question, Tagged, Text
@@ -38,9 +39,9 @@ CHOICES = {"lab-continue": questions.going_on, "lab-reason": questions.reason, "
 def read(world: World, data: Data, split: str, language: str) -> list[Example]:
     """The examples of `data.task` in one language, or `data.limit` of them, evenly spaced."""
     if language not in world.languages:
-        raise ValueError(f"the world has no language {language!r}; it has: {', '.join(world.languages)}")
+        raise UserError(f"the world has no language {language!r}; it has: {', '.join(world.languages)}")
     if TASKS[data.task].kind == "retrieve" and language == PIVOT:
-        raise ValueError(f"{data.task} has no test in the pivot {PIVOT!r}: it would be its own translation")
+        raise UserError(f"{data.task} has no test in the pivot {PIVOT!r}: it would be its own translation")
     total = items(world, data.task, split, language)
     count = min(data.limit or total, total)
     example = EXAMPLES[TASKS[data.task].kind]
