@@ -58,7 +58,7 @@ def fitted(
         formula,
         data,
         reml=reml,
-        df="satterthwaite" if two_stage else df,
+        df="satterthwaite" if two_stage else df,  # type: ignore[arg-type]
         weights=weights,
         variances=variances,
         residual_by=residual_by,

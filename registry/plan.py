@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
+from typing import Any
 
 from xlift.registry.card import Cell, StageCard, StudyCard
 from xlift.registry.findings import BadInput, Finding
@@ -13,7 +14,7 @@ from xlift.registry.manifest.declared import Model
 from xlift.registry.manifest.load import Study
 from xlift.registry.manifest.sections import Subset, TaskSection, merged, texts
 from xlift.registry.sources import ABSENT, Sources
-from xlift.registry.stage import Data, Kind, Mixing, Part, Recipe, Stage, Weights, as_read
+from xlift.registry.stage import Data, Mixing, Part, Recipe, Stage, Weights, as_read
 from xlift.registry.store import Store
 
 
@@ -105,7 +106,9 @@ class Plan:
 def expand(study: Study, sources: Sources) -> Plan:
     """Every cell of the study's matrix with its chain of stages."""
     _no_twins(study, sources)
-    builder, cells, steps, excluded = _Builder(study, sources), [], {}, {}
+    builder, cells = _Builder(study, sources), []
+    steps: dict[str, Step] = {}
+    excluded: dict[str, int] = {}
     for cell in dict.fromkeys(_combinations(study, sources)):
         why, kind = _left_out(study, cell, sources)
         if kind == "excluded":
@@ -166,7 +169,7 @@ def _values(study: Study, cell: Combination) -> dict[str, object]:
     }
 
 
-def _sizes(model: Model) -> dict[str, object]:
+def _sizes(model: Model) -> dict[str, Any]:
     return {
         "family": model.family,
         "params_total": model.parameters.total,
@@ -195,7 +198,7 @@ def _unfinished(stage: Stage, states: dict[str, str]) -> Iterator[Stage]:
         yield ancestor
 
 
-def _fitting(part: Part, model: Model, *kinds: Kind) -> Part:
+def _fitting(part: Part, model: Model, *kinds: Any) -> Part:
     """A recipe or scoring with what `kinds` read, and with sequences no longer than a model's table of positions."""
     part, bound = as_read(part, *kinds), model.limits.positions
     return part.model_copy(update={"max_length": bound}) if bound and part.max_length > bound else part
@@ -339,7 +342,7 @@ class _Builder:
             wanted = wanted or self.sources.world.languages
         return tuple(language for language in task.languages if wanted is None or language in wanted)
 
-    def _data(self, task: Task, **more: object) -> Data:
+    def _data(self, task: Task, **more: Any) -> Data:
         return Data(
             source=self.study.manifest.data.source, kind=task.kind, task=task.name, labels=task.labels, fields=task.fields, **more
         )

@@ -192,6 +192,6 @@ class Stage(Spec):
         """Its own seed, or that of the nearest ancestor that has one."""
         return next((stage.seed for stage in reversed(self.lineage) if stage.seed is not None), None)
 
-    def json(self) -> str:
+    def json(self) -> str:  # type: ignore[override]
         """Canonical JSON of the whole lineage, which `Stage.model_validate_json` reads back."""
         return canonical(self.model_dump(mode="json", exclude_defaults=True))

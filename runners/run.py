@@ -23,7 +23,7 @@ from xlift.registry.spec import digest
 from xlift.registry.stage import Data, Stage
 from xlift.registry.store import Store, part
 from xlift.runners import data, evaluate, model, train
-from xlift.runners.data.examples import Example
+from xlift.runners.data.examples import Example, Text
 from xlift.runners.kinds import KINDS
 from xlift.runners.model import Net
 from xlift.runners.train import Log, Objective
@@ -67,7 +67,7 @@ def _train(stage: Stage, env: Env, log: Log, store: Store) -> Net:
     torch.manual_seed(stage.entropy(stage.data))
     parent = store.checkpoint(stage.parent.id) if stage.parent else None
     if stage.kind == "pretrain":
-        net = model.make(stage.weights.make, (e.text for e in examples[0]), stage.recipe)
+        net = model.make(stage.weights.make, (e.text for e in examples[0] if isinstance(e, Text)), stage.recipe)
     else:
         net = _start(stage, env, parent)
     objectives = [

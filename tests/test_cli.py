@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from editable import Editable
 
 ROOT = Path(__file__).parents[1]
-SMALL = """\
+SMALL = Editable("""\
 schema: xlift/1
 id: small
 question: Does it run?
@@ -26,7 +27,7 @@ matrix:
   intermediate: [none, lab-paraphrase]
   target: [lab-entail, lab-pairs]
   seed: {count: 1, from: 1}
-"""
+""")
 
 
 def xlift(*arguments: object, folder: Path, check: int | None = 0) -> subprocess.CompletedProcess:

@@ -160,5 +160,5 @@ def test_the_tree_of_the_readme_names_every_file_of_the_rooms():
             inside = path.relative_to(ROOT / room)
             if path.stem != "__init__" and "lab" not in inside.parts:
                 assert re.search(rf"\b{path.stem}\b", tree), f"{path.relative_to(ROOT)} is not in README's tree"
-    for name in set(re.findall(r"\b(\w+\.(?:py|yaml|toml))\b", tree)):
+    for name in set(re.findall(r"(?<![\w-])([\w-]+\.(?:py|yaml|toml))\b", tree)):
         assert list(ROOT.glob(f"**/{name}")) or (ROOT / name).exists(), f"README's tree names {name}, which is not there"

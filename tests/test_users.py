@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from editable import Editable
 from typer.testing import CliRunner
 
 from xlift import cli
@@ -22,7 +23,7 @@ from xlift.registry.store import Store
 from xlift.runners import session
 from xlift.runners.pool import Outcome
 
-STUDY = """\
+STUDY = Editable("""\
 schema: xlift/1
 id: mine
 question: Are the results safe?
@@ -35,13 +36,7 @@ tasks:
   target: {kind: pair, labels: ["no", "yes"], languages: [de, en, fr], fields: {first: a, second: b}}
   text: {kind: mlm, files: "text/{language}.jsonl"}
 matrix: {intermediate: [none, other], target: [target], seed: {count: 1, from: 1}}
-"""
-
-
-def edited(text: str, old: str, new: str) -> str:
-    """A text with one place changed, which has to be there once."""
-    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times"
-    return text.replace(old, new)
+""")
 
 
 def xlift(*arguments: object, folder: Path, check: int = 0) -> subprocess.CompletedProcess:
@@ -128,7 +123,7 @@ def test_a_typo_in_store_changes_no_byte_and_ends_with_status_2(finished):
 
 
 def test_a_store_that_does_not_know_the_study_is_refused(finished, tmp_path):
-    (tmp_path / "other.yaml").write_text(edited(STUDY, "id: mine", "id: another"))
+    (tmp_path / "other.yaml").write_text(STUDY.replace("id: mine", "id: another"))
     said = xlift("report", tmp_path / "other.yaml", "--store", finished / "store", folder=tmp_path, check=2).stderr
     assert "does not know study 'another' (it knows: mine)" in said and not (tmp_path / "reports").exists()
 
@@ -353,7 +348,7 @@ def test_show_prints_json_alone(here):
     ],
 )
 def test_hints_are_what_would_do(here, old, new, says, never):
-    text = edited(STUDY, old, new)
+    text = STUDY.replace(old, new)
     (here / "study.yaml").write_text(text)
     status, said = invoked("check", "study.yaml")
     says = says.replace("10:", r"study\.yaml:12:\d+: ")

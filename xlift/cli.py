@@ -3,9 +3,11 @@
 import json
 import re
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
@@ -390,7 +392,7 @@ def _same_data(fresh, known):
     return fresh
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], file=None) -> None:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], file: TextIO | None = None) -> None:
     """Aligned columns; the last one may be as long as it likes."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     for row in [head, tuple("-" * width for width in widths[:-1]) + ("-" * len(head[-1]),), *rows]:
@@ -413,8 +415,9 @@ def main() -> None:
     """Run a verb: exit status 0 done, 1 failed runs, 2 bad input; never a traceback for the user's mistakes."""
     from xlift.registry.findings import BadInput, UserError
 
-    sys.stdout.reconfigure(errors="backslashreplace")  # what a manifest holds may not be printable
-    sys.stderr.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a manifest holds may not be printable
     try:
         app()
     except BadInput as error:

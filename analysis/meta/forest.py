@@ -26,7 +26,7 @@ def forest(found: Meta, labels: Sequence[str] | None = None) -> Figure:
         axis = figure.add_subplot()
         axis.hlines(rows, y - half, y + half, color=INK, linewidth=1)
         axis.scatter(y, rows, s=20 + 80 * share / share.max(), marker="s", color=COLOURS[0], zorder=3)
-        ticks, names = list(rows), labels
+        ticks, names = [float(row) for row in rows], labels
         if len(found.estimates) == 1:
             mean = found.estimates.iloc[0]
             axis.fill([mean.low, mean.estimate, mean.high, mean.estimate], [-0.5, -0.2, -0.5, -0.8], color=COLOURS[1])

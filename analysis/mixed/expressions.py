@@ -111,7 +111,8 @@ def read(text: str) -> Expression:
 
 def _without_backticks(text: str) -> tuple[str, dict[str, str]]:
     """The text with a fresh name for each `column`, and the columns that they stand for."""
-    stem, kept, names = "q", [], {}
+    stem, kept = "q", list[str]()
+    names: dict[str, str] = {}
     while stem in text:
         stem += "q"
     for column, string, other, stray in PIECES.findall(text):

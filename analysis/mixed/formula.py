@@ -108,7 +108,8 @@ class Coding:
     """How the columns of a part, such as "lp * inter", are made of rows: learned from some, then the same for others."""
 
     def __init__(self, part: str, frame: pd.DataFrame) -> None:
-        self.part, self._state = part, {factor: {} for term in terms_of(part) for factor in factors_of(term)}
+        self.part = part
+        self._state: dict[str, dict[str, Any]] = {factor: {} for term in terms_of(part) for factor in factors_of(term)}
         self._levels: dict[str, set] = {}
         known([name for factor in self._state for name in variables(factor)], list(frame.columns))
         self._small_enough(frame)

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from xlift.analysis.mixed.crossproducts import Cells
 from xlift.analysis.mixed.formula import Formula
 from xlift.registry.findings import UserError
 
-Data = pd.DataFrame | Path | str | Relation
+Data: TypeAlias = pd.DataFrame | Path | str | Relation
 NUMBERS = ("DOUBLE", "FLOAT", "REAL")
 WHOLE = {f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")} | {"INTEGER", "UINTEGER"}
 TEXTS = ("VARCHAR", "UUID")

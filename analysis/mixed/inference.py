@@ -106,8 +106,8 @@ class KenwardRoger:
                         Q[i, j] += _QHHQ(state, a[i]) / state.delta[a[i].stratum]
                 else:
                     random, stratum = (i, a[j].stratum) if a[i].stratum is None else (j, a[i].stratum)
-                    rows = state.model.slices[a[random].term]
-                    ZHW = WU[stratum][rows] - state.N[:q, rows].T @ (K @ WU[stratum][:q])  # Z'H^-1 W^-1 H^-1 Q
+                    columns = state.model.slices[a[random].term]
+                    ZHW = WU[stratum][columns] - state.N[:q, columns].T @ (K @ WU[stratum][:q])  # Z'H^-1 W^-1 H^-1 Q
                     Q[i, j] = DU[random].T @ ZHW if random == i else ZHW.T @ DU[random]
         return Q
 

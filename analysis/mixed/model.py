@@ -318,7 +318,7 @@ class Fit:
     @cached_property
     def variance_components(self) -> pd.DataFrame:
         """group, name1, name2, value: a variance where name2 is missing, otherwise a covariance; residuals last."""
-        rows = []
+        rows: list[tuple] = []
         for term, D in zip(self.state.model.terms, self.covariances.values(), strict=True):
             rows += [(term.name, name, None, D[i, i]) for i, name in enumerate(term.names)]
             rows += [(term.name, term.names[j], term.names[i], D[i, j]) for i in range(term.k) for j in range(i)]

@@ -98,11 +98,11 @@ def _component(state, kind: str, place: list[int], target: float) -> tuple[float
         return float(found.fun)
 
     if kind == "cor":
-        ends = (-1.0, 1.0)
-        return tuple(
+        low, high = (
             end if deviance(end) <= target else float(optimize.brentq(lambda x: deviance(x) - target, center, end, xtol=1e-8))
-            for end in ends
+            for end in (-1.0, 1.0)
         )
+        return low, high
     step = max(0.1 * center, 1e-3 * held.sigma)
     floor = 0.0 if kind == "sd" else 1e-6 * center
     memory["point"] = held.start

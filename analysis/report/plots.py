@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -168,7 +169,7 @@ def _series(axis: Axes, item: Slope | Refused, treatments: Sequence[str], *, ban
     place = 0 if pooled else treatments.index(item.series.treatment)
     colour = INK if pooled else COLOURS[place % len(COLOURS)]
     name = "all, pooled" if pooled else item.series.treatment
-    dots = {"linestyle": "none", "color": colour, "label": name, "zorder": 4 if pooled else 3}
+    dots: dict[str, Any] = {"linestyle": "none", "color": colour, "label": name, "zorder": 4 if pooled else 3}
     if pooled:
         axis.plot(means["params"], points(means["gain"]), "_", markersize=13, markeredgewidth=2.4, **dots)
     else:

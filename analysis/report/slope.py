@@ -57,7 +57,7 @@ class Slope:
     covariance: np.ndarray  # (2, 2) of intercept and slope
     warning: str | None
 
-    def line(self, params: Sequence[float]) -> np.ndarray:
+    def line(self, params: Sequence[float] | np.ndarray) -> np.ndarray:
         """(3, points): the fitted mean gain and its 95 % limits at some parameter counts."""
         design = np.column_stack([np.ones(len(params)), np.log10(params)])
         mean = design @ [self.intercept, self.estimate]

@@ -19,13 +19,13 @@ every language, so that any may be a target.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from xlift.registry.known.tasks import ROLES, Task
 from xlift.registry.spec import Spec, digest
-from xlift.registry.stage import Positive
+from xlift.registry.stage import Kind, Positive
 
 GENERATOR = 2  # raise it with every change of `xlift.runners.data.lab` that changes a byte
 SPLITS = ("train", "dev", "test")
@@ -167,7 +167,7 @@ class World(Spec):
         return self
 
 
-def _task(name: str, kind: str, source: str, metric: str = "accuracy", **facts) -> Task:
+def _task(name: str, kind: Kind, source: str, metric: str = "accuracy", **facts: Any) -> Task:
     facts.setdefault("languages", tuple(LANGUAGES))
     facts.setdefault("trains_on", name)
     return Task(name, kind, metric, f"generated; {source}", fields={role: role for role in ROLES[kind]}, **facts)

@@ -135,16 +135,16 @@ def _llama(
     )
 
 
-def _qwen3(size: str, *shape: int, source: str = _READ) -> Model:
-    return _llama(f"Qwen/Qwen3-{size}-Base", "qwen3", "qwen3", *shape, 151936, source, head_dim=128)
+def _qwen3(size: str, *shape: Any, source: str = _READ) -> Model:
+    return _llama(f"Qwen/Qwen3-{size}-Base", "qwen3", "qwen3", *(*shape, 151936, source), head_dim=128)
 
 
-def _qwen25(size: str, *shape: int, source: str = _READ) -> Model:
-    return _llama(f"Qwen/Qwen2.5-{size}", "qwen2.5", "qwen2", *shape, source)
+def _qwen25(size: str, *shape: Any, source: str = _READ) -> Model:
+    return _llama(f"Qwen/Qwen2.5-{size}", "qwen2.5", "qwen2", *(*shape, source))
 
 
-def _eurobert(size: str, *shape: int, source: str = _READ) -> Model:
-    return _llama(f"EuroBERT/EuroBERT-{size}", "eurobert", "eurobert", *shape, 128256, source)
+def _eurobert(size: str, *shape: Any, source: str = _READ) -> Model:
+    return _llama(f"EuroBERT/EuroBERT-{size}", "eurobert", "eurobert", *(*shape, 128256, source))
 
 
 def _mmbert(size: str, hidden: int, heads: int) -> Model:

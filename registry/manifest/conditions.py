@@ -149,7 +149,7 @@ def _possible(name: ast.expr, other: ast.expr, axes: Mapping[str, frozenset[str]
     for constant in other.elts if isinstance(other, ast.List | ast.Tuple) else [other]:
         if isinstance(constant, ast.Constant) and constant.value not in axes[name.id]:
             raise BadCondition(
-                f"{name.id} is never '{constant.value}'", similar(str(constant.value), axes[name.id]), constant.col_offset
+                f"{name.id} is never '{constant.value!s}'", similar(str(constant.value), axes[name.id]), constant.col_offset
             )
 
 
@@ -170,6 +170,6 @@ def _value(node: ast.expr, values: Mapping[str, Any], available: Callable[[str],
             return value
         case ast.List(elts=items) | ast.Tuple(elts=items):
             return [_value(item, values, available) for item in items]
-        case ast.Call(args=[ast.Constant(value=name)]):
+        case ast.Call(args=[ast.Constant(value=str(name))]):
             return available(name)
     return values[ast.unparse(node)]

@@ -57,7 +57,7 @@ class Complaints:
 
 def check_patterns(at: Complaints) -> None:
     """A file pattern names the split and the language, and stays below the data folder."""
-    patterns = {("data", "files"): (at.manifest.data.files, None)}
+    patterns: dict[tuple[str | int, ...], tuple[str, str | None]] = {("data", "files"): (at.manifest.data.files, None)}
     patterns |= {
         ("tasks", name, "files"): (section.files, section.kind) for name, section in at.manifest.tasks.items() if section.files
     }
@@ -98,13 +98,14 @@ def declared_tasks(at: Complaints) -> dict[str, Task]:
         task = _override(at, name, known, section)
         if task:
             tasks[name] = task
-    for name, section in at.manifest.mixtures.items():
+    for name, mixture in at.manifest.mixtures.items():
         if name in tasks or name == "none":
             at.complain("E220", ("mixtures", name), f"'{name}' is a task already", "give the mixture a name of its own")
         else:
-            tasks[name] = _mixture(at, name, section, tasks)
+            tasks[name] = _mixture(at, name, mixture, tasks)
     for name, section in at.manifest.tasks.items():
-        named = {("trains_on",): section.trains_on, **{("includes", i): other for i, other in enumerate(section.includes or ())}}
+        named: dict[tuple[str | int, ...], str | None] = {("trains_on",): section.trains_on}
+        named |= {("includes", i): other for i, other in enumerate(section.includes or ())}
         for path, other in named.items():
             if other and other not in tasks:
                 at.complain("E201", ("tasks", name, *path), f"unknown task '{other}'", similar(other, tasks))
@@ -257,7 +258,7 @@ def _sizes(
     return None
 
 
-def _counted(config: object) -> tuple[Parameters, Capacity]:
+def _counted(config: Any) -> tuple[Parameters, Capacity]:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if isinstance(kind, str) and kind in FORMULAS and kind not in ENCODERS:
         raise UserError(f"{kind} is no encoder; encoders are {', '.join(sorted(ENCODERS))}")

@@ -77,7 +77,7 @@ class Node:
     def without(self, paths: Set[tuple[str | int, ...]], here: tuple[str | int, ...] = ()) -> "Node":
         """This node without those on some paths."""
         if isinstance(self.value, dict):
-            kept = {k: node.without(paths, (*here, k)) for k, node in self.value.items() if (*here, k) not in paths}
+            kept: Any = {k: node.without(paths, (*here, k)) for k, node in self.value.items() if (*here, k) not in paths}
         elif isinstance(self.value, list):
             kept = [node.without(paths, (*here, i)) for i, node in enumerate(self.value) if (*here, i) not in paths]
         else:

@@ -83,11 +83,14 @@ class _Reader:
             data, real = path.read_bytes(), path.resolve()
         except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError
             reason = (getattr(error, "strerror", None) or str(error)).lower()
-            return self._without("E130", place, f"{file}: {reason}", "give the path of a manifest")
+            self._without("E130", place, f"{file}: {reason}", "give the path of a manifest")
+            return None
         except ValueError:  # a NUL in the path
-            return self._without("E130", place, f"{file!r} is no path", "give the path of a manifest")
+            self._without("E130", place, f"{file!r} is no path", "give the path of a manifest")
+            return None
         if real in above:
-            return self._without("E131", place, f"{file} extends itself", "remove one of the two")
+            self._without("E131", place, f"{file} extends itself", "remove one of the two")
+            return None
         if real not in self.known:
             self.known[real] = self._joined(path, data, file, via, (*above, real))
         return self.known[real]

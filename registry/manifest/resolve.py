@@ -86,10 +86,9 @@ def _matrix(at: Complaints, tasks: Mapping[str, Task]) -> None:
     _languages(at, at.manifest.languages or (), ("languages",), known)
     for name, section in at.manifest.tasks.items():
         _languages(at, section.languages or (), ("tasks", name, "languages"), known)
-    for section in ("pretrain", "mlm"):
-        part = getattr(at.manifest, section)
+    for key, part in (("pretrain", at.manifest.pretrain), ("mlm", at.manifest.mlm)):
         if at.manifest.data.source == "lab" and part:
-            _languages(at, part.languages or (), (section, "languages"), known)
+            _languages(at, part.languages or (), (key, "languages"), known)
     _corpora(at, tasks)
 
 

@@ -1,6 +1,6 @@
 """What a manifest declares: the sections, their types and their defaults. The JSON Schema for editors comes from here."""
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -150,13 +150,13 @@ class Manifest(Spec):
 
 def merged(*layers: Layer) -> Layer:
     """Later layers win, in the fields that they set. `steps` and `epochs` replace each other."""
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     for layer in layers:
         for name in [field for field in type(layer).model_fields if field in layer.model_fields_set]:  # in a fixed order
             values[name] = getattr(layer, name)
-            if name == "steps" and layer.steps is not None:
+            if name == "steps" and values[name] is not None:
                 values["epochs"] = None
-            elif name == "epochs" and layer.epochs is not None:
+            elif name == "epochs" and values[name] is not None:
                 values["steps"] = None
     return type(layers[0])(**values)
 

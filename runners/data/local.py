@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def _items(file: Path, text: str, data: Data) -> Iterator[Item]:
 def _jsonl(file: Path, text: str, data: Data) -> Iterator[Item]:
     for number, line in enumerate(text.split("\n"), 1):  # not splitlines, which also cuts at U+2028
         if line.strip():
-            yield Item(f"{file}:{number}", lambda line=line: _object(line, "one JSON object a line"))
+            yield Item(f"{file}:{number}", partial(_object, line, "one JSON object a line"))
 
 
 def _json(file: Path, text: str, data: Data) -> Iterator[Item]:
@@ -107,7 +108,11 @@ def _json(file: Path, text: str, data: Data) -> Iterator[Item]:
     if not isinstance(found, list):
         raise DataError(f"{file}:1: a JSON {type(found).__name__}, not an array; write one array of objects, or .jsonl")
     for number, row in enumerate(found, 1):
-        yield Item(f"{file}: item {number}", lambda row=row: row)
+        yield Item(f"{file}: item {number}", partial(_same, row))
+
+
+def _same(row: Any) -> Any:
+    return row
 
 
 def _object(line: str, wanted: str) -> Any:
@@ -139,7 +144,7 @@ def _table(file: Path, lines: Iterator[tuple[int, list[str]]], data: Data) -> It
         raise DataError(f"{file}:1: a column's name stands twice in the header; rename one")
     for number, cells in lines:
         names = header if header is not None else [str(column) for column in range(len(cells))]
-        yield Item(f"{file}:{number}", lambda names=names, cells=cells: _row(names, cells))
+        yield Item(f"{file}:{number}", partial(_row, names, cells))
 
 
 def _row(names: list[str], cells: list[str]) -> dict[str, str]:

@@ -103,7 +103,7 @@ def _subwords(tokenizer: Any, examples: Sequence[Tagged], language: str) -> Iter
         owners = np.searchsorted(
             ends, [begin for begin, _ in encoding.offsets], side="right"
         )  # a blank goes with what follows it
-        yield _grouped(encoding, owners, len(example.tokens))
+        yield _grouped(encoding, owners.tolist(), len(example.tokens))
 
 
 def _grouped(encoding: Encoding, owners: Sequence[int], count: int) -> list[np.ndarray]:

@@ -46,7 +46,7 @@ class RunView:
 
     def inputs(self) -> list[tuple[str, str, str, str]]:
         """The data sets of a leaf: name, digest, source, and context (train or test)."""
-        rows = []
+        rows: list[tuple[str, str, str, str]] = []
         for step in self.steps if self.leaf else ():
             data = step.stage.data
             rows += [(f"{part.task}/train", part.digest[:ENOUGH], part.source, "train") for part in data.parts if part.digest]

@@ -104,9 +104,11 @@ def curve_points(view: RunView, store: Store, offset: int) -> tuple[list[Point],
         return [], offset
     try:
         rows, after = store.log(view.training.stage.id, offset)
-    except json.JSONDecodeError:  # a new try is writing over the log: next time it is another face's run
+    except json.JSONDecodeError:  # a new try is writing over the log: next time it is another view's run
         return [], offset
-    return [(f"train/{name}", row[name], row["time"], row["step"]) for row in rows for name in row if name not in BESIDE], after
+    return [
+        (f"train/{name}", row[name], int(row["time"]), int(row["step"])) for row in rows for name in row if name not in BESIDE
+    ], after
 
 
 def score_points(view: RunView, store: Store) -> list[Point]:

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from editable import Editable
 
 from xlift.registry.manifest.load import Study, load
 
-MANIFEST = """\
+MANIFEST = Editable("""\
 schema: xlift/1
 id: example
 question: Does it grow?
@@ -27,7 +28,7 @@ matrix:
   seed: {count: 2, from: 7}
   exclude:
     - {when: "model == 'four' and seed.index >= 1", why: budget}
-"""
+""")
 
 
 @pytest.fixture

@@ -308,7 +308,7 @@ def test_the_same_manifest_has_the_same_ids_in_every_process(tmp_path, manifest)
     import subprocess
     import sys
 
-    (tmp_path / "study.yaml").write_text(manifest.replace("epochs", "steps"))
+    (tmp_path / "study.yaml").write_text(manifest)
     code = (
         "from pathlib import Path; from xlift.registry.manifest.load import load; from xlift.registry.plan import expand; from xlift.registry.sources import Sources\n"
         f"study = load(Path({str(tmp_path / 'study.yaml')!r})); print([s.stage.id for s in expand(study, Sources(study)).steps])"
@@ -320,3 +320,8 @@ def test_the_same_manifest_has_the_same_ids_in_every_process(tmp_path, manifest)
         for n in range(3)
     }
     assert len(seen) == 1
+
+
+def test_an_edit_of_a_manifest_that_finds_nothing_fails(manifest):
+    with pytest.raises(AssertionError, match="nothing to edit: 'epochs'"):
+        manifest.replace("epochs", "steps")

@@ -7,6 +7,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+from editable import Editable
+
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
 from xlift.registry.sources import Sources
@@ -15,7 +17,7 @@ from xlift.registry.store import Store
 from xlift.runners.run import Env, run
 from xlift.runners.train import batch_shares
 
-STUDY = """\
+STUDY = Editable("""\
 schema: xlift/1
 id: mixtures
 question: Does it mix?
@@ -26,7 +28,7 @@ recipe: {lr: 1e-3, epochs: 1, batch: 16, max_length: 48, dropout: 0, head_dropou
 mixtures: {multi: {of: [lab-entail, lab-paraphrase], cap: 48, recipe: {epochs: 2}}}
 mlm: {share: 0.25, recipe: {mask: 0.3}}
 matrix: {intermediate: [none, lab-paraphrase, multi], variant: [plain, mlm], target: [lab-entail], seed: {count: 1, from: 1}}
-"""
+""")
 
 
 @pytest.fixture

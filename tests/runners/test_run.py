@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from editable import Editable
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
@@ -32,7 +33,7 @@ from xlift.runners.model import Net
 from xlift.runners.packing import collate
 from xlift.runners.run import Env, Unscored, run
 
-LAB = """\
+LAB = Editable("""\
 schema: xlift/1
 id: chains
 question: What do stages share?
@@ -41,8 +42,8 @@ models: [{id: one, make: {layers: 1, hidden: 16, heads: 2, vocabulary: 400}}]
 pretrain: {recipe: {lr: 4e-3, steps: 4, batch: 8, max_length: 48, dropout: 0, head_dropout: 0}}
 recipe: {lr: 1e-3, steps: 2, batch: 8, max_length: 48, dropout: 0, head_dropout: 0}
 matrix: {intermediate: [none, lab-duplicate, lab-paraphrase], target: [lab-paraphrase], seed: {count: 1, from: 1}}
-"""
-LOCAL = """\
+""")
+LOCAL = Editable("""\
 schema: xlift/1
 id: files
 question: What happens to bad data?
@@ -54,7 +55,7 @@ tasks:
   mine: {kind: pair, labels: ["no", "yes"], languages: [de, en, es, fr]}
   text: {kind: mlm, files: "text/{language}.jsonl"}
 matrix: {intermediate: [none], target: [mine], seed: {count: 1, from: 1}}
-"""
+""")
 
 
 def planned(folder: Path, text: str, data: Path | None = None) -> Plan:

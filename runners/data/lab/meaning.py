@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from xlift.registry.findings import UserError
 from xlift.runners.data.lab.draw import Draw, number
@@ -184,7 +184,8 @@ def draw_meaning(
         topic = topic_of(does)
         subject = agent or participant(draw, lemmas, topic, "being", 0.0 if beings else named)
         patient = participant(draw, lemmas, topic, "being" if takes_beings(does) else "thing", 0.0 if beings else named)
-        bare = Meaning(*subject, None, None, does, *patient, None, None, draw.pick(TENSES), draw.chance(NEGATED))
+        fields: tuple[Any, ...] = (*subject, None, None, does, *patient, None, None, draw.pick(TENSES), draw.chance(NEGATED))
+        bare = Meaning(*fields)
         if subject[0] != patient[0] and len(bare.sayable) >= 4 and split_of(setting.seed, bare) == setting.split:
             return fill(bare, draw.shuffled(bare.sayable)[: draw.pick(said)], draw, lemmas)
     raise NoSituation(f"the world has no fitting situation for {setting.split}: choose a larger vocabulary")
@@ -215,7 +216,7 @@ def _named(kind: str, draw: Draw, names: int) -> str:
 
 def fill(meaning: Meaning, fields: Sequence[str], draw: Draw, lemmas: Inventory) -> Meaning:
     """The meaning with `fields` said, each with a value other than it has, mostly of its verb's topic."""
-    values: dict[str, str | int] = {}
+    values: dict[str, Any] = {}
     for field in fields:
         kind, now = field.rpartition("_")[2], getattr(meaning, field)
         value: str | int | None = now
@@ -236,7 +237,8 @@ def fill(meaning: Meaning, fields: Sequence[str], draw: Draw, lemmas: Inventory)
 
 def swapped(meaning: Meaning) -> Meaning:
     """Agent and patient in each other's role, with their attributes and numbers."""
-    return Meaning(*meaning[5:9], meaning.verb, *meaning[:4], *meaning[9:])
+    fields: tuple[Any, ...] = (*meaning[5:9], meaning.verb, *meaning[:4], *meaning[9:])
+    return Meaning(*fields)
 
 
 def relation(premise: Meaning, hypothesis: Meaning) -> str:

@@ -5,7 +5,7 @@ the pair, the number of words that only one side has, which words these are, and
 (*loud*), which is a synonym's or another's, or, as often as the world is difficult, in no word (*silent*).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xlift.runners.data.lab.draw import Draw
 from xlift.runners.data.lab.meaning import (
@@ -58,7 +58,8 @@ def entailment(setting: Setting, difficulty: float, label: str, draw: Draw) -> I
     moved, rival = value if silent else other_lemma(value, draw, setting), draw.chance(0.5)
     premise = meaning
     if label == "neutral":
-        premise = meaning._replace(**{own: None, else_: moved})
+        changes: dict[str, Any] = {own: None, else_: moved}
+        premise = meaning._replace(**changes)
     elif label == "contradiction":
         premise = (
             swapped(meaning)
@@ -165,7 +166,7 @@ def duplicate(setting: Setting, difficulty: float, label: str, draw: Draw) -> It
         silently = exchangeable(meaning) and (meaning.place or meaning.time)
         fits = silently if silent else value and has_synonym(value) and any(map(has_synonym, like(value, setting)))
         if fits:
-            other = swapped(meaning) if silent else meaning._replace(**{touched: other_lemma(value, draw, setting)})
+            other = swapped(meaning) if silent else meaning._replace(**{touched: other_lemma(value, draw, setting)})  # type: ignore[arg-type]
             if other.agent != other.patient and split_of(setting.seed, other) == setting.split:
                 break
     style = draw_style(draw, meaning, difficulty)._replace(passive=False)

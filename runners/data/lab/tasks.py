@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 from xlift.registry.findings import UserError
 from xlift.registry.known.lab import PIVOT, TASKS, World, items
@@ -27,7 +28,7 @@ PAIRS = {
     "lab-duplicate": pairs.duplicate,
     "lab-paraphrase": pairs.paraphrase,
 }
-DOMAINS = {  # topics of the texts, and what the texts and questions are
+DOMAINS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {  # topics of the texts, and what the texts and questions are
     "lab-span": ((0, 1, 2, 3), {"sentences": 2}),
     "lab-span-none": ((0, 1, 2, 3), {"sentences": 2, "answered": False}),
     "lab-span-far": ((4, 5), {"sentences": 3}),
@@ -120,7 +121,8 @@ def _group(seed: int, vocabulary: int, difficulty: float, task: str, split: str,
         ]
         for _ in range(200):
             touched = words if task == "lab-pairs" else [draw.pick(words)]
-            other = found[0]._replace(**{field: draw.pick(pairs.like(getattr(found[0], field), setting)) for field in touched})
+            changes: dict[str, Any] = {field: draw.pick(pairs.like(getattr(found[0], field), setting)) for field in touched}
+            other = found[0]._replace(**changes)
             if (
                 other not in found
                 and len({other.agent, other.patient, other.recipient}) == 3
@@ -215,4 +217,11 @@ def _text(world: World, task: str, split: str, language: str, index: int) -> Tex
     return Text(f"{say(said, words)} {say(said, lexicon_of(world, PIVOT))}" if beside else say(said, words))
 
 
-EXAMPLES = {"pair": _pair, "span": _question, "choice": _choice, "tag": _tagged, "retrieve": _parallel, "mlm": _text}
+EXAMPLES: dict[str, Callable[..., Example]] = {
+    "pair": _pair,
+    "span": _question,
+    "choice": _choice,
+    "tag": _tagged,
+    "retrieve": _parallel,
+    "mlm": _text,
+}

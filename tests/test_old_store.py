@@ -1,0 +1,52 @@
+"""A store that an older version wrote is read by this one: its runs, scores, cards and checkpoints."""
+
+import io
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from xlift.analysis import facts, gains
+from xlift.analysis.report import page
+from xlift.registry.stage import Stage
+from xlift.registry.store import Damaged, Store
+
+OLD = Path(__file__).parent / "reference" / "store-0.1"
+QUERY = "SELECT model, intermediate, target, language, seed, metric, score, items, chance, se FROM scores ORDER BY ALL"
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(shutil.copytree(OLD, tmp_path / "old"))
+
+
+def test_its_scores_are_those_that_it_gave_then(store):
+    connection = facts.connect(store, store.cards())
+    found, then = facts.query(connection, QUERY), pd.read_csv(OLD / "scores.csv")
+    assert len(then) == 20
+    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(found.to_csv(index=False))), then, check_exact=True)
+    assert len(gains.gains(connection, "small")) == 8 and gains.missing(connection, "small").empty
+
+
+def test_its_runs_are_finished_and_their_stages_are_read(store):
+    ids = [path.name for path in (store.root / "runs").iterdir()]
+    assert len(ids) == 16 and {store.state(name) for name in ids} == {"finished"}
+    for name in ids:
+        stage = store.stage(name)
+        assert Stage.model_validate_json(stage.json()) == stage and store.record(name).id == name
+        assert stage.kind == "evaluate" or store.log(name)[0]
+
+
+def test_its_checkpoints_are_read_where_they_are(store):
+    kept = next(path.parent.name for path in (store.root / "runs").glob("*/checkpoint.*"))
+    assert (store.checkpoint(kept) / "model.safetensors").exists()
+    gone = next(name for name in (card.id for card in store.card("small").stages if card.kind == "train") if name != kept)
+    with pytest.raises(Damaged, match="run the study again"):
+        store.checkpoint(gone)
+
+
+def test_its_report_is_made(store, tmp_path):
+    card = store.card("small")
+    made = page.report(card, facts.connect(store, [card])).write(tmp_path / "report")
+    assert "Is a store of version 0.1 still read?" in made.read_text(encoding="utf-8")
