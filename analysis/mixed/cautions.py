@@ -41,7 +41,7 @@ def _few_levels(fit) -> list[str]:
 def _few_df(fit) -> list[str]:
     few = fit.effects[fit.effects["df"] < FEW_DF]
     return (
-        [f"{', '.join(few['term'])}: fewer than {FEW_DF:.0f} degrees of freedom, so the interval is honest but wide"]
+        [f"{', '.join(few['term'])}: fewer than {FEW_DF:.0f} degrees of freedom: the interval rests on very few levels"]
         if len(few)
         else []
     )

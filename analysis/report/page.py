@@ -29,11 +29,12 @@ LAB = (
 
 @dataclass(frozen=True, slots=True)
 class Plate:
-    """A figure with its caption, which is also what a screen reader says."""
+    """A figure with its caption, which is also what a screen reader says; `stacked` has its panels below each other."""
 
     name: str
     caption: str
     figure: Figure
+    stacked: Figure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,17 @@ class Report:
             undefined=jinja2.StrictUndefined,
         )
         drawn = {name: plots.inline(plate.figure, name, plate.caption) for name, plate in self.figures.items()}
+        stacked = {
+            name: plots.inline(plate.stacked, f"{name}-down", plate.caption)
+            for name, plate in self.figures.items()
+            if plate.stacked
+        }
         return environment.get_template("report.html.j2").render(
             report=self,
             card=self.card,
             tables=self.tables,
             drawn=drawn,
+            stacked=stacked,
             queries={view: facts.sql(view) for view in facts.VIEWS},
             scores=[table for name, table in self.tables.items() if name.startswith("scores-")],
         )
@@ -106,8 +113,12 @@ class Report:
         for part in ("tables", "figures"):
             (folder / part).mkdir(parents=True)
         for name, table in self.tables.items():
-            for ending, text in (("md", table.to_markdown()), ("tex", table.to_latex()), ("csv", table.to_csv())):
-                (folder / "tables" / f"{name}.{ending}").write_text(text, encoding="utf-8")
+            texts = {"csv": table.to_csv()}
+            if name != "gains":  # which is for programs: as many rows as there are gains
+                texts |= {"md": table.to_markdown(), "tex": table.to_latex()}
+            for ending, text in texts.items():
+                if text:
+                    (folder / "tables" / f"{name}.{ending}").write_text(text, encoding="utf-8")
         for name, plate in self.figures.items():
             (folder / "figures" / f"{name}.svg").write_text(plots.svg(plate.figure), encoding="utf-8")
             (folder / "figures" / f"{name}.png").write_bytes(plots.png(plate.figure))
@@ -208,11 +219,16 @@ def sensitivity_table(rows: pd.DataFrame, card: StudyCard) -> Table:
         "without baselines at chance": (rows[~rows["at_chance"]], x),
         f"x is {OTHER[x]}": (rows, OTHER[x]),
     }
-    parts = {case: tables.slope_table(_pooled(slopes(part, by, least))) for case, (part, by) in cases.items()}
+    cases = {case: (part, by) for case, (part, by) in cases.items() if by != x or case == "all gains" or len(part) < len(rows)}
+    parts = {case: tables.slope_table(_pooled(slopes(part, by, least))) for case, (part, by) in cases.items() if len(part)}
     data = pd.concat([table.data.assign(case=case) for case, table in parts.items()], ignore_index=True)
     shown = pd.concat([table.shown.assign(Case=case) for case, table in parts.items()], ignore_index=True)
     order = ["Targets", "Case", "Models", "Slope", "t", "df", "p", "Combinations"]
-    note = "The slope of all intermediates pooled, under other choices that a careful reader might have made."
+    marked = {"same-task cells": rows["same_task"].any(), "baselines at chance": rows["at_chance"].any()}
+    none = [what for what, there in marked.items() if not there]
+    note = "The slope of all intermediates pooled, under other choices that a careful reader might have made." + (
+        f" There are no {' and no '.join(none)}." if none else ""
+    )
     return Table(
         "sensitivity",
         "Does the slope depend on choices?",
@@ -269,20 +285,28 @@ def _plates(rows: pd.DataFrame, found: Sequence[Slope | Refused]) -> list[Plate]
         return []
     marked = list(rows[rows["same_task"]][["treatment", "target"]].drop_duplicates().itertuples(index=False, name=None))
     lines = (
-        "lines are least squares on the dots, the band is the 95 % interval of the mean gain"
+        "black bars are the mean over intermediates; lines are least squares on these means, the band is the 95 % interval of "
+        "the mean gain"
         if any(isinstance(item, Slope) for item in found)
         else "no line is drawn where no slope is given"
     )
     return [
-        Plate("scaling", f"Gain against model size. One dot a model and intermediate task; {lines}.", plots.scaling(found)),
+        Plate(
+            "scaling",
+            "Gain against model size. One dot a model and intermediate task, without an interval of its own; " + lines + ".",
+            plots.scaling(found),
+            plots.scaling(found, stacked=True),
+        ),
         Plate(
             "heatmap",
-            "Mean gain by intermediate and target task, in points. † the training sets overlap.",
+            "Mean gain by intermediate and target task, in points. Full colour only where the 95 % interval over models "
+            "leaves out zero; pale where it holds zero, or is not there. † the training sets overlap.",
             plots.heatmap(mean_gain(rows, ["treatment", "target"]), marked),
         ),
         Plate(
             "languages",
-            "Mean gain by language over all intermediates, with 95 % intervals over models.",
+            "Mean gain by language over all intermediates: dots, with bars for 95 % intervals over models; largest gain on top.",
             plots.forest(mean_gain(rows, ["language"])),
+            plots.forest(mean_gain(rows, ["language"]), stacked=True),
         ),
     ]

@@ -18,6 +18,7 @@ from xlift.analysis.report.tables import points, signed
 
 INK, FAINT, DARK, LIGHT = "#23262d", "#d5d8de", "#15171b", "#fdfdfd"  # INK and FAINT follow the page where inlined
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a68c8", "#b8860b", "#56a0d3", "#8c564b")  # after Okabe and Ito
+PALE = 0.3  # of a tile's colour, where the interval holds zero
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "*")
 NAMES = {"params_non_embedding": "parameters without embeddings", "params_total": "parameters, embeddings included"}
 STYLE = {
@@ -45,7 +46,7 @@ STYLE = {
 }
 
 
-def scaling(found: Sequence[Slope | Refused]) -> Figure:
+def scaling(found: Sequence[Slope | Refused], *, stacked: bool = False) -> Figure:
     """Gain against size, a panel a target group: model means as dots; lines only where a slope is allowed.
 
     The band is the 95 % interval of the mean gain, drawn for the pooled line (or for the only one). Dots of one model
@@ -54,7 +55,7 @@ def scaling(found: Sequence[Slope | Refused]) -> Figure:
     groups = list(dict.fromkeys(item.series.target_group for item in found))
     treatments = sorted({item.series.treatment for item in found} - {POOLED})
     with mpl.rc_context(STYLE):
-        figure, axes = _figure(len(groups), (4.6, 4.2), sharey=False)
+        figure, axes = _figure(len(groups), (4.6, 4.2), sharey=False, stacked=stacked)
         for axis, group in zip(axes, groups, strict=True):
             items = [item for item in found if item.series.target_group == group]
             for item in items:
@@ -64,20 +65,23 @@ def scaling(found: Sequence[Slope | Refused]) -> Figure:
             axis.set_xlabel(f"{NAMES[items[0].series.x]} (log scale)")
             axis.set_title(f"{group} targets", pad=12)
             _name_sizes(axis, items[0].series.means)
-        axes[0].set_ylabel("gain (points)")
-        _legend(figure, axes)
+        for axis in axes if stacked else axes[:1]:
+            axis.set_ylabel("gain (points)")
+        _legend(figure, axes, across=1 if stacked else len(axes))
     return figure
 
 
 def heatmap(means: pd.DataFrame, marked: Sequence[tuple[str, str]] = ()) -> Figure:
     """Mean gain by intermediate and target in points, centred on zero; a column block a target group.
 
-    `means` has treatment, target, target_group and mean (a fraction); `marked` pairs overlap in their training sets.
+    `means` has treatment, target, target_group, mean, low and high (fractions); `marked` pairs overlap in their training
+    sets. A tile is pale where its interval holds zero or is not there, so that noise does not shout.
     """
     order = ["target_group", "target"]
     columns = list(means[order].drop_duplicates().sort_values(order).itertuples(index=False))
     rows = sorted(means["treatment"].unique())
     grid = means.pivot(index="treatment", columns="target", values="mean").reindex(columns=[column.target for column in columns])
+    sure = means.assign(sure=(means["low"] > 0) | (means["high"] < 0)).pivot(index="treatment", columns="target", values="sure")
     extent = max(float(np.nanmax(np.abs(points(grid.to_numpy(float))))), 1.0)  # points: gains of a fraction of a point stay pale
     group_of = [column.target_group for column in columns]
     left = np.cumsum([0.35 * (i > 0 and group_of[i] != group_of[i - 1]) + (i > 0) for i in range(len(columns))])
@@ -88,6 +92,8 @@ def heatmap(means: pd.DataFrame, marked: Sequence[tuple[str, str]] = ()) -> Figu
             for x, column in zip(left, columns, strict=True):
                 value = grid.loc[row, column.target]
                 colour = colours(norm(points(value))) if pd.notna(value) else None
+                if colour is not None and not sure.loc[row, column.target]:
+                    colour = tuple(1 - PALE * (1 - part) for part in colour[:3])
                 _tile(axis, x, i, value, colour, (row, column.target) in marked)
         _heatmap_axes(axis, left, columns, rows)
         bar = figure.colorbar(mpl.cm.ScalarMappable(norm, colours), ax=axis, label="gain (points)", fraction=0.04, pad=0.02)
@@ -95,12 +101,12 @@ def heatmap(means: pd.DataFrame, marked: Sequence[tuple[str, str]] = ()) -> Figu
     return figure
 
 
-def forest(means: pd.DataFrame) -> Figure:
+def forest(means: pd.DataFrame, *, stacked: bool = False) -> Figure:
     """Mean gain by language with its 95 % interval over models, a panel a target group, largest gain on top."""
     groups = sorted(means["target_group"].unique())
     tallest = means.groupby("target_group").size().max()
     with mpl.rc_context(STYLE):
-        figure, axes = _figure(len(groups), (4.6, 1.5 + 0.24 * tallest), sharey=False)
+        figure, axes = _figure(len(groups), (4.6, 1.5 + 0.24 * tallest), sharey=False, stacked=stacked)
         for number, (axis, group) in enumerate(zip(axes, groups, strict=True)):
             part = means[means["target_group"] == group].sort_values("mean", ignore_index=True)
             place, known = np.arange(len(part)), part["low"].notna()
@@ -159,9 +165,11 @@ def size(parameters: float) -> str:
     return f"{parameters:.0f}"
 
 
-def _figure(panels: int, each: tuple[float, float], *, sharey: bool = True) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(each[0] * panels, each[1]), layout="constrained")
-    return figure, list(figure.subplots(1, panels, sharey=sharey, squeeze=False)[0])
+def _figure(panels: int, each: tuple[float, float], *, sharey: bool = True, stacked: bool = False) -> tuple[Figure, list[Axes]]:
+    """Panels beside each other, or below each other, as a phone has room for them."""
+    down, across = (panels, 1) if stacked else (1, panels)
+    figure = Figure(figsize=(each[0] * across, each[1] * down), layout="constrained")
+    return figure, list(figure.subplots(down, across, sharey=sharey, squeeze=False).ravel())
 
 
 def _series(axis: Axes, item: Slope | Refused, treatments: Sequence[str], *, banded: bool) -> None:
@@ -206,10 +214,10 @@ def _name_sizes(axis: Axes, means: pd.DataFrame) -> None:
     top.spines["top"].set_visible(False)
 
 
-def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
+def _legend(figure: Figure, axes: Sequence[Axes], *, across: int) -> None:
     named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     if len(named) > 1:
-        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=min(len(named), 3 * len(axes)))
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=min(len(named), 3 * across))
 
 
 def _tile(axis: Axes, x: float, y: int, value: float, colour: tuple | None, marked: bool) -> None:

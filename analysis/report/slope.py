@@ -131,7 +131,11 @@ def _least_squares(series: Series) -> Slope:
     (intercept, estimate), covariance, df = fit.params, fit.cov_params(), int(fit.df_resid)
     se = float(np.sqrt(covariance[1, 1]))
     half = _quantile(df) * se
-    warning = f"only {df + 2} models: the interval is honest but wide" if df + 2 < CAUTION else None
+    warning = (
+        f"only {df + 2} models: whether they scatter as the interval assumes cannot be seen from so few"
+        if df + 2 < CAUTION
+        else None
+    )
     p = float(2 * stats.t.sf(abs(estimate) / se, df)) if se > 0 else np.nan
     return Slope(
         series, float(estimate), se, float(estimate - half), float(estimate + half), p, df, float(intercept), covariance, warning

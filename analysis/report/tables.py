@@ -18,12 +18,17 @@ LATEX = {
     "−": "$-$",
     "†": r"$^\dagger$",
     "°": r"$^\circ$",
+    "‡": r"$^\ddagger$",
     "–": "--",
     "×": r"$\times$",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
 }
+# Widths in letters of the body's size: of one column of a two-column page, and of both at each size of type
+COLUMN, PAGE, LONG = 44, 120, 36
+SIZES = {"\\normalsize": 88, "\\small": 98, "\\footnotesize": 112, "\\scriptsize": PAGE}
+PARAGRAPH = r"0.4\linewidth"
 GAIN_NOTE = (
     "Gain = score with intermediate training minus score without, same model, target, language and seed, in points. "
     "Means weigh targets, languages and seeds equally. "
@@ -56,16 +61,46 @@ class Table:
         return "\n\n".join(filter(None, [self.title, grid, self.note]))
 
     def to_latex(self) -> str:
-        """A floating table in booktabs' style; needs `\\usepackage{booktabs}` and nothing else."""
-        frame = self.shown.map(lambda cell: latex(str(cell))).rename(columns=latex)
-        form = "l" * self.labels + "r" * (len(frame.columns) - self.labels)
-        caption = ". ".join(filter(None, [self.title, self.note]))
-        return frame.to_latex(
-            index=False, escape=False, column_format=form, caption=latex(caption), label=f"tab:{self.name}", position="t"
+        """A floating table in booktabs' style, which fits one column of a two-column page, or both (`table*`).
+
+        What fits neither loses its intervals, which the CSV has, and then its size; long texts are set in paragraphs. Needs
+        `\\usepackage{booktabs}`, and a head of the file says so. "" where there are no rows.
+        """
+        if self.shown.empty:
+            return ""
+        shown, caption = self.shown.astype(str), ". ".join(filter(None, [self.title, self.note.rstrip(".")])) + "."
+        if _width(shown) > PAGE:
+            shown = shown.map(lambda cell: cell.partition(" [")[0])
+            caption += " Intervals are in the CSV file." if not shown.equals(self.shown.astype(str)) else ""
+        width = _width(shown)
+        form = "".join(
+            rf"p{{{PARAGRAPH}}}" if _longest(shown.iloc[:, place]) > LONG else "l" if place < self.labels else "r"
+            for place in range(len(shown.columns))
         )
+        floats = "table" if width <= COLUMN else "table*"
+        size = next((name for name, room in SIZES.items() if width <= (COLUMN if floats == "table" else room)), "\\scriptsize")
+        grid = shown.map(latex).rename(columns=latex).to_latex(index=False, escape=False, column_format=form)
+        lines = ["% needs \\usepackage{booktabs}", rf"\begin{{{floats}}}[t]", r"\centering", rf"\caption{{{latex(caption)}}}"]
+        lines += [
+            rf"\label{{tab:{self.name}}}",
+            f"{size}\\setlength{{\\tabcolsep}}{{4pt}}",
+            grid.rstrip(),
+            rf"\end{{{floats}}}",
+            "",
+        ]
+        return "\n".join(lines)
 
     def to_csv(self) -> str:
         return self.data.to_csv(index=False, lineterminator="\n")
+
+
+def _width(shown: pd.DataFrame) -> int:
+    """Letters that a table is wide, two for the space between columns; a long text takes a paragraph."""
+    return sum(min(_longest(shown.iloc[:, place]), LONG) + 2 for place in range(len(shown.columns))) - 2
+
+
+def _longest(column: pd.Series) -> int:
+    return max(len(str(column.name)), *(len(str(cell)) for cell in column)) if len(column) else len(str(column.name))
 
 
 def latex(text: str) -> str:
@@ -92,8 +127,8 @@ def signed(fraction: float, digits: int = 1) -> str:
 
 
 def interval(low: float, high: float, digits: int = 1) -> str:
-    """'[−0.3, +2.7]', or nothing where it does not exist."""
-    return "" if pd.isna(low) else f"[{signed(low, digits)}, {signed(high, digits)}]"
+    """'[−0.3, +2.7]', or nothing where it does not exist, or has no width because nothing varies."""
+    return "" if pd.isna(low) or low == high else f"[{signed(low, digits)}, {signed(high, digits)}]"
 
 
 def probability(p: float) -> str:
@@ -167,17 +202,26 @@ def gain_by_target(rows: pd.DataFrame) -> Table:
     group = group.assign(target="mean, " + group["target_group"])
     table = pd.concat([single, group], ignore_index=True)
     order = [target for _, part in table.groupby("target_group", sort=True) for target in dict.fromkeys(part["target"])]
-    marks = {
-        key: ("†" if part["same_task"].any() else "") + ("°" if part["at_chance"].mean() >= 0.5 else "")
-        for key, part in rows.groupby(["treatment", "target"])
-    }
+    marks = {key: _marks(part) for key, part in rows.groupby(["treatment", "target"])}
+    grouped = rows.assign(target="mean, " + rows["target_group"]).groupby(["treatment", "target"])
+    marks |= {key: _marks(part) for key, part in grouped}
     text = [
         f"{signed(row.mean)}{marks.get((row.treatment, row.target), '')} {interval(row.low, row.high)}".strip()
         for row in table.itertuples()
     ]
     shown = _wide(table.assign(text=text), "treatment", "target", order, "Intermediate")
-    note = GAIN_NOTE + " † the training sets overlap; ° half or more of the baselines are at chance."
+    note = GAIN_NOTE + (
+        " † the training sets overlap; ° half or more of the baselines are at chance; ‡ every gain is the same, such as 0 where "
+        "both runs give one answer to everything."
+    )
     return Table("gain-by-target", "Gain by intermediate and target", _in_points(table), shown, 1, note)
+
+
+def _marks(rows: pd.DataFrame) -> str:
+    """What a reader has to know of a mean of these gains."""
+    same, chance = rows["same_task"].any(), rows["at_chance"].mean() >= 0.5
+    constant = len(rows) > 1 and rows["gain"].nunique() == 1
+    return "†" * bool(same) + "°" * bool(chance) + "‡" * bool(constant)
 
 
 def gain_by_language(rows: pd.DataFrame) -> Table:

@@ -37,8 +37,11 @@ def test_what_latex_would_take_for_a_command_is_written_out():
 
 
 def test_every_latex_table_is_balanced_ruled_and_plain_ascii(planting):
-    for table in study_tables(planting(models=sized(4))[2]):
+    made = study_tables(planting(models=sized(4))[2])
+    assert [table.name for table in made if not table.to_latex()] == ["missing"]  # no shell of a table without rows
+    for table in made[:-1]:
         text = table.to_latex()
+        assert r"needs \usepackage{booktabs}" in text.splitlines()[0]
         body = text[text.index(r"\midrule") + 8 : text.index(r"\bottomrule")].strip()
         width = len(table.shown.columns)
         assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
@@ -64,9 +67,33 @@ def test_the_csv_of_gains_is_in_points_with_full_digits(planting):
 def test_same_task_cells_and_chance_are_marked_in_the_table(planting):
     low = planting(lambda cell, language: 0.3 if cell.target == "xnli" else rising(cell, language), models=sized(1))[2]
     shown = tables.gain_by_target(gains.gains(low, "planted")).shown.set_index("Intermediate")
-    assert shown.loc["mnli", "xnli"] == "0.0†°"
-    assert shown.loc["squad1", "xnli"] == "0.0°"
-    assert shown.loc["mnli", "panx"] == "+2.0"
+    assert shown.loc["mnli", "xnli"] == "0.0†°‡"
+    assert shown.loc["squad1", "xnli"] == "0.0°‡"
+    assert shown.loc["mnli", "panx"] == "+2.0‡"
+    assert shown.loc["squad1", "mean, fine-tuned"].endswith("°")  # a mean keeps what half of its gains have
+
+
+def test_a_gain_that_never_varies_has_no_interval_and_says_so(planting):
+    flat = planting(lambda cell, language: 0.5, models=sized(5))[2]
+    shown = tables.gain_by_target(gains.gains(flat, "planted")).shown.set_index("Intermediate")
+    assert shown.loc["squad1", "panx"] == "0.0‡"
+
+
+def test_choices_that_change_nothing_are_not_listed_as_choices(planting):
+    from xlift.analysis.report.page import sensitivity_table
+
+    card, _, connection = planting(models=sized(5), bridges=("none", "squad1"))
+    table = sensitivity_table(gains.gains(connection, "planted"), card)
+    assert "without same-task cells" not in set(table.data["case"]) and "There are no same-task cells" in table.note
+
+
+def test_wide_tables_take_both_columns_and_the_widest_lose_their_intervals():
+    def table(columns: int) -> str:
+        frame = pd.DataFrame([["a"] + ["+1.0 [−0.1, +2.1]"] * columns], columns=["x", *(f"c{i}" for i in range(columns))])
+        return tables.Table("t", "T", frame, frame).to_latex()
+
+    assert r"\begin{table}[t]" in table(2) and r"\begin{table*}[t]" in table(4)
+    assert "[$-$0.1" in table(5) and "[$-$0.1" not in table(9) and "Intervals are in the CSV file." in table(9)
 
 
 def test_the_table_of_targets_has_one_mean_a_group_and_none_over_both(planting):
