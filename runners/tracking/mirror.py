@@ -24,14 +24,23 @@ from xlift.registry.spec import digest
 from xlift.registry.store import Store
 from xlift.runners.tracking.runs import RunView, documents, front, views
 from xlift.runners.tracking.server import SETTINGS, TrackingError, address, artifacts, own_database, page, remote, serve
-from xlift.runners.tracking.status import Point, StageStatus, curve_points, mean_point, score_points, standing, status_of, tags_of
+from xlift.runners.tracking.status import (
+    Point,
+    StageStatus,
+    curve_points,
+    mean_points,
+    score_points,
+    standing,
+    status_of,
+    tags_of,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 __all__ = ["Mirror", "TrackingError", "migrate", "serve"]
 
-FORM = 1  # of what is sent; a new one sends finished runs again
+FORM = 2  # of what is sent; a new one sends finished runs again
 PAGE = 1000  # runs read at once
 METRICS, ENTITIES = 1000, 100  # in a batch: metrics; params or tags
 ENDED = ("FINISHED", "FAILED", "KILLED")
@@ -77,12 +86,13 @@ class Mirror:
         self._cells: dict[str, dict[str, list[RunView]]] = {}  # key of a parent -> target -> its cells
         for view in self.views:
             if view.cell:
-                self._cells.setdefault(view.parent, {}).setdefault(view.cell.target, []).append(view)
+                for above in (view.parent, *(("study",) if view.baseline else ())):  # the study has the means of what is treated
+                    self._cells.setdefault(above, {}).setdefault(view.cell.target, []).append(view)
         self._client: MlflowClient | None = None
         self._experiment: str | None = None
         self._documents: dict[str, str] = {}
         self._shown: dict[str, _MlflowRun] = {}  # by key
-        self._complete: dict[str, str | None] = {}  # key of a face that needs nothing more -> its parent's run
+        self._complete: dict[str, str | None] = {}  # key of a view that needs nothing more -> its parent's run
         self._statuses: dict[str, StageStatus] = {}
         self._generation: str | None = None  # of the set of runs, as this Mirror knows it
         self._lock: IO[str] | None = None
@@ -135,7 +145,10 @@ class Mirror:
             return
         tags, shown = tags_of(view, statuses, parent, self.plan.study.id, self.store), self._shown.get(view.key)
         texts = self._documents if view.kind == "study" else {}
-        done = digest([FORM, tags, view.params, [seen.mark for seen in statuses], texts])
+        marks = [seen.mark for seen in statuses]
+        if view.baseline:
+            marks.append(self._statuses[view.baseline.stage.id].mark)
+        done = digest([FORM, tags, view.params, marks, texts])
         if shown is None or status != "FINISHED" or (shown.status, shown.tags.get("xlift.done")) != (status, done):
             shown = self._current(view, tags, min((seen.started for seen in statuses if seen.started), default=None))
             self._describe(view, shown, tags, texts)
@@ -143,11 +156,11 @@ class Mirror:
             self._end(view, shown, status, statuses)
             if status == "FINISHED":
                 self._tag(shown, {"xlift.done": done})
-        if status == "FINISHED":
+        if status == "FINISHED" and not (view.baseline and self._statuses[view.baseline.stage.id].state != "finished"):
             self._complete[view.key] = parent
 
     def _current(self, view: RunView, tags: dict[str, str], started: int | None) -> _MlflowRun:
-        """The run of a face. One of another recipe or an earlier try, whose points would mix, goes to MLflow's bin."""
+        """The run of a view. One of another recipe or an earlier try, whose points would mix, goes to MLflow's bin."""
         shown = self._shown.get(view.key)
         if shown:
             same = [shown.params.get(name, value) == value for name, value in view.params.items()]
@@ -195,15 +208,19 @@ class Mirror:
         points, offset = curve_points(view, self.store, shown.offset)
         self._plot(shown, points)
         shown.offset = offset
-        mark = self._statuses[view.cell.stage].mark if view.cell else None
-        if mark != shown.mark:
-            self._plot(shown, score_points(view, self.store))
-            shown.mark = mark
         source_language = self.plan.study.facts.source_language
+        if view.cell:
+            own = self._statuses[view.cell.stage]
+            base = self._statuses[view.baseline.stage.id].mark if view.baseline else None
+            if (mark := f"{own.mark} {base}") != shown.mark and own.mark:
+                self._plot(shown, score_points(view, self.store))
+                self._plot(shown, mean_points([view], self.store, source_language, own.ended, name=""))
+                shown.mark = mark
         for target, cells in self._cells.get(view.key, {}).items():
-            statuses = [self._statuses[cell.cell.stage] for cell in cells]
+            stages = [cell.cell.stage for cell in cells] + [cell.baseline.stage.id for cell in cells if cell.baseline]
+            statuses = [self._statuses[stage] for stage in stages]
             if target not in shown.means and standing(statuses) == "FINISHED":
-                self._plot(shown, mean_point(cells, self.store, source_language, max(seen.ended for seen in statuses)))
+                self._plot(shown, mean_points(cells, self.store, source_language, max(seen.ended for seen in statuses)))
                 shown.means += (target,)
 
     def _end(self, view: RunView, shown: _MlflowRun, status: str, statuses: list[StageStatus]) -> None:

@@ -1,4 +1,4 @@
-"""What MLflow shows of a study: one face for each run there, from the plan alone. MLflow itself is not needed here."""
+"""What MLflow shows of a study: one view for each run there, from the plan alone. MLflow itself is not needed here."""
 
 import json
 from collections.abc import Iterator
@@ -30,6 +30,7 @@ class RunView:
     params: dict[str, str] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     cell: Cell | None = None
+    baseline: Step | None = None  # the evaluation that its gain is over
 
     @property
     def leaf(self) -> bool:
@@ -63,21 +64,43 @@ def views(plan: Plan) -> tuple[RunView, ...]:
     for cell in plan.cells:
         if cell.stage:
             groups.setdefault((cell.model, cell.intermediate, cell.variant), []).append(cell)
+    baselines = _baselines(plan, steps)
     found = [RunView("study", "study", "study", plan.study.manifest.question, steps=plan.steps)]
     homes: dict[str, tuple[str, str, str]] = {}  # model -> the parent that its pretraining stands under
     for group in groups:
         if group[1:] == ("none", "plain") or group[0] not in homes:
             homes[group[0]] = group
     for group, cells in groups.items():
-        found += _family(group, cells, steps, homes[group[0]] == group)
+        found += _family(group, cells, steps, homes[group[0]] == group, baselines)
     return tuple(found)
 
 
-def _family(group: tuple[str, str, str], cells: list[Cell], steps: dict[str, Step], home: bool) -> list[RunView]:
+def _baselines(plan: Plan, steps: dict[str, Step]) -> dict[str, Step]:
+    """The evaluation that each treated cell is compared with, by the study's rule; by the treated cell's key."""
+    rule = plan.study.manifest.analysis.gain
+    axes = [axis for axis in rule.match if axis != "language"]
+    base, treated = {}, []
+    for cell in [cell for cell in plan.cells if cell.stage]:
+        pair = tuple(getattr(cell, axis) for axis in axes)
+        if all(getattr(cell, axis) == level for axis, level in rule.baseline.items()):
+            base[pair] = steps[cell.stage]
+        else:
+            treated.append((_key(cell), pair))
+    return {key: base[pair] for key, pair in treated if pair in base}
+
+
+def _key(cell: Cell) -> str:
+    return f"child:{cell.model}:{cell.intermediate}:{cell.variant}:{cell.target}:{cell.seed}"
+
+
+def _family(
+    group: tuple[str, str, str], cells: list[Cell], steps: dict[str, Step], home: bool, baselines: dict[str, Step]
+) -> list[RunView]:
     """A parent and its children: the pretraining if this is its `home`, the intermediate trainings, the cells."""
     model, intermediate, variant = group
     key = f"parent:{model}:{intermediate}:{variant}"
-    children = [child for cell in cells for child in _trainings(cell, key, steps, home)] + [_cell(c, key, steps) for c in cells]
+    children = [child for cell in cells for child in _trainings(cell, key, steps, home)]
+    children += [_cell(cell, key, steps, baselines.get(_key(cell))) for cell in cells]
     children = list({child.key: child for child in children}.values())
     first = cells[0]
     sizes = {"params_total": str(first.params_total), "params_non_embedding": str(first.params_non_embedding)}
@@ -85,13 +108,13 @@ def _family(group: tuple[str, str, str], cells: list[Cell], steps: dict[str, Ste
     below = {step.stage.id: step for child in children for step in child.steps}
     note = (
         f"**{model}** ({first.family}, {first.params_total:,} parameters, {first.params_non_embedding:,} outside embeddings), "
-        f"{_after(first)}. `mean/<target>` is over seeds and all languages but the source language."
+        f"{_after(first)}. `score/<target>` and `gain/<target>` are means over seeds and all languages but the source language."
     )
     parent = RunView(key, "parent", _named(first), note, None, axes, axes | sizes, tuple(below.values()))
     return [parent, *children]
 
 
-def _cell(cell: Cell, parent: str, steps: dict[str, Step]) -> RunView:
+def _cell(cell: Cell, parent: str, steps: dict[str, Step], baseline: Step | None) -> RunView:
     evaluation = steps[cell.stage]
     own = [evaluation] if cell.retrieval else [steps[evaluation.stage.parent.id], evaluation]
     same = str(cell.same_task).lower()
@@ -99,23 +122,23 @@ def _cell(cell: Cell, parent: str, steps: dict[str, Step]) -> RunView:
     params = axes | {"params_total": str(cell.params_total), "params_non_embedding": str(cell.params_non_embedding)}
     for step in own:
         params |= _fields("recipe", step.stage.recipe) | _fields("scoring", step.stage.scoring)
-    key = f"child:{cell.model}:{cell.intermediate}:{cell.variant}:{cell.target}:{cell.seed}"
     stages = ", ".join(f"{step.stage.kind} `{step.stage.id}`" for step in own)
     note = (
         f"**{cell.target}** in {len(evaluation.parts)} languages by {cell.model}, {_after(cell)}, seed {cell.seed}. "
         f"Stages: {stages}." + (" The intermediate task's training data overlap the target's." if cell.same_task else "")
     )
-    return RunView(key, "cell", f"{cell.target} / seed {cell.seed}", note, parent, axes, params, tuple(own), cell)
+    name = f"{_named(cell)} > {cell.target} / seed {cell.seed}"
+    return RunView(_key(cell), "cell", name, note, parent, axes, params, tuple(own), cell, baseline)
 
 
 def _trainings(cell: Cell, parent: str, steps: dict[str, Step], home: bool) -> Iterator[RunView]:
     """The pretraining and the intermediate training that a cell rests on."""
     lineage = [steps[stage.id] for stage in steps[cell.stage].stage.lineage]
     if home and lineage[0].stage.kind == "pretrain":
-        yield _training(f"pretrain:{cell.model}", "pretrain", "pretrain", lineage[0], cell, parent)
+        yield _training(f"pretrain:{cell.model}", "pretrain", f"{cell.model} / pretrain", lineage[0], cell, parent)
     if (cell.intermediate, cell.variant) != ("none", "plain"):
         step = next(step for step in lineage if step.stage.kind == "train")
-        name = f"train {step.stage.data.task} / seed {cell.seed}"
+        name = f"{cell.model} / train {step.stage.data.task} / seed {cell.seed}"
         yield _training(f"train:{parent.removeprefix('parent:')}:{cell.seed}", "train", name, step, cell, parent)
 
 

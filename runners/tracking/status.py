@@ -22,7 +22,7 @@ BESIDE = ("time", "step", "of")  # what a line of the log has beside its values
 
 @dataclass(frozen=True)
 class StageStatus:
-    """How a stage stands in the store. Times are milliseconds since 1970; `seal` is the sha-256 of its record."""
+    """How a stage stands in the store. Times are milliseconds since 1970; `mark` is the sha-256 of its record."""
 
     state: State
     started: int | None = None
@@ -58,7 +58,7 @@ def standing(statuses: Iterable[StageStatus]) -> str | None:
 
     SCHEDULED is the honest word for a run whose training is done and whose evaluation waits for a worker.
     """
-    states = {status_of.state for status_of in statuses}
+    states = {seen.state for seen in statuses}
     if states <= {"waiting"}:
         return None
     if states == {"finished"}:
@@ -85,7 +85,7 @@ def attempt(view: RunView, store: Store) -> str | None:
 
 
 def tags_of(view: RunView, statuses: Sequence[StageStatus], parent: str | None, study: str, store: Store) -> dict[str, str]:
-    """The tags of a face's run; `parent` is the MLflow run above it."""
+    """The tags of a view's run; `parent` is the MLflow run above it."""
     tags = {"xlift.key": view.key, "xlift.kind": view.kind, "xlift.study": study, **view.axes}
     tags |= {"mlflow.note.content": view.note[:NOTE], "mlflow.source.name": "xlift", "mlflow.source.type": "LOCAL"}
     failures = [seen.failure for seen in statuses if seen.failure] if view.leaf else []
@@ -112,14 +112,14 @@ def curve_points(view: RunView, store: Store, offset: int) -> tuple[list[Point],
 
 
 def score_points(view: RunView, store: Store) -> list[Point]:
-    """`score/<target>/<language>`, and secondary metrics under their own names, at the time of their part; and chance.
+    """`<metric>/<target>/<language>` at the time of its part; chance; and `score`, the mean that a list of runs is sorted by.
 
     Chance is one number for all languages where it is the same, so that it fills no page of charts.
     """
     evaluation, target, points, chances = view.steps[-1], view.cell.target, [], {}
     for score in scores(evaluation, store):
         at = store.written(evaluation.stage.id, part(score.language, score.data))
-        points.append((f"{'score' if score.primary else score.metric}/{target}/{score.language}", score.value, at, 0))
+        points.append((f"{score.metric}/{target}/{score.language}", score.value, at, 0))
         if score.primary:
             chances[score.language] = (score.chance, at)
     if len({chance for chance, _ in chances.values()}) == 1:
@@ -127,10 +127,22 @@ def score_points(view: RunView, store: Store) -> list[Point]:
     return points + [(f"chance/{target}/{language}", chance, at, 0) for language, (chance, at) in chances.items()]
 
 
-def mean_point(cells: Sequence[RunView], store: Store, source_language: str, at: int) -> list[Point]:
-    """The mean primary score of one target, over seeds and all languages but the source language; none if there is no other."""
-    rows = [s for view in cells for s in scores(view.steps[-1], store) if s.primary and s.language != source_language]
-    return [(f"mean/{cells[0].cell.target}", math.fsum(s.value for s in rows) / len(rows), at, 0)] if rows else []
+def mean_points(cells: Sequence[RunView], store: Store, source_language: str, at: int, name: str = "/{target}") -> list[Point]:
+    """`score` and `gain`, means over cells of one target and all languages but the source language; none if there is no other.
+
+    A gain is a score less the baseline's in the same language; `score/<target>` and `gain/<target>` where cells are several.
+    """
+    pairs = [pair for view in cells for pair in _pairs(view, store) if pair[0].language != source_language]
+    gains = [treated.value - base.value for treated, base in pairs if base]
+    suffix = name.format(target=cells[0].cell.target)
+    found = {"score": [treated.value for treated, _ in pairs], "gain": gains}
+    return [(f"{what}{suffix}", math.fsum(values) / len(values), at, 0) for what, values in found.items() if values]
+
+
+def _pairs(view: RunView, store: Store) -> list[tuple[Score, Score | None]]:
+    """The primary scores of a cell, each with its baseline's on the same data."""
+    base = {score.data: score for score in scores(view.baseline, store) if score.primary} if view.baseline else {}
+    return [(score, base.get(score.data)) for score in scores(view.steps[-1], store) if score.primary]
 
 
 def _changed(path: Path) -> int | None:

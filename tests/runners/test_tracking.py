@@ -133,7 +133,11 @@ def test_a_finished_study_has_a_run_for_the_study_each_parent_and_each_child(pla
     assert len(shown) == 1 + 2 + 1 + 2 + 8
     assert {run.info.status for run in shown.values()} == {"FINISHED"}
     names = {shown[CHILD].info.run_name, shown[PARENT].info.run_name, shown[TRAIN].info.run_name}
-    assert names == {"lab-entail / seed 1", "tiny / lab-paraphrase", "train lab-paraphrase / seed 1"}
+    assert names == {
+        "tiny / lab-paraphrase > lab-entail / seed 1",
+        "tiny / lab-paraphrase",
+        "tiny / train lab-paraphrase / seed 1",
+    }
     assert shown[CHILD].data.tags["mlflow.parentRunId"] == shown[PARENT].info.run_id
     assert shown["pretrain:tiny"].data.tags["mlflow.parentRunId"] == shown["parent:tiny:none:plain"].info.run_id
 
@@ -143,7 +147,7 @@ def test_a_child_shows_its_scores_its_curve_its_axes_its_data_and_its_documents(
     tracking.Mirror(plan, store).update()
     run, evaluation = runs(store)[CHILD], step_of(plan, CHILD, "evaluate")
     language = next(iter(evaluation.parts))
-    assert run.data.metrics[f"score/lab-entail/{language}"] == pytest.approx(value(evaluation, language))
+    assert run.data.metrics[f"accuracy/lab-entail/{language}"] == pytest.approx(value(evaluation, language))
     assert run.data.metrics[f"f1/lab-entail/{language}"] == 0.25
     assert run.data.metrics["chance/lab-entail"] == 0.5
     curve = client(store).get_metric_history(run.info.run_id, "train/loss")
@@ -169,7 +173,7 @@ def test_a_parent_shows_the_mean_over_seeds_and_languages_without_the_source_lan
     steps = [step_of(plan, CHILD[:-1] + seed, "evaluate") for seed in "12"]
     assert source in steps[0].parts
     values = [value(step, language) for step in steps for language in step.parts if language != source]
-    assert runs(store)[PARENT].data.metrics["mean/lab-entail"] == pytest.approx(sum(values) / len(values))
+    assert runs(store)[PARENT].data.metrics["score/lab-entail"] == pytest.approx(sum(values) / len(values))
 
 
 def test_a_second_mirror_sends_nothing_about_what_is_complete(plan, store, monkeypatch):
@@ -183,7 +187,7 @@ def test_a_second_mirror_sends_nothing_about_what_is_complete(plan, store, monke
 def test_sending_everything_again_adds_no_point(plan, store, monkeypatch):
     plant_all(store, plan)
     tracking.Mirror(plan, store).update()
-    monkeypatch.setattr("xlift.runners.tracking.mirror.FORM", 2)
+    monkeypatch.setattr("xlift.runners.tracking.mirror.FORM", 99)
     assert tracking.Mirror(plan, store).update().endswith(", 0 new")
     run = runs(store)[CHILD]
     for name in run.data.metrics:
@@ -225,12 +229,12 @@ def test_a_language_that_comes_later_is_added_to_the_same_run(plan, store):
     plant(store, evaluation, [first])
     tracking.Mirror(plan, store).update()
     before = runs(store)[CHILD]
-    assert before.info.status == "SCHEDULED" and f"score/lab-entail/{first}" in before.data.metrics
+    assert before.info.status == "SCHEDULED" and f"accuracy/lab-entail/{first}" in before.data.metrics
     plant(store, evaluation, rest)
     tracking.Mirror(plan, store).update()
     after = runs(store)[CHILD]
     assert after.info.run_id == before.info.run_id and after.info.status == "FINISHED"
-    assert sum(name.startswith("score/") for name in after.data.metrics) == len(evaluation.parts)
+    assert sum(name.startswith("accuracy/") for name in after.data.metrics) == len(evaluation.parts)
 
 
 def test_a_failed_stage_fails_its_run_with_the_reason_and_a_new_try_replaces_it(plan, store):
@@ -361,3 +365,32 @@ def test_a_server_elsewhere_is_named_and_a_store_without_runs_is_said(store, mon
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example:5000")
     tracking.serve(store)
     assert "http://tracking.example:5000" in capsys.readouterr().out
+
+
+def test_gains_stand_on_the_treated_run_on_its_parent_and_on_the_study(plan, store):
+    """A gain is the mean over languages but the source of score less the baseline's, as the report has it."""
+    plant_all(store, plan)
+    tracking.Mirror(plan, store).update()
+    shown = runs(store)
+    treated = step_of(plan, CHILD, "evaluate")
+    base = step_of(plan, CHILD.replace("lab-paraphrase", "none"), "evaluate")
+    away = [language for language in treated.parts if language != plan.study.facts.source_language]
+    gain = sum(value(treated, language) - value(base, language) for language in away) / len(away)
+    assert shown[CHILD].data.metrics["gain"] == pytest.approx(gain)
+    assert shown[CHILD].data.metrics["score"] == pytest.approx(sum(value(treated, language) for language in away) / len(away))
+    assert "gain" not in shown[CHILD.replace("lab-paraphrase", "none")].data.metrics
+    assert "gain/lab-entail" in shown[PARENT].data.metrics and "gain/lab-entail" in shown["study"].data.metrics
+    names = [run.info.run_name for run in shown.values()]
+    assert len(set(names)) == len(names)
+
+
+def test_a_gain_waits_for_its_baseline(plan, store):
+    for step in plan.steps:
+        if step.stage.id != step_of(plan, CHILD.replace("lab-paraphrase", "none"), "evaluate").stage.id:
+            plant(store, step)
+    mirror = tracking.Mirror(plan, store)
+    mirror.update()
+    assert "score" in runs(store)[CHILD].data.metrics and "gain" not in runs(store)[CHILD].data.metrics
+    plant(store, step_of(plan, CHILD.replace("lab-paraphrase", "none"), "evaluate"))
+    mirror.update()
+    assert "gain" in runs(store)[CHILD].data.metrics
