@@ -69,7 +69,7 @@ def fitted(
         from xlift.analysis.mixed import twostage
 
         effects = twostage.two_stage(formula, data, unit, weights=weights, variances=variances, missing=missing)
-        said = [text for text in said if "degrees of freedom" not in text]
+        said = [caution.text for caution in found.cautions if caution.kind != "few-df"]
         said.append(
             f"effects are two-stage: each level of '{unit}' is summarised by its own regression and they are compared with t; the "  # noqa: E501
             "random terms move only the criterion and the variance components"

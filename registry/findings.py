@@ -31,6 +31,7 @@ class Finding:
     place: Place
     message: str
     hint: str | None = None
+    about: frozenset[str] = frozenset()  # the names of the manifest that it speaks of
 
     @property
     def stops(self) -> bool:

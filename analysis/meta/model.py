@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import optimize, stats
 
 from xlift.analysis import mixed
+from xlift.analysis.estimates import LEVEL, quantile, t_table
 from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed import gather as gathering
 from xlift.analysis.mixed.crossproducts import cross_products
@@ -19,7 +20,6 @@ from xlift.analysis.mixed.formula import Formula
 from xlift.analysis.mixed.gather import Columns, Data
 from xlift.registry.findings import UserError
 
-LEVEL = 0.95
 LOG_2PI = float(np.log(2 * np.pi))
 
 
@@ -203,18 +203,7 @@ def _made(
 ) -> Meta:
     k, p = effects.X.shape
     se = np.sqrt(np.diag(cov))
-    quantile = stats.t.ppf((1 + LEVEL) / 2, df)
-    estimates = pd.DataFrame(
-        {
-            "term": effects.names,
-            "estimate": beta,
-            "se": se,
-            "df": df,
-            "low": beta - quantile * se,
-            "high": beta + quantile * se,
-            "p": 2 * stats.t.sf(np.abs(beta) / se, df),
-        }
-    )
+    estimates = t_table("term", effects.names, beta, se, df)[["term", "estimate", "se", "df", "low", "high", "p"]]
     q, total, vt = effects.rss(1 / effects.v), sum(tau2.values()), effects.typical
     if method == "FE":  # metafor's I^2 of a fixed-effect model is the one that Q implies
         i2 = {"": 100 * max((q - (k - p)) / q, 0.0) if q else 0.0}
@@ -223,7 +212,7 @@ def _made(
     prediction = None
     if method != "FE":
         x = effects.X.mean(0)
-        half = quantile * np.sqrt(x @ cov @ x + total)
+        half = float(quantile(df)) * np.sqrt(x @ cov @ x + total)
         prediction = (float(x @ beta - half), float(x @ beta + half))
         if p > 1:
             said = [*said, "the prediction interval is for a new true effect at the moderators' means"]
@@ -370,18 +359,7 @@ def robust(found: Meta, cluster: np.ndarray) -> pd.DataFrame:
         B = g @ V @ g.T
         df[j] = np.trace(B) ** 2 / np.sum(B * B)
     se = np.sqrt(np.diag(cov))
-    t = stats.t.ppf((1 + LEVEL) / 2, df)
-    return pd.DataFrame(
-        {
-            "term": e.names,
-            "estimate": beta,
-            "se": se,
-            "df": df,
-            "p": 2 * stats.t.sf(np.abs(beta) / se, df),
-            "low": beta - t * se,
-            "high": beta + t * se,
-        }
-    )
+    return t_table("term", e.names, beta, se, df)[["term", "estimate", "se", "df", "p", "low", "high"]]
 
 
 def cut_terms(found: Meta, cluster: np.ndarray) -> list[str]:

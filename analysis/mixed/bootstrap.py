@@ -10,12 +10,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from xlift.analysis.estimates import LEVEL
 from xlift.analysis.mixed.crossproducts import Cross
 from xlift.analysis.mixed.model import Fit, refit
 from xlift.analysis.mixed.optimise import NotConverged
 from xlift.registry.findings import UserError
-
-LEVEL = 0.95
 
 
 def bootstrap(fit: Fit, statistic: Callable[[Fit], pd.Series], samples: int, rng: np.random.Generator) -> pd.DataFrame:

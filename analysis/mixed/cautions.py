@@ -1,14 +1,30 @@
 """What a reader of a fit has to know beside its numbers, in plain words."""
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 
 FEW_LEVELS = 5
 FEW_DF = 3.0
 
 
-def cautions(fit) -> tuple[str, ...]:
-    """Singular terms with what follows, few levels, few degrees of freedom, rows left out; empty where all is well."""
-    return (*_dropped(fit), *_singular(fit), *_few_levels(fit), *_few_df(fit))
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """One thing to know, and of which kind it is."""
+
+    kind: Literal["dropped", "singular", "few-levels", "few-df"]
+    text: str
+
+
+def cautions(fit) -> tuple[Caution, ...]:
+    """Rows left out, singular terms with what follows, few levels, few degrees of freedom; empty where all is well."""
+    return (
+        *(Caution("dropped", text) for text in _dropped(fit)),
+        *(Caution("singular", text) for text in _singular(fit)),
+        *(Caution("few-levels", text) for text in _few_levels(fit)),
+        *(Caution("few-df", text) for text in _few_df(fit)),
+    )
 
 
 def _dropped(fit) -> list[str]:

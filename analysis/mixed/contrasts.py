@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from xlift.analysis.estimates import LEVEL
 from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed.model import Fit
 from xlift.registry.findings import UserError
 
 Adjustment = Literal["none", "holm", "bh", "by", "bonferroni", "tukey"]
-LEVEL = 0.95
 STATSMODELS = {"holm": "holm", "bh": "fdr_bh", "by": "fdr_by", "bonferroni": "bonferroni"}
 
 

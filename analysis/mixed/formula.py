@@ -5,7 +5,7 @@ This module reads the bars, formulaic the algebra of terms (`*`, `/`, `**`) and 
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -67,6 +67,9 @@ class Formula:
         return any(read(expression).calls & STATEFUL for expression in self.expressions)
 
 
+Piece = tuple[str, str]  # a factor, such as C(inter), and its column there, such as C(inter)[T.i1]
+
+
 @dataclass(frozen=True, slots=True)
 class Term:
     """A random term on m rows: row i belongs to level `codes[i]` and has `columns[i]` there."""
@@ -99,6 +102,11 @@ class Design:
     terms: tuple[Term, ...]
     coding: "Coding"
 
+    @property
+    def pieces(self) -> tuple[tuple[Piece, ...], ...]:
+        """What each column of X is the product of; empty for the intercept."""
+        return self.coding.pieces
+
     def rows(self, frame: pd.DataFrame) -> np.ndarray:
         """X (rows, p) of other rows, coded as these; UserError for a level that the data did not have."""
         return self.coding.matrix(frame)
@@ -115,6 +123,7 @@ class Coding:
         self._small_enough(frame)
         made = self._made(formulaic.Formula(list(terms_of(part))), frame)
         self._spec, self.names = made.model_spec, tuple(map(str, made.columns))
+        self.pieces = tuple(pieces for row in made.model_spec.structure for pieces in _pieces(row))
         self.learned = self._finite(made, frame)
 
     def matrix(self, frame: pd.DataFrame) -> np.ndarray:
@@ -345,6 +354,18 @@ def terms_of(part: str) -> tuple[Product, ...]:
         Product([Factor(text[f.expr], eval_method="lookup") if f.eval_method.value == "lookup" else f for f in term.factors])
         for term in formulaic.Formula(list(found))
     )
+
+
+def _pieces(row: Any) -> Iterator[tuple[Piece, ...]]:
+    """The pieces of each column of one term, which formulaic joins by colons in the order of the term's factors."""
+    factors = factors_of(row.term)
+    for column in map(str, row.columns):
+        found, rest = [], column
+        for factor, after in zip(factors, (*factors[1:], None), strict=False):  # the intercept has no factor
+            end = len(rest) if after is None else rest.index(f":{after}", len(factor))
+            found.append((factor, rest[:end]))
+            rest = rest[end + 1 :]
+        yield tuple(found)
 
 
 FACTORS = (Token.Kind.NAME, Token.Kind.PYTHON)

@@ -16,8 +16,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from xlift.analysis.estimates import LEVEL, t_table
 from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed import gather as gathering
+from xlift.analysis.mixed.cautions import Caution, cautions
 from xlift.analysis.mixed.crossproducts import Cross, cross_products
 from xlift.analysis.mixed.expressions import MAX_TEXT
 from xlift.analysis.mixed.formula import Design, Formula
@@ -30,7 +32,6 @@ from xlift.registry.findings import UserError
 __all__ = ["Fit", "NotConverged", "fit"]
 
 Df = Literal["kenward-roger", "satterthwaite"]
-LEVEL = 0.95
 MAX_EFFECTS = 10_000  # random effects: their matrices are dense, and some of them stand in memory at once
 SPANNED = 1e-9  # of a column's length: what the fixed effects leave of one that they span
 
@@ -233,19 +234,7 @@ class Fit:
         estimate, inner = L @ self.params.to_numpy(), self.cross.contrast(L)
         se = np.sqrt(np.einsum("ri,ij,rj->r", inner, self.inference.cov, inner))
         df = np.array([self.inference.df(row) for row in inner])
-        t, half = (estimate - null) / se, stats.t.ppf((1 + level) / 2, df) * se
-        return pd.DataFrame(
-            {
-                "contrast": names,
-                "estimate": estimate,
-                "se": se,
-                "df": df,
-                "t": t,
-                "p": 2 * stats.t.sf(abs(t), df),
-                "low": estimate - half,
-                "high": estimate + half,
-            }
-        )
+        return t_table("contrast", names, estimate, se, df, null=null, level=level)
 
     def f_test(self, r_matrix: Any) -> Any:
         """F test of L beta = c, as statsmodels' ContrastResults; text such as "lp = 0, lp:inter[T.b] = 0" will do."""
@@ -354,10 +343,13 @@ class Fit:
         return bool(self.singular_terms)
 
     @cached_property
-    def warnings(self) -> tuple[str, ...]:
-        from xlift.analysis.mixed.cautions import cautions
-
+    def cautions(self) -> tuple[Caution, ...]:
         return cautions(self)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The cautions, in words."""
+        return tuple(caution.text for caution in self.cautions)
 
     def summary(self) -> Any:
         """statsmodels' Summary: the head, the coefficients, the variance components, the warnings."""

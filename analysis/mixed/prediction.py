@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from xlift.analysis.estimates import LEVEL
 from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed.likelihood import State
 from xlift.analysis.mixed.model import Fit
 from xlift.registry.findings import UserError
-
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)

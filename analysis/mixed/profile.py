@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from scipy import linalg, optimize, stats
 
+from xlift.analysis.estimates import LEVEL
 from xlift.analysis.mixed.likelihood import Likelihood, State
 from xlift.analysis.mixed.model import Fit
 from xlift.analysis.mixed.optimise import NotConverged, minimise, scales
 from xlift.registry.findings import UserError
 
-LEVEL = 0.95
 REACH = 60  # doublings of a step before a limit is said not to exist
 
 

@@ -6,19 +6,16 @@ of freedom. What no unit-level covariate moves is estimated in common (by least 
 unit means are taken, so that `gain ~ lp + inter` compares whole models and not their reference levels.
 """
 
-from itertools import pairwise
-
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from xlift.analysis.estimates import LEVEL
 from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed.crossproducts import Cells
 from xlift.analysis.mixed.formula import Formula
 from xlift.analysis.mixed.gather import Columns, Data, gather
 from xlift.registry.findings import UserError
-
-LEVEL = 0.95
 
 
 def two_stage(
@@ -64,12 +61,11 @@ def _split(formula: Formula, design, frame: pd.DataFrame, unit: str) -> tuple[di
         constant[name] = not (frame[name].groupby(codes).nunique() > 1).any()
     within: dict[tuple, list[tuple[int, str]]] = {}
     between: dict[int, np.ndarray] = {}
-    single = {name: design.X[:, j] for j, name in enumerate(design.names) if ":" not in _outside(name)}
+    single = {name: design.X[:, j] for j, name in enumerate(design.names) if len(design.pieces[j]) == 1}
     for j, name in enumerate(design.names):
-        parts = [] if name == "Intercept" else _factors(name)
-        fixed = [all(constant[v] for v in formulas.variables(_expression(part))) for part in parts]
-        inner = tuple(part for part, still in zip(parts, fixed, strict=True) if not still)
-        outer = [part for part, still in zip(parts, fixed, strict=True) if still]
+        fixed = [all(constant[v] for v in formulas.variables(factor)) for factor, _ in design.pieces[j]]
+        inner = tuple(part for (_, part), still in zip(design.pieces[j], fixed, strict=True) if not still)
+        outer = [part for (_, part), still in zip(design.pieces[j], fixed, strict=True) if still]
         if lacking := [part for part in [*outer, *inner] if part not in single]:
             raise UserError(f"two stages need {', '.join(lacking)} in the formula by itself, beside '{name}'")
         within.setdefault(inner, []).append((j, name))
@@ -148,28 +144,3 @@ def _second(summary: np.ndarray, columns: list, between: dict, first: np.ndarray
         )
         for i, (j, name) in enumerate(columns)
     ]
-
-
-def _outside(name: str) -> str:
-    """A column's name without what stands in brackets."""
-    kept, depth = [], 0
-    for sign in name:
-        depth += (sign in "([") - (sign in ")]")
-        if not depth:
-            kept.append(sign)
-    return "".join(kept)
-
-
-def _factors(name: str) -> list[str]:
-    """'lp:inter[T.a:b]' -> lp, inter[T.a:b]."""
-    depth, cuts = 0, [-1]
-    for place, sign in enumerate(name):
-        depth += (sign in "([") - (sign in ")]")
-        if sign == ":" and not depth:
-            cuts.append(place)
-    return [name[a + 1 : b] for a, b in pairwise([*cuts, len(name)])]
-
-
-def _expression(part: str) -> str:
-    """'C(x)[T.2]' -> C(x)."""
-    return part[: part.index("[")] if part.endswith("]") and "[" in part else part

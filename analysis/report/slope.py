@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from xlift.analysis.estimates import LEVEL
 from xlift.analysis.gains import nested_mean
 from xlift.registry.findings import UserError
 
-LEVEL = 0.95  # of every interval
 CAUTION = 6  # models below which a slope carries a warning
 POOLED = "all"  # the name of the series that pools the treatments
 COMBINATION = ["treatment", "target", "language"]

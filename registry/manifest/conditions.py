@@ -32,9 +32,9 @@ NUMBERS = ("params_total", "params_non_embedding", "seed", "seed.index")
 class BadCondition(UserError):
     """`column` counts characters from 0 in the condition's text."""
 
-    def __init__(self, message: str, hint: str | None = None, column: int = 0):
+    def __init__(self, message: str, hint: str | None = None, column: int = 0, names: frozenset[str] = frozenset()):
         super().__init__(message)
-        self.hint, self.column = hint, column
+        self.hint, self.column, self.names = hint, column, names  # names: of the manifest, that it speaks of
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,10 @@ def _possible(name: ast.expr, other: ast.expr, axes: Mapping[str, frozenset[str]
     for constant in other.elts if isinstance(other, ast.List | ast.Tuple) else [other]:
         if isinstance(constant, ast.Constant) and constant.value not in axes[name.id]:
             raise BadCondition(
-                f"{name.id} is never '{constant.value!s}'", similar(str(constant.value), axes[name.id]), constant.col_offset
+                f"{name.id} is never '{constant.value!s}'",
+                similar(str(constant.value), axes[name.id]),
+                constant.col_offset,
+                frozenset({str(constant.value)}),
             )
 
 

@@ -142,8 +142,8 @@ def _understand(root: Node, folder: Path, findings: list[Finding], *, whole: boo
     if manifest and whole:
         found: list[Finding] = []
         resolve(manifest, rest, folder, found)
-        touched = {f"'{name}'" for slip in slips for name in _names(root, slip["loc"])}
-        findings += [finding for finding in found if not any(name in finding.message for name in touched)]
+        touched = {name for slip in slips for name in _names(root, slip["loc"])}
+        findings += [finding for finding in found if not finding.about & touched]
     return None, None
 
 

@@ -174,7 +174,7 @@ def _condition(at: Complaints, text: str, path: tuple[str | int, ...], axes: Map
         return conditions.parse(text, axes)
     except BadCondition as error:
         quoted = bool(at.root.at(path).place.width > len(text))
-        at.complain("E303", path, str(error), error.hint, column=error.column + quoted)
+        at.complain("E303", path, str(error), error.hint, column=error.column + quoted, about=error.names)
         return None
 
 
