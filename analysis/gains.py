@@ -61,13 +61,6 @@ def nested_mean(rows: pd.DataFrame, by: Sequence[str], value: str = "gain") -> p
     return means
 
 
-def summary(rows: pd.DataFrame, by: Sequence[str] = ("model",)) -> pd.DataFrame:
-    """Mean gain, its smallest and largest value, and counts, by target group and `by`. Describes; infers nothing."""
-    keys = ["target_group", *by]
-    counts = rows.groupby(keys, as_index=False).agg(gains=("gain", "size"), smallest=("gain", "min"), largest=("gain", "max"))
-    return nested_mean(rows, keys).merge(counts, on=keys)
-
-
 def _named(rows: pd.DataFrame) -> pd.DataFrame:
     plain = rows["variant"] == PLAIN
     return rows.assign(treatment=rows["intermediate"].where(plain, rows["intermediate"] + " + " + rows["variant"]))

@@ -15,14 +15,6 @@ import numpy as np
 
 from xlift.registry.findings import UserError
 
-NAMES: dict[str, tuple[str, ...]] = {  # the metrics of each kind, the usual one first
-    "pair": ("accuracy",),
-    "choice": ("accuracy",),
-    "retrieve": ("accuracy",),
-    "tag": ("entity_f1", "f1_xtreme", "accuracy"),
-    "span": ("f1", "exact_match"),
-    "mlm": (),
-}
 Chunk = tuple[str, int, int]  # type, first word, last word
 Sentences = Sequence[Sequence[str]]
 

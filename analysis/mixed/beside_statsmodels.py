@@ -101,7 +101,7 @@ def _said(fit: Fit, found: Any, complaints: list[str], said: list[str]) -> Neare
         {"term": list(fit.params.index), "estimate": estimate, "se": se, "z": estimate / se, "p": np.asarray(found.pvalues)[:p]}
     )
     own = np.sqrt(np.diag(fit.model_cov))
-    # both in lme4's convention: statsmodels' restricted likelihood has another constant
+    # statsmodels' restricted likelihood has lme4's constant, as ours: equal estimates have equal criteria
     criterion = -2 * float(found.llf)
     apart = np.maximum(np.abs(estimate - fit.params.to_numpy()) / own, np.abs(se / own - 1))
     if not found.converged:

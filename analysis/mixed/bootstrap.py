@@ -37,7 +37,7 @@ def intervals(samples: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
     )
 
 
-def likelihood_ratio(smaller: Fit, larger: Fit, samples: int, rng: np.random.Generator) -> pd.Series:
+def bootstrapped_likelihood_ratio(smaller: Fit, larger: Fit, samples: int, rng: np.random.Generator) -> pd.Series:
     """chi2 and its bootstrap p under the smaller model: for variances on the boundary, where chi-square does not hold.
 
     Both models have to be fitted to the same rows with the same fixed effects; they differ in random terms.

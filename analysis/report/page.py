@@ -306,7 +306,7 @@ def _plates(rows: pd.DataFrame, found: Sequence[Slope | Refused]) -> list[Plate]
         Plate(
             "languages",
             "Mean gain by language over all intermediates: dots, with bars for 95 % intervals over models; largest gain on top.",
-            plots.forest(mean_gain(rows, ["language"])),
-            plots.forest(mean_gain(rows, ["language"]), stacked=True),
+            plots.languages(mean_gain(rows, ["language"])),
+            plots.languages(mean_gain(rows, ["language"]), stacked=True),
         ),
     ]

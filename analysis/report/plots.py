@@ -101,7 +101,7 @@ def heatmap(means: pd.DataFrame, marked: Sequence[tuple[str, str]] = ()) -> Figu
     return figure
 
 
-def forest(means: pd.DataFrame, *, stacked: bool = False) -> Figure:
+def languages(means: pd.DataFrame, *, stacked: bool = False) -> Figure:
     """Mean gain by language with its 95 % interval over models, a panel a target group, largest gain on top."""
     groups = sorted(means["target_group"].unique())
     tallest = means.groupby("target_group").size().max()

@@ -124,7 +124,7 @@ def test_equal_figures_give_equal_text(planting):
 def test_figures_are_drawn_for_any_number_of_models(planting, models):
     rows = gains.gains(planting(models=sized(models))[2], "planted")
     assert plots.png(plots.scaling(slope.slopes(rows, "params_total")))[1:4] == b"PNG"
-    assert plots.png(plots.forest(slope.mean_gain(rows, ["language"])))[1:4] == b"PNG"
+    assert plots.png(plots.languages(slope.mean_gain(rows, ["language"])))[1:4] == b"PNG"
 
 
 @pytest.mark.parametrize(
