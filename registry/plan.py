@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from xlift.registry.card import Cell, StageCard, StudyCard
 from xlift.registry.findings import BadInput, Finding
@@ -12,7 +12,7 @@ from xlift.registry.known.tasks import Task, computed, same_training_data
 from xlift.registry.manifest.conditions import Condition
 from xlift.registry.manifest.declared import Model
 from xlift.registry.manifest.load import Study
-from xlift.registry.manifest.sections import Subset, TaskSection, merged, texts
+from xlift.registry.manifest.sections import Exclude, Subset, TaskSection, merged, texts
 from xlift.registry.sources import ABSENT, Sources
 from xlift.registry.stage import Data, Mixing, Part, Recipe, Stage, Weights, as_read
 from xlift.registry.store import Store
@@ -110,18 +110,16 @@ def expand(study: Study, sources: Sources) -> Plan:
     steps: dict[str, Step] = {}
     excluded: dict[str, int] = {}
     for cell in dict.fromkeys(_combinations(study, sources)):
-        why, kind = _left_out(study, cell, sources)
-        if kind == "excluded":
-            excluded[why] = excluded.get(why, 0) + 1
+        rule = _left_out(study, cell, sources)
+        if rule and rule.kind == "excluded":
+            excluded[rule.why] = excluded.get(rule.why, 0) + 1
             continue
         chain = builder.chain(*cell)
-        blocked = f"{kind}: {why}" if why else next((step.blocked for step in chain if step.blocked), None)
-        if not why:
-            for step in chain:
-                steps.setdefault(
-                    step.stage.id, Step(step.stage, step.model, step.parts, step.blocked or (blocked and _above(step, chain)))
-                )
-        cells.append(builder.cell(cell, None if blocked else chain[-1].stage.id, blocked, declared=bool(why)))
+        blocked = f"{rule.kind}: {rule.why}" if rule else next((step.blocked for step in chain if step.blocked), None)
+        for step in () if rule else chain:
+            why = step.blocked or (blocked and _above(step, chain))
+            steps.setdefault(step.stage.id, Step(step.stage, step.model, step.parts, why))
+        cells.append(builder.cell(cell, None if blocked else chain[-1].stage.id, blocked, declared=rule is not None))
     return Plan(study, tuple(steps.values()), tuple(cells), excluded)
 
 
@@ -136,36 +134,39 @@ def _no_twins(study: Study, sources: Sources) -> None:
             raise BadInput([Finding("E219", place, f"models '{twin}' and '{name}' have the same weights", "keep one of them")])
 
 
-Combination = tuple[str, str, str, str, int]  # model, intermediate, variant, target, replicate
+class Combination(NamedTuple):
+    """One point of the matrix."""
+
+    model: str
+    intermediate: str
+    variant: str
+    target: str
+    replicate: int  # counted from 0
 
 
 def _combinations(study: Study, sources: Sources) -> Iterator[Combination]:
     matrix, models = study.manifest.matrix, study.facts.models
     replicates = range(matrix.seed.count)
-    yield from product(models, matrix.intermediate, matrix.variant, matrix.target, replicates)
+    yield from map(Combination._make, product(models, matrix.intermediate, matrix.variant, matrix.target, replicates))
     for condition, rule in study.facts.includes:
-        for cell in product(
+        points = product(
             rule.model or models,
             rule.intermediate or matrix.intermediate,
             rule.variant or matrix.variant,
             rule.target or matrix.target,
             replicates,
-        ):
+        )
+        for cell in map(Combination._make, points):
             if condition is None or condition(_values(study, cell), sources.available):
                 yield cell
 
 
 def _values(study: Study, cell: Combination) -> dict[str, object]:
-    model, intermediate, variant, target, replicate = cell
-    facts = study.facts.models[model]
     return {
-        "model": model,
-        "intermediate": intermediate,
-        "variant": variant,
-        "target": target,
-        "seed": study.manifest.matrix.seed.start + replicate,
-        "seed.index": replicate,
-        **_sizes(facts),
+        **{axis: getattr(cell, axis) for axis in ("model", "intermediate", "variant", "target")},
+        "seed": study.manifest.matrix.seed.start + cell.replicate,
+        "seed.index": cell.replicate,
+        **_sizes(study.facts.models[cell.model]),
     }
 
 
@@ -177,11 +178,10 @@ def _sizes(model: Model) -> dict[str, Any]:
     }
 
 
-def _left_out(study: Study, cell: Combination, sources: Sources) -> tuple[str | None, str | None]:
-    for condition, rule in study.facts.excludes:
-        if condition(_values(study, cell), sources.available):
-            return rule.why, rule.kind
-    return None, None
+def _left_out(study: Study, cell: Combination, sources: Sources) -> Exclude | None:
+    """The rule of the manifest that leaves a cell out."""
+    rules = (rule for condition, rule in study.facts.excludes if condition(_values(study, cell), sources.available))
+    return next(rules, None)
 
 
 def _above(step: Step, chain: tuple[Step, ...]) -> str | None:

@@ -145,15 +145,15 @@ def _one_level(effects: Effects, method: str, knapp_hartung: bool) -> Meta:
     )
     return _made(
         effects,
-        beta,
-        cov,
-        df,
-        {"": tau2},
-        method,
-        "knapp-hartung" if knapp_hartung else "z",
-        effects.loglik(w, restricted=method != "ML"),
-        method != "ML",
-        said,
+        beta=beta,
+        cov=cov,
+        df=df,
+        tau2={"": tau2},
+        method=method,
+        test="knapp-hartung" if knapp_hartung else "z",
+        loglik=effects.loglik(w, restricted=method != "ML"),
+        restricted=method != "ML",
+        said=said,
     )
 
 
@@ -175,21 +175,22 @@ def _multilevel(formula: Formula, frame: pd.DataFrame, variance: str, effects: E
     )
     return _made(
         effects,
-        fit.params.to_numpy(),
-        fit.model_cov.to_numpy(),
-        float(k - p),
-        tau2,
-        method,
-        "t",
-        (logs - fit.criterion) / 2,
-        fit.reml,
-        said,
-        fit,
+        beta=fit.params.to_numpy(),
+        cov=fit.model_cov.to_numpy(),
+        df=float(k - p),
+        tau2=tau2,
+        method=method,
+        test="t",
+        loglik=(logs - fit.criterion) / 2,
+        restricted=fit.reml,
+        said=said,
+        fit=fit,
     )
 
 
 def _made(
     effects: Effects,
+    *,
     beta: np.ndarray,
     cov: np.ndarray,
     df: float,
