@@ -30,7 +30,7 @@ def minimise(model: Likelihood) -> State:
     scale = scales(model)
     best = min((_descend(model, start * scale * _ones(model), scale) for start in STARTS), key=lambda state: state.criterion)
     for _ in range(ESCAPES):
-        best = _polish(best)
+        best = _through_the_valley(_polish(best))
         better = _escape(best, scale)
         if better is None:
             return _accepted(best, scale)
@@ -100,6 +100,24 @@ def _try(state: State, step: np.ndarray) -> State | None:
     slack = 1e-13 * max(1.0, abs(state.criterion))
     smaller = np.abs(trial.gradient).max() < np.abs(state.gradient).max()
     return trial if trial.criterion < state.criterion or (smaller and trial.criterion <= state.criterion + slack) else None
+
+
+def _through_the_valley(state: State) -> State:
+    """The end of a flat valley towards a correlation of -1 or 1, where that is lower.
+
+    While an intercept's variance is all but 0, only the product of its entry with the covariance's counts: then descent
+    creeps, and what it creeps to has T_22 = 0. The other variance and the covariance stay as they are.
+    """
+    for t, T in enumerate(state.T):
+        if T.shape != (2, 2) or not T[1].any():
+            continue
+        whole = np.copysign(np.hypot(T[1, 0], T[1, 1]), T[1, 0])
+        factors = list(state.T)
+        factors[t] = np.array([[T[0, 0] * T[1, 0] / whole, 0.0], [whole, 0.0]])
+        trial = state.model.at(state.model.point(factors, state.delta))
+        if trial.criterion < state.criterion:
+            state = _polish(trial)
+    return state
 
 
 def _newton(state: State) -> tuple[np.ndarray, float]:
