@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -39,20 +39,14 @@ class _Worker:
     step: Step | None = None
 
 
-def execute(
-    plan: Plan,
-    env: "Env",
-    workers: int,
-    tell: Callable[[Outcome, list[Step]], None],
-    only: frozenset[str] | None = None,
-) -> Outcome:
-    """Run every step that must run (or that the evaluations `only` rest on), parents before children, the largest models first.
+def execute(plan: Plan, todo: Sequence[Step], env: "Env", workers: int, tell: Callable[[Outcome, list[Step]], None]) -> Outcome:
+    """Run the steps of a plan that are to do, parents before children, the largest models first.
 
     `tell` is called at least every second with the outcome so far and the steps under way. A worker that dies is
     replaced and its step tried again; a step that fails takes only its descendants with it.
     """
     store, outcome = Store(env.store), Outcome()
-    waiting, tries = list(plan.todo(store, only)), dict.fromkeys((step.stage.id for step in plan.steps), 0)
+    waiting, tries = list(todo), dict.fromkeys((step.stage.id for step in plan.steps), 0)
     sizes = {name: model.parameters.non_embedding for name, model in plan.study.facts.models.items()}
     waiting.sort(key=lambda step: -sizes[step.model])  # stable: parents stay before children
     crew: list[_Worker] = []

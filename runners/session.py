@@ -77,7 +77,7 @@ def run(plan: Plan, store: Store, data: Path | None, *, workers: int, device: st
     _remember(plan, store, console)
     if not todo:
         return Outcome()
-    outcome = _execute(plan, store, data, workers, device, console, only)
+    outcome = _execute(plan, todo, store, data, workers, device, console)
     for stage, reason in {**outcome.failed, **outcome.skipped}.items():
         trace = store.folder(stage) / "failure.json"
         said = f"; its trace is in {trace}" if stage in outcome.failed and trace.exists() else ""
@@ -105,12 +105,12 @@ def _remember(plan: Plan, store: Store, console: Console) -> None:
 
 
 def _execute(
-    plan: Plan, store: Store, data: Path | None, workers: int, device: str, console: Console, only: frozenset[str] | None
+    plan: Plan, todo: tuple[Step, ...], store: Store, data: Path | None, workers: int, device: str, console: Console
 ) -> Outcome:
     from xlift.runners.run import Env
 
     env = Env(store.root, Sources(plan.study, data.resolve() if data else None), device, max(1, cores() // workers))
-    ahead = Ahead(plan, plan.todo(store, only), store)
+    ahead = Ahead(plan, todo, store)
     with (
         _Live(plan, store, console),
         Progress(
@@ -134,7 +134,7 @@ def _execute(
                 said = time.monotonic()
                 console.print(f"{done}/{len(ahead.steps)}  " + "; ".join(lines), highlight=False, soft_wrap=True)
 
-        return pool.execute(plan, env, workers, tell, only)
+        return pool.execute(plan, todo, env, workers, tell)
 
 
 @dataclass

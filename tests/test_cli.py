@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from editable import Editable
+from running import xlift
 
 ROOT = Path(__file__).parents[1]
 SMALL = Editable("""\
@@ -28,22 +29,6 @@ matrix:
   target: [lab-entail, lab-pairs]
   seed: {count: 1, from: 1}
 """)
-
-
-def xlift(*arguments: object, folder: Path, check: int | None = 0) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment.pop("MLFLOW_TRACKING_URI", None)
-    done = subprocess.run(
-        [sys.executable, "-m", "xlift", *map(str, arguments)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        env=environment,
-    )
-    assert "Traceback" not in done.stderr + done.stdout, done.stderr
-    assert check is None or done.returncode == check, done.stderr + done.stdout
-    return done
 
 
 SCORES = "SELECT model, intermediate, target, language, seed, metric, score, items, chance, se FROM scores ORDER BY ALL"

@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 from editable import Editable
+from running import xlift
 from typer.testing import CliRunner
 
 from xlift import cli
@@ -37,21 +36,6 @@ tasks:
   text: {kind: mlm, files: "text/{language}.jsonl"}
 matrix: {intermediate: [none, other], target: [target], seed: {count: 1, from: 1}}
 """)
-
-
-def xlift(*arguments: object, folder: Path, check: int = 0) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": ""}
-    done = subprocess.run(
-        [sys.executable, "-m", "xlift", *map(str, arguments)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={name: value for name, value in environment.items() if value},
-    )
-    assert "Traceback" not in done.stderr + done.stdout, done.stderr
-    assert done.returncode == check, (done.returncode, done.stderr + done.stdout)
-    return done
 
 
 def written(folder: Path) -> Path:
@@ -294,8 +278,7 @@ def test_without_a_terminal_a_plain_line_comes_at_intervals(here, monkeypatch, c
     study = load(here / "study.yaml")
     plan, store = expand(study, Sources(study, here / "data")), Store(here / "store")
 
-    def execute(plan, env, workers, tell, only):
-        steps = plan.todo(store)
+    def execute(plan, steps, env, workers, tell):
         for _ in range(2):
             tell(Outcome(done=[steps[0].stage.id]), [steps[1]])
         return Outcome()

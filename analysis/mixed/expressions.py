@@ -1,7 +1,7 @@
 """One factor of a formula, such as `log10(params)`: read into a tree, checked, and computed from that same tree.
 
 Nothing here is handed to an interpreter: the tree's nodes are walked, and a node that is not in the list below has no meaning.
-So a formula from a stranger's manifest can name columns, do arithmetic and call FUNCTIONS, within LIMITS, and nothing else.
+So a formula from a stranger's manifest can name columns, do arithmetic and call FUNCTIONS, within bounds, and nothing else.
 """
 
 import ast
@@ -19,7 +19,8 @@ from formulaic.transforms import TRANSFORMS
 from xlift.registry.findings import UserError
 
 CONTRASTS = {"Treatment", "Sum", "Helmert", "Diff", "Poly"}  # of levels; the second argument of C
-STATEFUL = {"center", "scale", "standardize", "poly", "bs", "cs", "cr"}  # these see the rows, so rows cannot become cells first
+BASES = {"poly", "bs", "cs", "cr"}  # each makes several columns
+STATEFUL = {"center", "scale", "standardize", *BASES}  # these see the rows, so rows cannot become cells first
 NUMERIC: dict[str, Callable[..., Any]] = {
     "log": np.log,
     "log10": np.log10,
@@ -77,7 +78,7 @@ class Expression:
             try:
                 found = _computed(self.tree, frame, self.names, state)
             except (TypeError, ZeroDivisionError, OverflowError, ValueError) as error:
-                raise UserError(f"'{self.text}' cannot be computed: {_plain(error)}") from None
+                raise UserError(f"'{self.text}' cannot be computed: {words(error)}") from None
         if not self.columns:
             raise UserError(f"'{self.text}' names no column")
         return found
@@ -251,8 +252,9 @@ def _arithmetic(value: Any) -> Any:
     return value
 
 
-def _plain(error: Exception) -> str:
-    return _shown(" ".join(str(error).split()))
+def words(error: Exception) -> str:
+    """A library's message on one line, without the codes that colour a terminal and other signs that do not print."""
+    return _shown(" ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()))
 
 
 def _shown(text: str) -> str:

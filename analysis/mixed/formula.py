@@ -21,7 +21,7 @@ from formulaic.parser.types import ASTNode, Factor, Token
 from formulaic.parser.types import Term as Product
 
 from xlift.analysis.mixed import expressions
-from xlift.analysis.mixed.expressions import MAX_TEXT, STATEFUL, quoted, read
+from xlift.analysis.mixed.expressions import BASES, MAX_TEXT, STATEFUL, quoted, read, words
 from xlift.registry.findings import UserError
 
 MAX_TERMS = 500  # of one part, after `*` and `**` are multiplied out
@@ -232,7 +232,7 @@ def evaluate(expression: str, frame: pd.DataFrame) -> np.ndarray:
     """A response (m,), which may be any arithmetic, such as score - baseline or log10(seconds)."""
     found = read(expression)
     known(found.columns, list(frame.columns))
-    if found.calls & {"C", "poly", "bs", "cs", "cr"}:
+    if found.calls & {"C", *BASES}:
         raise UserError(f"the response '{expression}' is not one column of numbers")
     values = found.values(frame, {})
     if _is_text(values):
@@ -396,7 +396,7 @@ def _most_terms(node: Any) -> float:
 
 def _width(factor: expressions.Expression, frame: pd.DataFrame) -> int:
     """Columns that a factor takes, at most."""
-    if factor.calls & {"poly", "bs", "cs", "cr"}:
+    if factor.calls & BASES:
         return 2 * expressions.MAX_ARGUMENT
     texts = [name for name in factor.columns if not pd.api.types.is_numeric_dtype(frame[name]) or "C" in factor.calls]
     return max([1, *(frame[name].nunique() for name in texts)])
@@ -404,11 +404,6 @@ def _width(factor: expressions.Expression, frame: pd.DataFrame) -> int:
 
 def _is_text(values: Any) -> bool:
     return isinstance(values, pd.Series) and not pd.api.types.is_numeric_dtype(values)
-
-
-def words(error: Exception) -> str:
-    """A library's message without line breaks, and without the codes that colour a terminal."""
-    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
 
 
 def _term(term: Random, frame: pd.DataFrame) -> Term:

@@ -76,7 +76,7 @@ def gather(formula: Formula, data: Data, columns: Columns, *, missing: str = "ra
             if not _is_number(types[name]) and types[name] not in TEXTS and not types[name].startswith("ENUM"):
                 raise UserError(f"'{name}' is {types[name]}, neither numbers nor text; cast it to one of them")
         if grouped:
-            return _by_groups(data, formula, columns, names, missing)
+            return _by_groups(data, types, formula, columns, names, missing)
         data = data.select(", ".join(map(_quoted, names)))
     formulas.known(names, list(map(str, data.columns)))
     return _by_rows(data[list(names)], formula, columns, missing)
@@ -123,8 +123,9 @@ def _by_rows(frame: pd.DataFrame, formula: Formula, columns: Columns, missing: s
     return Gathered(frame[list(formula.keys)], Cells.of_rows(y, weight, stratum, strata), dropped)
 
 
-def _by_groups(data: Relation, formula: Formula, columns: Columns, names: Sequence[str], missing: str) -> Gathered:
-    types = data.columns()
+def _by_groups(
+    data: Relation, types: dict[str, str], formula: Formula, columns: Columns, names: Sequence[str], missing: str
+) -> Gathered:
     y, keys = formulas.read(formula.response).column, [*formula.keys, *([columns.residual_by] if columns.residual_by else [])]
     keys = list(dict.fromkeys(keys))
     for name in (y, columns.scale):

@@ -21,7 +21,7 @@ from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed import gather as gathering
 from xlift.analysis.mixed.cautions import Caution, cautions
 from xlift.analysis.mixed.crossproducts import Cross, cross_products
-from xlift.analysis.mixed.expressions import MAX_TEXT
+from xlift.analysis.mixed.expressions import MAX_TEXT, words
 from xlift.analysis.mixed.formula import Design, Formula
 from xlift.analysis.mixed.gather import Columns, Data
 from xlift.analysis.mixed.inference import METHODS, KenwardRoger, Satterthwaite
@@ -278,7 +278,7 @@ class Fit:
                 found = LinearConstraints.from_spec(text, variable_names=list(names.values()))
                 matrix, values = np.asarray(found.constraint_matrix, float), np.asarray(found.constraint_values, float)
             except Exception as error:  # formulaic raises many kinds here, all of them about the text
-                raise UserError(f"'{r_matrix}' is no constraint on {', '.join(names)}: {formulas.words(error)}") from None
+                raise UserError(f"'{r_matrix}' is no constraint on {', '.join(names)}: {words(error)}") from None
             if not (np.isfinite(matrix).all() and np.isfinite(values).all()):
                 raise UserError(f"'{r_matrix}' has numbers that are not finite")
             return matrix, values

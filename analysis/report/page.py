@@ -285,8 +285,8 @@ def _plates(rows: pd.DataFrame, found: Sequence[Slope | Refused]) -> list[Plate]
         return []
     marked = list(rows[rows["same_task"]][["treatment", "target"]].drop_duplicates().itertuples(index=False, name=None))
     lines = (
-        "black bars are the mean over intermediates; lines are least squares on these means, the band is the 95 % interval of "
-        "the mean gain"
+        "black bars are the mean over intermediates; lines are least squares on the dots or bars of their colour, the band is "
+        "the 95 % interval of the mean gain"
         if any(isinstance(item, Slope) for item in found)
         else "no line is drawn where no slope is given"
     )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from xlift.registry.findings import UserError
+from xlift.registry.known.tasks import computed
 from xlift.registry.stage import Data, Scoring
 from xlift.runners import metrics
 from xlift.runners.data.examples import Tagged
@@ -75,8 +76,7 @@ class TagKind(Kind):
     ) -> list[Measure]:
         """Entity F1 where the labels are IOB2, else XTREME's F1 over tags; and accuracy over words."""
         gold = [e.tags for e in examples]
-        iob = all(label == "O" or label[:2] in {"B-", "I-"} for label in data.labels)
-        f1 = metrics.entity_f1 if iob else metrics.f1_xtreme
+        f1 = metrics.entity_f1 if "entity_f1" in computed("tag", data.labels) else metrics.f1_xtreme
         return metrics.primary_first([f1(gold, predictions), metrics.tag_accuracy(gold, predictions)], data.metric)
 
 

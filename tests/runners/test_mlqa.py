@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from xlift.registry.known.tasks import MLQA_LANGUAGES
 from xlift.runners import metrics
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -44,3 +45,7 @@ def test_the_two_normalisers_differ_where_the_benchmarks_do(language, gold, gues
 def test_a_language_that_mlqa_does_not_compare_is_refused():
     with pytest.raises(ValueError, match="not in fi; write normaliser: squad"):
         metrics.mlqa_tokens("talo", "fi")
+
+
+def test_the_languages_that_a_manifest_may_name_are_those_that_are_compared():
+    assert set(MLQA_LANGUAGES) == set(metrics.MLQA_ARTICLES) == set(mlqa.LANGUAGES)
