@@ -1,13 +1,15 @@
 """Facts as SQL: an in-memory DuckDB filled from the store and the cards of its studies; the only `import duckdb`.
 
 Base tables: `stage_rows` (study x stage), `cell_rows` (study x cell x language), `score_rows` (stage x language x
-metric). Views, one a file of `analysis/sql`: `stages`, `scores`, `gains`, `missing`. Scores and gains are fractions.
+metric). Views, one a file of `analysis/sql`: `stages`, `scores`, `planned` (gains), `gains`, `missing`. Scores and gains are
+fractions; `lp` is log10 of the parameters, 0 at the study's centre.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
+from math import log10
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,13 +17,15 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from xlift.registry.card import Cell, StudyCard
+from xlift.registry.card import Cell, StageCard, StudyCard
 from xlift.registry.findings import UserError
 from xlift.registry.score import Score
 from xlift.registry.spec import canonical
 
+PLAIN = "plain"  # the variant that needs no mention
+NONE = "none"  # no intermediate training; listed first
 Facts = duckdb.DuckDBPyConnection
-VIEWS = ("stages", "scores", "gains", "missing")
+VIEWS = ("stages", "scores", "planned", "gains", "missing")
 
 STAGES = pa.schema(
     [
@@ -49,14 +53,19 @@ CELLS = pa.schema(
         ("family", pa.string()),
         ("params_total", pa.int64()),
         ("params_non_embedding", pa.int64()),
+        ("lp", pa.float64()),
         ("intermediate", pa.string()),
         ("variant", pa.string()),
+        ("treatment", pa.string()),
         ("target", pa.string()),
         ("seed", pa.int64()),
         ("stage", pa.string()),
+        ("run", pa.string()),
+        ("intermediate_run", pa.string()),
         ("language", pa.string()),
         ("same_task", pa.bool_()),
         ("blocked", pa.string()),
+        ("declared", pa.bool_()),
         ("target_group", pa.string()),
         ("is_baseline", pa.bool_()),
         ("dropped", pa.bool_()),
@@ -88,8 +97,28 @@ class Reading(Protocol):
     def failure(self, stage_id: str) -> str | None: ...
 
 
-def connect(store: Reading, cards: Sequence[StudyCard]) -> duckdb.DuckDBPyConnection:
-    """The facts of some studies, in memory, without access to files; UserError where gains cannot be paired."""
+class Unread:
+    """A store in which nothing has run."""
+
+    def state(self, stage_id: str) -> str:
+        return "pending"
+
+    def record(self, stage_id: str) -> None:
+        return None
+
+    def scores(self, stage_id: str) -> tuple[Score, ...]:
+        return ()
+
+    def failure(self, stage_id: str) -> None:
+        return None
+
+
+def connect(store: Reading | None, cards: Sequence[StudyCard]) -> duckdb.DuckDBPyConnection:
+    """The facts of some studies, in memory, without access to files; UserError where gains cannot be paired.
+
+    Without a store only what is planned is known.
+    """
+    store = store or Unread()
     names = [card.study for card in cards]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"two cards for one study: {', '.join(twice)}")
@@ -161,6 +190,47 @@ def target_group(cell: Cell, apart: Iterable[str] | None) -> str:
     return "set apart" if cell.target in (apart or ()) else "fine-tuned"
 
 
+def treatment(intermediate: str, variant: str) -> str:
+    """What is done before the target: "mnli", or "mnli + mlm"."""
+    return intermediate if variant == PLAIN else f"{intermediate} + {variant}"
+
+
+class _Runs:
+    """The trained checkpoints that a cell rests on: the one that is evaluated, and that of its intermediate training.
+
+    A run is the id of a training stage, so one training on SQuAD is one run of XQuAD and of MLQA; the model's name where nothing
+    was trained, and the cell's axes where its stages are not known because it is blocked.
+    """
+
+    def __init__(self, card: StudyCard) -> None:
+        self.stages = {stage.id: stage for stage in card.stages}
+
+    def of(self, cell: Cell) -> tuple[str, str]:
+        axes = [cell.model, treatment(cell.intermediate, cell.variant), str(cell.seed)]
+        if cell.stage not in self.stages:
+            return "/".join([*axes, *([] if cell.retrieval else [cell.target])]), "/".join(axes)
+        chain = self._above(self.stages[cell.stage].parent)
+        trained = [stage.id for stage in chain if stage.kind == "train"]
+        untreated = (cell.intermediate, cell.variant) == (NONE, PLAIN)
+        return chain[0].id if chain else cell.model, trained[-1] if trained and not untreated else cell.model
+
+    def _above(self, stage: str | None) -> list[StageCard]:
+        """A stage and its ancestors, the earliest last."""
+        found = []
+        while stage in self.stages:
+            found.append(self.stages[stage])
+            stage = found[-1].parent
+        return found
+
+
+def _centre(card: StudyCard) -> float:
+    """log10 of the parameters at which lp is 0."""
+    if card.analysis.centre:
+        return log10(card.analysis.centre)
+    sizes = {cell.model: log10(getattr(cell, card.analysis.x)) for cell in card.cells}
+    return sum(sizes.values()) / len(sizes) if sizes else 0.0
+
+
 def _fill(connection: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, rows: Iterable[tuple]) -> None:
     columns = list(zip(*rows, strict=True)) or [()] * len(schema)
     table = pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
@@ -209,8 +279,11 @@ def _cell_rows(card: StudyCard) -> Iterator[tuple]:
             raise UserError(f"{card.study}: analysis.{what} names {', '.join(unknown)}; cells have {', '.join(sorted(known))}")
     dropped = (card.source_language,) if rule.drop_languages is None else rule.drop_languages
     baselines: set[str] = set()
+    trained, centre = _Runs(card), _centre(card)
     for cell in card.cells:
         values = cell.model_dump(mode="json")
+        run, intermediate_run = trained.of(cell)
+        lp = log10(getattr(cell, card.analysis.x)) - centre
         is_baseline = all(str(values[axis]) == level for axis, level in rule.baseline.items())
         for language in cell.languages:
             pair = canonical([(values | {"language": language})[key] for key in rule.match])
@@ -223,14 +296,19 @@ def _cell_rows(card: StudyCard) -> Iterator[tuple]:
                 cell.family,
                 cell.params_total,
                 cell.params_non_embedding,
+                lp,
                 cell.intermediate,
                 cell.variant,
+                treatment(cell.intermediate, cell.variant),
                 cell.target,
                 cell.seed,
                 cell.stage,
+                run,
+                intermediate_run,
                 language,
                 cell.same_task,
                 cell.blocked,
+                cell.declared,
                 target_group(cell, card.analysis.apart),
                 is_baseline,
                 language in dropped,

@@ -8,23 +8,16 @@ from xlift.analysis import facts
 from xlift.analysis.facts import Facts
 from xlift.registry.findings import UserError
 
-PLAIN = "plain"  # the variant that needs no mention
-NONE = "none"  # no intermediate training; listed first
 LEVELS = ["treatment", "target", "language", "seed"]  # averaged from the last to the first, each level equally
 
 GAINS = """
-SELECT gains.*, groups.target_group AS target_group
-FROM gains
-JOIN (SELECT DISTINCT study, target, target_group FROM cell_rows) AS groups
-    ON groups.study = gains.study AND groups.target = gains.target
-WHERE gains.study = ?
-ORDER BY params_total, model, intermediate, variant, target, language, seed
+SELECT * FROM gains WHERE study = ? {} ORDER BY params_total, model, intermediate, variant, target, language, seed
 """
 PRIMARY = """
-SELECT scores.*, cells.family AS family, cells.params_total AS params_total
+SELECT scores.*, cells.treatment AS treatment, cells.family AS family, cells.params_total AS params_total
 FROM scores
-JOIN (SELECT DISTINCT study, model, family, params_total FROM cell_rows) AS cells
-    ON cells.study = scores.study AND cells.model = scores.model
+JOIN (SELECT DISTINCT study, model, intermediate, variant, treatment, family, params_total FROM cell_rows) AS cells
+    USING (study, model, intermediate, variant)
 JOIN score_rows AS row
     ON row.stage = scores.stage AND row.language = scores.language AND row.metric = scores.metric AND row.is_primary
 WHERE scores.study = ?
@@ -33,19 +26,33 @@ ORDER BY params_total, model, intermediate, variant, target, language, seed
 MISSING = "SELECT * FROM missing WHERE study = ? ORDER BY reason, model, intermediate, variant, target, language, seed"
 
 
-def gains(connection: Facts, study: str) -> pd.DataFrame:
-    """The view's rows of one study, with `treatment` (intermediate and variant) and `target_group`."""
-    return _named(facts.query(connection, GAINS, [_known(connection, study)]))
+def gains(connection: Facts, study: str, group: str | None = None) -> pd.DataFrame:
+    """The view's rows of one study, or of one of its target groups."""
+    known = [_known(connection, study)]
+    if group is None:
+        return facts.query(connection, GAINS.format(""), known)
+    groups = facts.query(connection, "SELECT DISTINCT target_group FROM planned WHERE study = ? ORDER BY ALL", known)[
+        "target_group"
+    ]
+    if group not in set(groups):
+        raise UserError(f"no target group '{group}'; there are {', '.join(groups) or 'none'}")
+    return facts.query(connection, GAINS.format("AND target_group = ?"), [*known, group])
+
+
+def planned(connection: Facts, study: str) -> pd.DataFrame:
+    """The gains that a study plans, without scores."""
+    return facts.query(connection, "SELECT * FROM planned WHERE study = ?", [_known(connection, study)])
 
 
 def scores(connection: Facts, study: str) -> pd.DataFrame:
     """The rows of the primary metric, all languages, with `treatment`."""
-    return _named(facts.query(connection, PRIMARY, [_known(connection, study)]))
+    return facts.query(connection, PRIMARY, [_known(connection, study)])
 
 
 def missing(connection: Facts, study: str) -> pd.DataFrame:
-    """Every cell and language that lacks its score or its gain, with the reason."""
-    return _named(facts.query(connection, MISSING, [_known(connection, study)]))
+    """Every cell and language that lacks its score or its gain, with the reason, and `treatment`."""
+    rows = facts.query(connection, MISSING, [_known(connection, study)])
+    return rows.assign(treatment=[facts.treatment(*both) for both in zip(rows["intermediate"], rows["variant"], strict=True)])
 
 
 def nested_mean(rows: pd.DataFrame, by: Sequence[str], value: str = "gain") -> pd.DataFrame:
@@ -59,11 +66,6 @@ def nested_mean(rows: pd.DataFrame, by: Sequence[str], value: str = "gain") -> p
         keys.pop()
         means = means.groupby(keys, observed=True, as_index=False)[value].mean() if keys else means
     return means
-
-
-def _named(rows: pd.DataFrame) -> pd.DataFrame:
-    plain = rows["variant"] == PLAIN
-    return rows.assign(treatment=rows["intermediate"].where(plain, rows["intermediate"] + " + " + rows["variant"]))
 
 
 def _known(connection: Facts, study: str) -> str:

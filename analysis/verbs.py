@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tabulate import tabulate
 
 from xlift.analysis import meta as metas
 from xlift.analysis import mixed
+from xlift.analysis.mixed import contrasts, gather, summary
 from xlift.analysis.mixed import formula as formulas
-from xlift.analysis.mixed import gather, summary
 from xlift.registry.findings import UserError
 
 
@@ -40,8 +41,12 @@ def fitted(
     reml: bool,
     missing: str,
     engine: str,
+    slopes: str | None = None,
+    by: str | None = None,
 ) -> Answer:
     """The verb `fit`."""
+    if by and not slopes:
+        raise UserError("--by goes with --slopes: the column whose levels have a slope each")
     if engine not in ("xlift", "statsmodels"):
         raise UserError(f"no engine '{engine}'; there are xlift and statsmodels")
     if (df == "two-stage") != (unit is not None):
@@ -86,6 +91,11 @@ def fitted(
         "warnings": said,
     }
     shown = summary.plain(found, effects, df, said)
+    if slopes:
+        asked = [contrasts.slopes(found, slopes).table()] + ([contrasts.slopes(found, slopes, by=by).table()] if by else [])
+        table = pd.concat(asked, ignore_index=True)
+        content["slopes"] = table.to_dict("records")
+        shown += f"\n\nslopes on {slopes}, levels of other columns weighed equally:\n" + tabulate(table, "keys", floatfmt=".5g")
     if engine == "statsmodels":
         from xlift.analysis.mixed import beside_statsmodels
 
@@ -150,8 +160,6 @@ def meta_analysed(
 
 
 def _meta_text(content: dict[str, Any]) -> str:
-    from tabulate import tabulate
-
     parts = [
         f"{content['n']} effects, {content['method']}, {content['test']} tests",
         tabulate(content["estimates"], headers="keys", floatfmt=".5g"),

@@ -58,6 +58,10 @@ class Analysis(Spec):
 
     x: Literal["params_non_embedding", "params_total"] = "params_non_embedding"
     gain: Pairing = Pairing()
+    centre: float | None = Field(None, gt=0, description="parameters at which lp is 0; the models' geometric mean where absent")
+    primary: Annotated[str, Field(min_length=3, max_length=4000)] | None = Field(
+        None, description="the model of the gains, such as 'gain ~ lp * treatment + (1 | model)'; `xlift show` prints the default"
+    )
     apart: tuple[str, ...] | None = Field(None, description="targets never averaged with the rest; retrieval where absent")
     min_models: Annotated[int, Field(ge=4)] = Field(4, description="a slope on fewer models is refused")
 

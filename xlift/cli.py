@@ -39,7 +39,7 @@ def check(
     for file in files:
         try:
             study = load(file)
-            if data is not None:
+            if data is not None or study.manifest.analysis.primary:
                 _plan_of(study, data)
             found = study.warnings
         except BadInput as error:
@@ -89,6 +89,8 @@ def show(study: Study) -> None:
         for model in loaded.facts.models.values()
     ]
     _table(("model", "family", "parameters", "outside embeddings"), rows, file=sys.stderr)
+    for line in _models_of(_plan_of(loaded, None).card()):
+        print(line, file=sys.stderr)
     print(json.dumps(loaded.manifest.model_dump(mode="json", by_alias=True, exclude_none=True), indent=1, ensure_ascii=False))
 
 
@@ -209,6 +211,33 @@ def sql(
 
 
 @app.command()
+def gains(
+    study: Study,
+    form: Annotated[str, typer.Option("--format", help="table, csv, json or parquet")] = "table",
+    out: Annotated[Path | None, typer.Option(help="file to write; standard output where absent")] = None,
+    group: Annotated[str | None, typer.Option(help="one target group, such as fine-tuned")] = None,
+    store: StoreAt = Path("store"),
+    data: DataAt = None,
+) -> None:
+    """Every paired gain of a study, with lp and all that a formula may group by: what `fit` reads."""
+    from xlift.analysis import facts
+    from xlift.analysis import gains as pairing
+    from xlift.analysis.report import tables
+
+    _, kept, card, _ = _read(study, store, data)
+    rows = pairing.gains(facts.connect(kept, [card]), card.study, group)
+    if form == "parquet" and not (out or not sys.stdout.isatty()):
+        _stop("--format parquet is not for a terminal; give --out FILE")
+    made = rows.to_parquet(index=False) if form == "parquet" else f"{tables.rendered(rows, form)}\n".encode()
+    if out is None:
+        sys.stdout.buffer.write(made)
+    else:
+        if not out.parent.is_dir():
+            _stop(f"--out {out}: no folder {out.parent}; make it first")
+        out.write_bytes(made)
+
+
+@app.command()
 def report(
     study: Study,
     out: Annotated[Path | None, typer.Option(help="folder of the report; reports/<study> where absent")] = None,
@@ -222,11 +251,7 @@ def report(
     from xlift.analysis import facts
     from xlift.analysis.report.page import report as analyse
 
-    planned, kept = _plan(study, data), _existing(store)
-    card = _known(kept, planned.study.id)
-    fresh = planned.study.manifest.data.source == "lab" or data is not None
-    if fresh:
-        card = _same_data(planned.card(), card)
+    planned, kept, card, fresh = _read(study, store, data)
     folder = out or Path("reports") / planned.study.id
     print(f"report: {analyse(card, facts.connect(kept, [card])).write(folder)}")
     if fresh and any(kept.record(step.stage.id) for step in planned.steps):
@@ -241,7 +266,7 @@ def report(
 @app.command()
 def fit(
     data: Annotated[Path, typer.Option(help="a table: .csv, .tsv or .parquet", show_default=False)],
-    formula: Annotated[str, typer.Option(help="'gain ~ log10(params_total) + (1 | language) + (1 | model)'", show_default=False)],
+    formula: Annotated[str, typer.Option(help="'gain ~ lp * treatment + (1 | language) + (1 | model)'", show_default=False)],
     variances: Annotated[str | None, typer.Option(help="column of known sampling variances")] = None,
     weights: Annotated[str | None, typer.Option(help="column of weights: Var(e) = sigma^2 / weight")] = None,
     residual_by: Annotated[str | None, typer.Option(help="column with one residual variance for each value")] = None,
@@ -250,6 +275,8 @@ def fit(
     ml: Annotated[bool, typer.Option("--ml", help="maximum likelihood; with --df satterthwaite")] = False,
     missing: Annotated[str, typer.Option(help="raise, or drop rows with missing values")] = "raise",
     engine: Annotated[str, typer.Option(help="xlift; or statsmodels: the nearest MixedLM beside it")] = "xlift",
+    slopes: Annotated[str | None, typer.Option(help="slopes on this column: levels weighed equally, and by --by")] = None,
+    by: Annotated[str | None, typer.Option(help="with --slopes: a column of levels, such as treatment")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit a mixed model, with degrees of freedom for few models."""
@@ -268,6 +295,8 @@ def fit(
             reml=not ml,
             missing=missing,
             engine=engine,
+            slopes=slopes,
+            by=by,
         )
     except NotConverged as error:
         print(f"xlift: no fit: {error}", file=sys.stderr)
@@ -331,9 +360,35 @@ def _plan_of(study, data: Path | None):
         _stop(f"--data {data}: no such folder; give the folder that holds the tasks' files")
     sources = Sources(study, data.resolve() if data else None)
     planned = expand(study, sources)
-    if found := look(planned, sources):
+    found = look(planned, sources)
+    if study.manifest.analysis.primary:
+        from xlift.analysis.study import check
+
+        found = [*found, *check.findings(planned.card(), study.place)]
+    if found:
         raise BadInput(found, study.sources)
     return planned
+
+
+def _models_of(card):
+    """The primary model of each target group, as the study plans its gains, in lines."""
+    from xlift.analysis.study.check import planned_groups
+    from xlift.analysis.study.primary import primary
+
+    for group, rows in planned_groups(card).items():
+        model = primary(group, rows, card.analysis)
+        yield f"\nprimary model of {group} targets: {model.formula}"
+        yield from (f"  left out: {text}" for text in model.left_out)
+        if model.refused:
+            yield f"  no slope: {model.refused}"
+
+
+def _read(study: Path, store: Path, data: Path | None):
+    """(plan, store, card, fresh) of a study whose results are read: the card as it was run, or as these data make it now."""
+    planned, kept = _plan(study, data), _existing(store)
+    card = _known(kept, planned.study.id)
+    fresh = planned.study.manifest.data.source == "lab" or data is not None
+    return planned, kept, _same_data(planned.card(), card) if fresh else card, fresh
 
 
 def _condition(text: str, planned):

@@ -59,10 +59,10 @@ def bootstrapped_likelihood_ratio(smaller: Fit, larger: Fit, samples: int, rng: 
         [np.arange(larger.cross.slices[u].start, larger.cross.slices[u].stop) for u in place]
         + [np.arange(larger.cross.q, larger.cross.q + larger.cross.p + 1)]
     ).astype(int)
-    count = 0
+    count, inner = 0, smaller.cross.as_dense()
     for _ in range(samples):
         cross = above()
-        inside = replace(smaller.cross, N=cross.N[:, keep][:, :, keep])
+        inside = replace(inner, N=cross.as_dense().N[:, keep][:, :, keep])
         count += refit(smaller, inside).criterion - refit(larger, cross).criterion >= observed - 1e-9
     return pd.Series({"chi2": max(observed, 0.0), "p": (count + 1) / (samples + 1), "samples": samples})
 
@@ -76,28 +76,15 @@ def _drawn_from(
     fit: Fit, factors: list, sigma: float, rng: np.random.Generator, delta: np.ndarray | None = None
 ) -> Callable[[], Cross]:
     """Samples with the factors of some terms, around the fit's coefficients (r = 0: coefficients do not move likelihoods)."""
-    cross, s = fit.cross, fit.cross.q + fit.cross.p
-    delta = np.ones(len(cross.strata)) if delta is None else delta
-    roots, ranks = [], []
-    for N in cross.N:
-        w, vectors = np.linalg.eigh(N[:s, :s])
-        keep = w > 1e-10 * w.max()
-        roots.append(vectors[:, keep] * np.sqrt(w[keep]))  # (s, rank): root root' = [Z Q]'W[Z Q]
-        ranks.append(int(keep.sum()))
+    cross = fit.cross
+    delta, draw = np.ones(len(cross.strata)) if delta is None else delta, cross.simulator()
 
-    def draw() -> Cross:
-        effect = np.zeros(s)
+    def drawn() -> Cross:
+        effect = np.zeros(cross.q + cross.p)
         for t, T in factors:
             levels = len(cross.terms[t].levels)
             effect[cross.slices[t]] = sigma * (rng.normal(size=(levels, T.shape[0])) @ T.T).ravel()
         effect[cross.q :] = fit.state.gamma
-        made = cross.N.copy()
-        for g, root in enumerate(roots):
-            seen = rng.normal(size=ranks[g]) * sigma * np.sqrt(delta[g])
-            unseen = sigma**2 * delta[g] * rng.chisquare(max(cross.counts[g] - ranks[g], 1e-300))
-            along = root.T @ effect + seen  # the part of y that [Z Q] sees, in its own basis
-            made[g, :s, -1] = made[g, -1, :s] = root @ along
-            made[g, -1, -1] = along @ along + unseen
-        return replace(cross, N=made)
+        return draw(effect, sigma * np.sqrt(delta), rng)
 
-    return draw
+    return drawn

@@ -13,14 +13,16 @@ FEW_DF = 3.0
 class Caution:
     """One thing to know, and of which kind it is."""
 
-    kind: Literal["dropped", "singular", "few-levels", "few-df"]
+    kind: Literal["dropped", "shared", "confounded", "singular", "few-levels", "few-df"]
     text: str
 
 
 def cautions(fit) -> tuple[Caution, ...]:
-    """Rows left out, singular terms with what follows, few levels, few degrees of freedom; empty where all is well."""
+    """Rows left out or not independent, singular terms with what follows, few levels, few df; empty where all is well."""
     return (
         *(Caution("dropped", text) for text in _dropped(fit)),
+        *(Caution("shared", text) for text in _shared(fit)),
+        *(Caution("confounded", text) for text in _confounded(fit)),
         *(Caution("singular", text) for text in _singular(fit)),
         *(Caution("few-levels", text) for text in _few_levels(fit)),
         *(Caution("few-df", text) for text in _few_df(fit)),
@@ -29,6 +31,26 @@ def cautions(fit) -> tuple[Caution, ...]:
 
 def _dropped(fit) -> list[str]:
     return [f"{fit.dropped:,} rows with missing values were left out"] if fit.dropped else []
+
+
+def _shared(fit) -> list[str]:
+    if not fit.shared:
+        return []
+    terms = " + ".join(f"(1 | {name})" for name in fit.shared)
+    return [
+        f"rows share {', '.join(fit.shared)}, and the formula has no term for it: they are not independent, so intervals are too "
+        f"narrow and p too small; add {terms}"
+    ]
+
+
+def _confounded(fit) -> list[str]:
+    numbers, entries = getattr(fit.inference, "confounded", []), fit.state.model.entries
+    if not numbers:
+        return []
+    groups = [fit.state.model.terms[entries[number][0]].name if number < len(entries) else "the residual" for number in numbers]
+    return [
+        f"these rows cannot tell the variances of {', '.join(dict.fromkeys(groups))} apart: only their sum is known; drop one"
+    ]
 
 
 def _singular(fit) -> list[str]:

@@ -4,7 +4,10 @@ Cells are the distinct rows of [Z X]. A cell carries its summed weight, its mean
 rows are cells of one. The pass that makes cells may be DuckDB's GROUP BY (`gather`).
 """
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from scipy import linalg
@@ -13,6 +16,8 @@ from xlift.analysis.mixed.formula import Design, Term
 from xlift.registry.findings import UserError
 
 EXACT = 1e-24  # of the response's squares: what rounding leaves where the fixed effects give the response
+NO_RANK = 1e-10  # of the largest eigenvalue: what counts as zero
+MAX_SIDE = 10_000  # of a dense matrix, some of which stand in memory at once
 DEPENDENT = 1e-9  # of a column's length: what the columns before it leave of a dependent one
 
 
@@ -38,22 +43,40 @@ class Cells:
         return cls(weight, y, np.zeros(m), np.ones(m), float(np.log(weight).sum()), stratum, strata)
 
 
-@dataclass(frozen=True, slots=True)
-class Cross:
-    """N_g = [Z Q r]'W[Z Q r] of each residual group g, with X = QR orthonormal in W and r = y - X ols.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cross(ABC):
+    """Cross-products of [Z Q r], with X = QR orthonormal in W and r = y - X ols.
 
     Working with Q and r instead of X and y costs nothing and keeps digits where a covariate is a year, or a mean large.
     """
 
     terms: tuple[Term, ...]
     slices: tuple[slice, ...]  # columns of Z of each term; the k columns of a level are neighbours
-    N: np.ndarray  # (G, q + p + 1, q + p + 1)
     counts: np.ndarray  # (G,) rows
     log_weight: float
     R: np.ndarray  # (p, p) upper triangular, X = QR
     ols: np.ndarray  # (p,)
     strata: tuple[str, ...]
     names: tuple[str, ...]  # of X's columns
+    squares: np.ndarray  # (q,) diagonal of Z'WZ
+    ZQ: np.ndarray  # (q, p) Z'WQ
+
+    @property
+    @abstractmethod
+    def total(self) -> float:
+        """r'Wr, with what is within the cells."""
+
+    @abstractmethod
+    def regressed(self, M: np.ndarray, **names: Any) -> Self:
+        """The same with [Q r] M (p' + 1 columns) in the place of [Q r]; `names` replace fields that speak of Q."""
+
+    @abstractmethod
+    def simulator(self) -> "Simulator":
+        """What draws the cross-products of new responses with given means."""
+
+    @abstractmethod
+    def as_dense(self) -> "Dense":
+        """The same in one matrix."""
 
     @property
     def n(self) -> int:
@@ -81,8 +104,58 @@ class Cross:
         return linalg.solve_triangular(self.R, np.atleast_2d(L).T, trans="T").T
 
 
-def cross_products(design: Design, cells: Cells) -> Cross:
-    """One pass over the cells; UserError for designs without full rank and for constant responses."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dense(Cross):
+    """N_g = [Z Q r]'W[Z Q r] of each residual group g."""
+
+    N: np.ndarray  # (G, q + p + 1, q + p + 1)
+
+    @property
+    def total(self) -> float:
+        return float(self.N[:, -1, -1].sum())
+
+    def regressed(self, M: np.ndarray, **names: Any) -> "Dense":
+        keep = linalg.block_diag(np.eye(self.q), M)
+        return replace(self, N=keep.T @ self.N @ keep, ZQ=self.ZQ @ M[:-1, :-1], **names)
+
+    def as_dense(self) -> "Dense":
+        return self
+
+    def simulator(self) -> "Simulator":
+        s = self.q + self.p
+        roots = []
+        for N in self.N:
+            w, vectors = np.linalg.eigh(N[:s, :s])
+            keep = w > NO_RANK * w.max()
+            roots.append(vectors[:, keep] * np.sqrt(w[keep]))  # (s, rank): root root' = [Z Q]'W[Z Q]
+
+        def draw(effect: np.ndarray, sigma: np.ndarray, rng: np.random.Generator) -> Dense:
+            made = self.N.copy()
+            for g, root in enumerate(roots):
+                rank = root.shape[1]
+                along = root.T @ effect + sigma[g] * rng.normal(size=rank)  # the part of y that [Z Q] sees, in its own basis
+                made[g, :s, -1] = made[g, -1, :s] = root @ along
+                made[g, -1, -1] = along @ along + unseen(self.counts[g] - rank, sigma[g], rng)
+            return replace(self, N=made)
+
+        return draw
+
+
+Simulator = Callable[[np.ndarray, np.ndarray, np.random.Generator], Cross]  # effects of [Z Q], sigma of each residual group
+
+
+def unseen(df: float, sigma: float, rng: np.random.Generator) -> float:
+    """The squares of the part of e that [Z Q] does not see: sigma^2 chi-square."""
+    return float(sigma**2 * rng.chisquare(max(df, 1e-300)))
+
+
+def cross_products(design: Design, cells: Cells, *, dense: bool = False) -> Cross:
+    """One pass over the cells; UserError for designs without full rank and for constant responses.
+
+    Local effects are kept in blocks where that is cheaper (`blocks`), unless `dense`.
+    """
+    from xlift.analysis.mixed.blocks import blocked
+
     root = np.sqrt(cells.weight)
     R, ols, Q, residual = _least_squares(design, cells, root)
     spread = np.sum(cells.weight * (cells.mean - np.average(cells.mean, weights=cells.weight)) ** 2) + cells.within.sum()
@@ -92,11 +165,37 @@ def cross_products(design: Design, cells: Cells) -> Cross:
     for term in design.terms:
         slices.append(slice(stop, stop + term.size))
         stop += term.size
-    groups = range(len(cells.strata))
-    N = np.stack([_products(design, slices, stop, Q, residual, cells, cells.stratum == g) for g in groups])
-    counts = np.array([cells.count[cells.stratum == g].sum() for g in groups])
+    groups, w = range(len(cells.strata)), cells.weight[:, None]
     bare = tuple(Term(t.name, t.group, t.names, t.levels, np.empty(0, int), np.empty((0, t.k)), t.coding) for t in design.terms)
-    return Cross(bare, tuple(slices), N, counts, cells.log_weight, R, ols, cells.strata, design.names)
+    common: dict[str, Any] = {
+        "terms": bare,
+        "slices": tuple(slices),
+        "counts": np.array([cells.count[cells.stratum == g].sum() for g in groups]),
+        "log_weight": cells.log_weight,
+        "R": R,
+        "ols": ols,
+        "strata": cells.strata,
+        "names": design.names,
+        "squares": _onto_levels(design.terms, [w * term.columns**2 for term in design.terms]),
+        "ZQ": np.column_stack(
+            [_onto_levels(design.terms, [w * column[:, None] * term.columns for term in design.terms]) for column in Q.T]
+        ),
+    }
+    right = np.column_stack([Q, residual])
+    if len(groups) == 1 and not dense and (found := blocked(design.terms, right, cells, common)):
+        return found
+    not_too_large(stop, design.terms)
+    N = [products(design.terms, slices, right, cells, cells.stratum == g) for g in groups]
+    return Dense(N=np.stack(N), **common)
+
+
+def not_too_large(side: int, terms: Sequence[Term]) -> None:
+    """UserError where a dense matrix of this side would be needed."""
+    if side > MAX_SIDE:
+        sizes = ", ".join(f"{term.size:,} of {term.name}" for term in terms)
+        raise UserError(
+            f"the random effects ({sizes}) leave {side:,} that hang together, more than the {MAX_SIDE:,} that can be fitted here"
+        )
 
 
 def _least_squares(design: Design, cells: Cells, root: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -125,12 +224,21 @@ def _dependence(names: tuple[str, ...], R: np.ndarray, left: np.ndarray) -> str:
     return f"the fixed effects cannot be told apart: {'; '.join(said)}; drop {', '.join(np.array(names)[left])} from the formula"
 
 
-def _products(
-    design: Design, slices: list[slice], q: int, Q: np.ndarray, residual: np.ndarray, cells: Cells, here: np.ndarray
+def _onto_levels(terms: Sequence[Term], values: Sequence[np.ndarray]) -> np.ndarray:
+    """(q,) sums over the rows of each level of each term, of values (rows, k)."""
+    sums = [
+        np.stack([np.bincount(term.codes, column, len(term.levels)) for column in own.T], 1).ravel()
+        for term, own in zip(terms, values, strict=True)
+    ]
+    return np.concatenate([*sums, np.zeros(0)])
+
+
+def products(
+    terms: Sequence[Term], slices: Sequence[slice], right: np.ndarray, cells: Cells, here: np.ndarray | None = None
 ) -> np.ndarray:
-    """[Z Q r]'W[Z Q r] (d, d) over the cells of one residual group."""
-    terms, w = design.terms, cells.weight[here]
-    right = np.column_stack([Q, residual])[here]
+    """[Z right]'W[Z right] (d, d) over some cells, the last column of `right` being the response's; with what is within them."""
+    here = np.ones(len(right), bool) if here is None else here
+    q, w, right = slices[-1].stop if slices else 0, cells.weight[here], right[here]
     N = np.zeros((q + right.shape[1],) * 2)
     N[q:, q:] = right.T @ (w[:, None] * right)
     N[-1, -1] += cells.within[here].sum()

@@ -25,6 +25,7 @@ NUMBERS = ("DOUBLE", "FLOAT", "REAL")
 WHOLE = {f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")} | {"INTEGER", "UINTEGER"}
 TEXTS = ("VARCHAR", "UUID")
 FEW = 5  # different values of a text column, up to which it may well be meant as levels
+SHARED = ("model", "intermediate_run", "treated_run", "baseline_run", "cell")  # columns of `gains` that several rows share
 LARGEST = 1e100  # of a response, and of a weight or its inverse: squares of larger numbers overflow
 
 
@@ -80,6 +81,32 @@ def gather(formula: Formula, data: Data, columns: Columns, *, missing: str = "ra
         data = data.select(", ".join(map(_quoted, names)))
     formulas.known(names, list(map(str, data.columns)))
     return _by_rows(data[list(names)], formula, columns, missing)
+
+
+def shared(formula: Formula, data: pd.DataFrame | Relation) -> tuple[str, ...]:
+    """Columns of SHARED that the data have, whose levels several rows have, and that no random term or fixed factor stands for.
+
+    A term stands for a column also where it makes the same groups of rows by another name.
+    """
+    there = data.columns() if isinstance(data, Relation) else data.columns
+    asked = [name for name in SHARED if name in there and name not in formula.keys]
+    if not asked:
+        return ()
+    names = list(dict.fromkeys([*asked, *formula.keys]))
+    frame = data.select(", ".join(map(_quoted, names))) if isinstance(data, Relation) else data[names]
+    codes = {name: pd.factorize(frame[name])[0] for name in names}
+    factors = [name for name in formula.keys if not pd.api.types.is_numeric_dtype(frame[name])]
+    groups = dict.fromkeys([*(term.group for term in formula.random), *((name,) for name in factors)])
+
+    def levels(columns: Sequence[str]) -> int:
+        return len(np.unique(np.column_stack([codes[name] for name in columns]), axis=0))
+
+    sizes = {group: levels(group) for group in groups}
+    return tuple(
+        name
+        for name in asked
+        if (size := levels([name])) < len(frame) and not any(size == sizes[g] == levels([name, *g]) for g in sizes)
+    )
 
 
 def opened(data: Data) -> pd.DataFrame | Relation:

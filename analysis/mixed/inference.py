@@ -7,11 +7,11 @@ from functools import cached_property
 
 import numpy as np
 
-from xlift.analysis.mixed.likelihood import Direction, State
-from xlift.analysis.mixed.operators import Operator, hessian, times
 from xlift.analysis.mixed.optimise import scales
+from xlift.analysis.mixed.state import State, hessian
 
 ROUNDING = 1e-8  # what is left of a difference that is 0 (pbkrtest: 1e-10 and 1e-14, which rounding exceeds)
+SAME = 1e-12  # eigenvalues of the information, relative to the largest, that are zero: components that are one
 NEAR_TWO = 0.01  # from a denominator df of 2, where the scale is 0 / 0: it is taken as 1, as in pbkrtest
 FLAT = 1e-8  # eigenvalues of the Hessian at most this are dropped, as lmerTest does: what makes singular fits usable
 
@@ -40,7 +40,7 @@ class Satterthwaite:
     def jacobian(self) -> np.ndarray:
         """(parameters, p, p) d Cov(gamma) / d (theta, log delta, sigma)."""
         state, C = self.state, self.state.C
-        inner = [_QHHQ(state, a) * (1.0 if a.stratum is None else state.delta[a.stratum]) for a in state.directions]
+        inner = [state.first_form(a) * (1.0 if a.stratum is None else state.delta[a.stratum]) for a in state.directions]
         moved = [state.sigma2 * C @ M @ C for M in inner]
         return np.array(moved if state.model.known else [*moved, 2 * np.sqrt(state.sigma2) * C])
 
@@ -75,53 +75,33 @@ class KenwardRoger:
     """
 
     name = "kenward-roger"
+    confounded: list[int] = []  # components that the rows cannot tell apart from each other
 
     def __init__(self, state: State) -> None:
         self.state, self.Phi = state, state.C
-        self.components = _components(state)
-        self.operator = Operator(state, projected=False)
+        self.components = state.components
         if not self.components:
             self.cov = state.sigma2 * self.Phi
             return
-        self.P = -np.array([_QHHQ(state, a) for a in self.components])  # (m, p, p)
-        self.Q = self._second()  # (m, m, p, p)
+        first, self.Q = state.forms(self.components)  # (m, m, p, p)
+        self.P = -first  # (m, p, p)
         self.W = self._variance()  # (m, m)
         bias = np.einsum("ab,abij->ij", self.W, self.Q - np.einsum("aij,jk,bkl->abil", self.P, self.Phi, self.P))
         self.cov = state.sigma2 * (self.Phi + 2 * self.Phi @ bias @ self.Phi)  # adjusted, of gamma
 
-    def _second(self) -> np.ndarray:
-        state, K, a = self.state, self.operator.K, self.components
-        m, p, q = len(a), state.model.p, state.model.q
-        Q = np.empty((m, m, p, p))
-        DU = [times(state, d, state.ZHQ) if d.stratum is None else None for d in a]
-        WU = {d.stratum: _WHQ(state, d.stratum) for d in a if d.stratum is not None}  # (s, p) [Z Q]'D^-1 W^-1 H^-1Q
-        for i in range(m):
-            for j in range(m):
-                if a[i].stratum is None and a[j].stratum is None:
-                    rows = state.model.slices
-                    Q[i, j] = DU[i].T @ state.ZHZ[rows[a[i].term], rows[a[j].term]] @ DU[j]
-                elif a[i].stratum is not None and a[j].stratum is not None:
-                    Q[i, j] = -WU[a[i].stratum][:q].T @ K @ WU[a[j].stratum][:q]
-                    if a[i].stratum == a[j].stratum:
-                        Q[i, j] += _QHHQ(state, a[i]) / state.delta[a[i].stratum]
-                else:
-                    random, stratum = (i, a[j].stratum) if a[i].stratum is None else (j, a[i].stratum)
-                    columns = state.model.slices[a[random].term]
-                    ZHW = WU[stratum][columns] - state.N[:q, columns].T @ (K @ WU[stratum][:q])  # Z'H^-1 W^-1 H^-1 Q
-                    Q[i, j] = DU[random].T @ ZHW if random == i else ZHW.T @ DU[random]
-        return Q
-
     def _variance(self) -> np.ndarray:
         """W = 2 I^-1, I the expected REML information of the components."""
         Phi, P = self.Phi, self.P
-        information = self.operator.traces(self.components) - 2 * np.einsum("ij,abij->ab", Phi, self.Q)
+        information = self.state.traces(self.components, projected=False) - 2 * np.einsum("ij,abij->ab", Phi, self.Q)
         PPhi = P @ Phi
         information += np.einsum("aij,bji->ab", PPhi, PPhi)
         information = (information + information.T) / 2
         unit = 1 / np.sqrt(np.maximum(np.abs(np.diag(information)), 1e-300))
-        w = np.abs(np.linalg.eigvalsh(unit[:, None] * information * unit))
-        invert = np.linalg.inv if w.min() > 1e-12 * w.max() else np.linalg.pinv
-        return 2 * unit[:, None] * invert(unit[:, None] * information * unit) * unit
+        w, V = np.linalg.eigh(unit[:, None] * information * unit)
+        told = np.abs(w) > SAME * np.abs(w).max()
+        self.confounded = [number for number, share in enumerate(np.abs(V[:, ~told]).max(1, initial=0)) if share > 0.1]
+        V = unit[:, None] * V[:, told]
+        return 2 * (V / w[told]) @ V.T
 
     def df(self, contrast: np.ndarray) -> float:
         return self._match(contrast[None, :])[0]
@@ -157,34 +137,3 @@ class KenwardRoger:
 
 
 METHODS = {method.name: method for method in (Satterthwaite, KenwardRoger)}
-
-
-def _components(state: State) -> list[Direction]:
-    """One 0/1 pattern for each entry of the terms' covariance matrices, then the residual variances."""
-    found = []
-    for t, term in enumerate(state.model.terms):
-        for i in range(term.k):
-            for j in range(i + 1):
-                E = np.zeros((term.k, term.k))
-                E[i, j] = E[j, i] = 1.0
-                found.append(Direction(t, E))
-    return found if state.model.known else found + [Direction(stratum=g) for g in range(state.model.G)]
-
-
-def _WHQ(state: State, g: int) -> np.ndarray:
-    """(s, p) [Z Q]'D^-1 W^-1 H^-1 Q over residual group g: H^-1Q = D^-1 [Z Q] (-K Z'D^-1Q; I)."""
-    return state.model.cross.N[g, : len(state.L), : len(state.L)] @ _HQ(state) / state.delta[g] ** 2
-
-
-def _HQ(state: State) -> np.ndarray:
-    """(s, p): H^-1 Q = D^-1 [Z Q] HQ."""
-    q = state.model.q
-    K = state.J[:q, :q].T @ state.J[:q, :q]
-    return np.concatenate([-K @ state.N[:q, q:-1], np.eye(state.model.p)])
-
-
-def _QHHQ(state: State, a: Direction) -> np.ndarray:
-    """(p, p) Q'H^-1 H_a H^-1 Q."""
-    if a.stratum is None:
-        return state.ZHQ[state.model.slices[a.term]].T @ times(state, a, state.ZHQ)
-    return _HQ(state).T @ _WHQ(state, a.stratum)

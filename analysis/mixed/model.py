@@ -25,17 +25,19 @@ from xlift.analysis.mixed.expressions import MAX_TEXT, words
 from xlift.analysis.mixed.formula import Design, Formula
 from xlift.analysis.mixed.gather import Columns, Data
 from xlift.analysis.mixed.inference import METHODS, KenwardRoger, Satterthwaite
-from xlift.analysis.mixed.likelihood import Likelihood, State
+from xlift.analysis.mixed.likelihood import Likelihood
 from xlift.analysis.mixed.optimise import NotConverged, minimise, scales, singular_terms
+from xlift.analysis.mixed.state import State
+from xlift.analysis.mixed.threads import one_thread
 from xlift.registry.findings import UserError
 
 __all__ = ["Fit", "NotConverged", "fit"]
 
 Df = Literal["kenward-roger", "satterthwaite"]
-MAX_EFFECTS = 10_000  # random effects: their matrices are dense, and some of them stand in memory at once
 SPANNED = 1e-9  # of a column's length: what the fixed effects leave of one that they span
 
 
+@one_thread
 def fit(
     formula: str | Formula,
     data: Data,
@@ -60,15 +62,18 @@ def fit(
         raise UserError("Kenward-Roger needs REML: with ML give df='satterthwaite' (--df satterthwaite)")
     parsed = formulas.parse(formula) if isinstance(formula, str) else formula
     columns = Columns(weights, variances, residual_by)
+    data = gathering.opened(data)
     gathered = gathering.gather(parsed, data, columns, missing=missing)
     design = formulas.build(parsed, gathered.frame)
     _identifiable(design, int(gathered.cells.count.sum()), known=bool(variances))
     cross = cross_products(design, gathered.cells)
     _not_spanned(cross)
     state = minimise(Likelihood(cross, reml=reml, known=bool(variances)))
-    return Fit(parsed, state, METHODS[df](state), Grid.of(design, gathered), columns, gathered.dropped)
+    shared = gathering.shared(parsed, data)
+    return Fit(parsed, state, METHODS[df](state), Grid.of(design, gathered), columns, gathered.dropped, shared)
 
 
+@one_thread
 def refit(model: "Fit", cross: Cross) -> "Fit":
     """The same model on other cross-products, such as a bootstrap sample's."""
     old = model.state.model
@@ -77,10 +82,7 @@ def refit(model: "Fit", cross: Cross) -> "Fit":
 
 
 def _identifiable(design: Design, n: int, *, known: bool) -> None:
-    """UserError where a term's effects cannot be told from the residual, as in lme4, or are too many for dense matrices."""
-    if (effects := sum(term.size for term in design.terms)) > MAX_EFFECTS:
-        sizes = ", ".join(f"{term.size:,} of {term.name}" for term in design.terms)
-        raise UserError(f"{effects:,} random effects ({sizes}) are more than the {MAX_EFFECTS:,} that can be fitted here")
+    """UserError where a term's effects cannot be told from the residual, as in lme4."""
     for term in design.terms:
         if not known and term.size >= n:
             raise UserError(
@@ -91,10 +93,10 @@ def _identifiable(design: Design, n: int, *, known: bool) -> None:
 
 def _not_spanned(cross: Cross) -> None:
     """UserError where the fixed part holds all that a random term could vary: its variance does not exist then."""
-    N, q = cross.N.sum(0), cross.q
-    left = np.diag(N)[:q] - np.sum(N[:q, q:-1] ** 2, axis=1)  # of each column of Z, what X leaves
+    squares = cross.squares
+    left = squares - np.sum(cross.ZQ**2, axis=1)  # of each column of Z, what X leaves
     for term, rows in zip(cross.terms, cross.slices, strict=True):
-        if (left[rows] <= SPANNED * np.diag(N)[rows]).all():
+        if (left[rows] <= SPANNED * squares[rows]).all():
             raise UserError(
                 f"the fixed effects span every column of ({', '.join(term.names)} | {term.name}): drop the random term, or "
                 f"what stands for {term.name} in the fixed part"
@@ -150,6 +152,7 @@ class Fit:
     grid: Grid = field(repr=False)
     columns: Columns = field(default_factory=Columns)
     dropped: int = 0
+    shared: tuple[str, ...] = ()  # columns that tell dependent rows, for which the formula has no term
 
     @property
     def cross(self) -> Cross:
@@ -322,8 +325,8 @@ class Fit:
     @cached_property
     def random_effects(self) -> pd.DataFrame:
         """group, level, term, mode, sd: conditional modes and their deviations, given theta and beta."""
-        state, q, rows = self.state, self.state.model.q, []
-        sd = np.sqrt(state.sigma2 * np.einsum("ij,ij->j", state.J[:q, :q], state.J[:q, :q]))
+        state, rows = self.state, []
+        sd = np.sqrt(state.sigma2 * state.mode_variances())
         for t, term in enumerate(state.model.terms):
             modes = state.by_level(t, state.ZPy) @ (state.T[t] @ state.T[t].T)
             rows += [

@@ -5,17 +5,21 @@ first order, is the cone: each term's derivative in T T' has to be positive semi
 polish with the exact Hessian, and leave every point where the cone says that a variance wants to grow.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import optimize
 
-from xlift.analysis.mixed.likelihood import Likelihood, State
-from xlift.analysis.mixed.operators import profiled_hessian
+from xlift.analysis.mixed.likelihood import Likelihood
+from xlift.analysis.mixed.state import State, profiled_hessian
 
 STARTS = (1.0, 0.15)  # standard deviations of random effects, relative to sigma
 STEPS = (1e-4, 1e-3, 1e-2, 0.05, 0.2, 1.0, 3.0)  # variances to try where one wants to grow
 NEGATIVE = 1e-6  # of the largest eigenvalue: what counts as wanting to
 SETTLED = 1e-9  # what another Newton step would gain, in units of the criterion
+ENOUGH = 1e-15  # what a Newton step would gain where the point is as good as arithmetic makes it
 ESCAPES = 25
+FLOOR = 1e-3  # a variance, relative to sigma^2, from which a Newton step finds out whether it is zero
 SINGULAR = 1e-4  # standard deviation relative to sigma that counts as 0, as lme4 has it
 
 
@@ -24,29 +28,71 @@ class NotConverged(RuntimeError):
 
 
 def minimise(model: Likelihood) -> State:
-    """The state at the minimum; NotConverged where none is found."""
+    """The state at the minimum; NotConverged where none is found.
+
+    A step of Fisher scoring leads close to it, Newton to its end; where that ends in no minimum, descents from far apart.
+    """
     if model.r + model.G == 1:
         return model.at(np.zeros(0))
     scale = scales(model)
-    best = min((_descend(model, start * scale * _ones(model), scale) for start in STARTS), key=lambda state: state.criterion)
+    if model.G == 1:
+        try:
+            return _settled(_scored(model.at(scale * _ones(model)), scale), scale, _polish)
+        except (NotConverged, np.linalg.LinAlgError):
+            pass
+    starts = (_descend(model, start * scale * _ones(model), scale) for start in STARTS)
+    return _settled(
+        min(starts, key=lambda state: state.criterion), scale, lambda state: _polish(_descend(model, state.point, scale))
+    )
+
+
+def _settled(best: State, scale: np.ndarray, improve: Callable[[State], State]) -> State:
+    """The minimum below a state, variances that want to grow being let grow; NotConverged where there is none."""
     for _ in range(ESCAPES):
-        best = _through_the_valley(_polish(best))
+        best = min(_through_the_valley(improve(best)), best, key=lambda state: state.criterion)
         better = _escape(best, scale)
         if better is None:
             return _accepted(best, scale)
-        best = min(_descend(model, better.point, scale), best, key=lambda state: state.criterion)
+        best = better
     raise NotConverged(f"after {ESCAPES} attempts some variance still wants to grow: {_where(best, scale)}")
+
+
+def _scored(state: State, scale: np.ndarray) -> State:
+    """One step of Fisher scoring in the variances: tr(P H_a P H_b) v = y'P H_a P y (Searle, Casella & McCulloch 1992, ch. 8).
+
+    A covariance matrix that leaves the cone is moved to where its variances are FLOOR.
+    """
+    model, components = state.model, state.components
+    random = [a for a in components if a.stratum is None]
+    right = state.quadratics(random)[0]
+    if not model.known:  # y'P W^-1 P y, from y'P H P y = y'P y
+        right = np.append(right, state.rss - right @ state.amounts)
+    traces = state.traces(components, projected=model.reml)
+    unit = 1 / np.sqrt(np.maximum(np.diag(traces), 1e-300))
+    found = unit * np.linalg.lstsq(unit[:, None] * traces * unit, unit * right, rcond=1e-10)[0]
+    sigma2 = 1.0 if model.known else max(found[-1], FLOOR * state.sigma2)
+    T = []
+    for t in range(len(state.T)):
+        own = [number for number, (u, _, _) in enumerate(model.entries) if u == t]
+        size = np.array([scale[n] for n in own if model.diagonal[n]])
+        D = np.zeros_like(state.T[t])
+        for n in own:
+            _, i, j = model.entries[n]
+            D[i, j] = D[j, i] = found[n] / sigma2 / (size[i] * size[j])
+        w, V = np.linalg.eigh(D)
+        T.append(np.linalg.cholesky(size[:, None] * ((V * np.maximum(w, FLOOR)) @ V.T) * size))
+    return model.at(model.point(T, state.delta))
 
 
 def scales(model: Likelihood) -> np.ndarray:
     """(r + G - 1,) size of each parameter: 1 / root mean square of the column that it multiplies."""
-    N, total = model.cross.N.sum(0), model.cross.counts.sum()
+    diagonal, total = model.cross.squares, model.cross.counts.sum()
     rms = []
     for term, rows in zip(model.terms, model.slices, strict=True):
-        squares = np.diag(N)[rows].reshape(len(term.levels), term.k).sum(0)
+        squares = diagonal[rows].reshape(len(term.levels), term.k).sum(0)
         rms.append(np.sqrt(np.maximum(squares / total, 1e-300)))
     if model.known:  # N is in units of 1 / variance: relative to sigma = 1, then, the effects' own scale counts
-        spread = np.sqrt(max(N[-1, -1] / total, 1.0))
+        spread = np.sqrt(max(model.cross.total / total, 1.0))
         return np.array([*(spread / rms[t][i] for t, i, _ in model.entries), *np.ones(model.G - 1)])
     return np.array([*(1 / rms[t][i] for t, i, _ in model.entries), *np.ones(model.G - 1)])
 
@@ -82,7 +128,9 @@ def _descend(model: Likelihood, start: np.ndarray, scale: np.ndarray) -> State:
 def _polish(state: State) -> State:
     """Newton steps on the exact Hessian while they help."""
     for _ in range(30):
-        step = _newton(state)[0]
+        step, gain = _newton(state)
+        if gain < ENOUGH:
+            break
         nearer = next((trial for trial in (_try(state, step * 0.5**k) for k in range(12)) if trial is not None), None)
         if nearer is None or (
             np.abs(nearer.gradient).max() >= 0.5 * np.abs(state.gradient).max() and state.criterion - nearer.criterion < 1e-10
@@ -122,11 +170,12 @@ def _through_the_valley(state: State) -> State:
 
 def _newton(state: State) -> tuple[np.ndarray, float]:
     """A descent step, and what it would gain; directions without curvature are left alone."""
-    w, Q = np.linalg.eigh(profiled_hessian(state))
-    along = Q.T @ state.gradient
+    unit = scales(state.model)  # what is flat does not depend on the units of the data
+    w, Q = np.linalg.eigh(unit[:, None] * profiled_hessian(state) * unit)
+    along = Q.T @ (unit * state.gradient)
     flat = np.abs(w) <= 1e-10 * max(1.0, np.abs(w).max())
     size = np.where(flat, 0.0, along / np.where(flat, 1.0, np.abs(w)))
-    return -Q @ size, float(along @ size) / 2
+    return -unit * (Q @ size), float(along @ size) / 2
 
 
 def _wants_to_grow(state: State, scale: np.ndarray) -> list[tuple[int, np.ndarray]]:

@@ -14,8 +14,9 @@ from scipy import stats
 
 from xlift.analysis.estimates import LEVEL
 from xlift.analysis.mixed import formula as formulas
-from xlift.analysis.mixed.likelihood import State
 from xlift.analysis.mixed.model import Fit
+from xlift.analysis.mixed.state import State
+from xlift.analysis.mixed.threads import one_thread
 from xlift.registry.findings import UserError
 
 
@@ -27,6 +28,7 @@ class _Row:
     new: dict[int, list[np.ndarray]]
 
 
+@one_thread
 def predict(
     fit: Fit, rows: pd.DataFrame, *, weights: Sequence[float] | None = None, level: float = LEVEL, observation: bool = False
 ) -> pd.DataFrame:
@@ -87,9 +89,8 @@ def _one(fit: Fit, row: _Row, w: np.ndarray, observation: bool, level: float) ->
 
 def _variance(state: State, row: _Row, sigma: float, extra: float) -> float:
     """Variance of the prediction error at a state and a sigma: Henderson's inverse, new draws, residual."""
-    half = state.J @ row.a
     drawn = sum(float(z @ (state.T[t] @ state.T[t].T) @ z) for t, levels in row.new.items() for z in levels)
-    return float(sigma**2 * (half @ half + drawn + extra))
+    return float(sigma**2 * (state.spread(row.a) + drawn + extra))
 
 
 def _df(fit: Fit, row: _Row, sigma: float, extra: float, variance: float) -> float:

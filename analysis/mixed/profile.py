@@ -5,21 +5,22 @@ coefficients; limits at 0 (or -1, 1) are the boundary.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from scipy import linalg, optimize, stats
 
 from xlift.analysis.estimates import LEVEL
-from xlift.analysis.mixed.likelihood import Likelihood, State
+from xlift.analysis.mixed.likelihood import Likelihood
 from xlift.analysis.mixed.model import Fit
 from xlift.analysis.mixed.optimise import NotConverged, minimise, scales
+from xlift.analysis.mixed.threads import one_thread
 from xlift.registry.findings import UserError
 
 REACH = 60  # doublings of a step before a limit is said not to exist
 
 
+@one_thread
 def profile(fit: Fit, names: list[str] | None = None, *, level: float = LEVEL) -> pd.DataFrame:
     """name, low, high: of "sd (Intercept | g)", "cor (x, Intercept | g)", "sigma" and coefficients; all where none is named."""
     if fit.state.model.G > 1:
@@ -54,15 +55,13 @@ def _coefficient(state, j: int, target: float) -> tuple[float, float]:
     row = linalg.solve_triangular(cross.R, np.eye(cross.p)[j], trans="T")  # beta_j = ols_j + row'gamma
     u = row / (row @ row)
     rest = linalg.null_space(row[None, :])  # the other directions of gamma
-    q, p = cross.q, cross.p
-    keep = linalg.block_diag(np.eye(q), rest, np.eye(1))  # [Z Q r] -> [Z Q rest r]
     at = {"point": state.point}
 
     def deviance(value: float) -> float:
-        move = np.eye(q + p + 1)
-        move[q:-1, -1] = -(value - cross.ols[j]) * u
-        N = keep.T @ (move.T @ cross.N[0] @ move) @ keep
-        held = replace(cross, N=N[None], R=np.eye(p - 1), ols=np.zeros(p - 1), names=cross.names[:j] + cross.names[j + 1 :])
+        move = linalg.block_diag(rest, np.eye(1))  # [Q r] -> [Q rest, r less what is held]
+        move[:-1, -1] = -(value - cross.ols[j]) * u
+        others = cross.names[:j] + cross.names[j + 1 :]
+        held = cross.regressed(move, R=np.eye(cross.p - 1), ols=np.zeros(cross.p - 1), names=others)
         found = minimise_from(Likelihood(held, reml=False, known=state.model.known), at["point"])
         at["point"] = found.point
         return found.criterion
@@ -208,14 +207,14 @@ class _Held:
         if self.t is not None:
             back = np.argsort(self.order)
             ordered[self.t] = T[self.t][back]  # not lower triangular; D is what counts
-        state = State(self.model, np.zeros(self.model.r), ordered)
+        state = self.model.at(np.zeros(self.model.r), ordered)
         s2 = sigma**2
-        logs = 2 * np.log(np.diag(state.L)[: self.model.q]).sum() - self.model.cross.log_weight
+        logs = state.logdet - self.model.cross.log_weight
         fun = logs + self.model.cross.n * np.log(2 * np.pi * s2) + state.rss / s2
         M = []
-        for t in range(len(T)):
+        for t, sums in enumerate(state.level_sums(projected=False)):
             v = state.by_level(t, state.ZPy)
-            M.append(state.level_sum(t, state.ZHZ) - v.T @ v / s2)
+            M.append(sums - v.T @ v / s2)
         if self.t is not None:
             M[self.t] = M[self.t][np.ix_(self.order, self.order)]
         G = [2 * M[t] @ A[t] / s2 for t in range(len(T))]  # d fun / d absolute factors, at fixed sigma

@@ -14,13 +14,14 @@ from matplotlib.figure import Figure
 from xlift.analysis import facts
 from xlift.analysis import gains as pairing
 from xlift.analysis.facts import Facts
-from xlift.analysis.report import plots, tables
-from xlift.analysis.report.slope import Refused, Slope, mean_gain, slopes
+from xlift.analysis.report import effects, plots, tables
 from xlift.analysis.report.tables import Table, count
+from xlift.analysis.study.groups import GroupFit, fitted
+from xlift.analysis.study.sensitivity import sensitivity
+from xlift.analysis.study.slope import CAUTION, mean_gain
 from xlift.registry.card import StudyCard
 from xlift.registry.findings import UserError
 
-OTHER = {"params_total": "params_non_embedding", "params_non_embedding": "params_total"}
 LAB = (
     "Every number here is from the lab, a made-up world with generated languages. It shows that the method works and "
     "says nothing about natural languages or published models."
@@ -128,28 +129,33 @@ class Report:
 def report(card: StudyCard, connection: Facts) -> Report:
     """All that the facts say about one study, at whatever state its runs are."""
     rows = pairing.gains(connection, card.study)
-    found = slopes(rows, card.analysis.x, card.analysis.min_models)
+    groups = fitted(rows, card.analysis)
     every = [
         design_table(card),
         model_table(card),
         coverage_table(connection, card.study),
         tables.missing_table(pairing.missing(connection, card.study)),
         *(
-            [tables.slope_table(found), sensitivity_table(rows, card), tables.gain_by_target(rows), tables.gain_by_language(rows)]
+            [
+                effects.slope_table(groups),
+                effects.sensitivity_table(sensitivity(groups, card.analysis)),
+                tables.gain_by_target(rows),
+                tables.gain_by_language(rows),
+            ]
             if len(rows)
             else []
         ),
         *tables.score_tables(pairing.scores(connection, card.study)),
         gains_table(rows),
     ]
-    verdicts = tuple((item.series.target_group, tables.verdict(item), isinstance(item, Refused)) for item in _pooled(found))
+    verdicts = tuple((group.name, effects.verdict(group), not group.tested) for group in groups)
     stages = sorted({*rows["treated_stage"], *rows["baseline_stage"]})
     return Report(
         card,
         verdicts,
-        _notes(card, rows, found),
+        _notes(card, rows, groups),
         {table.name: table for table in every},
-        {plate.name: plate for plate in _plates(rows, found)},
+        {plate.name: plate for plate in _plates(rows, groups)},
         tuple(stages),
     )
 
@@ -210,60 +216,18 @@ def coverage_table(connection: Facts, study: str) -> Table:
     return Table("coverage", "Runs", data, shown, 2)
 
 
-def sensitivity_table(rows: pd.DataFrame, card: StudyCard) -> Table:
-    """The pooled slopes again: on the other count of parameters, and without the marked cells."""
-    x, least = card.analysis.x, card.analysis.min_models
-    cases = {
-        "all gains": (rows, x),
-        "without same-task cells": (rows[~rows["same_task"]], x),
-        "without baselines at chance": (rows[~rows["at_chance"]], x),
-        f"x is {OTHER[x]}": (rows, OTHER[x]),
-    }
-    cases = {case: (part, by) for case, (part, by) in cases.items() if by != x or case == "all gains" or len(part) < len(rows)}
-    parts = {case: tables.slope_table(_pooled(slopes(part, by, least))) for case, (part, by) in cases.items() if len(part)}
-    data = pd.concat([table.data.assign(case=case) for case, table in parts.items()], ignore_index=True)
-    shown = pd.concat([table.shown.assign(Case=case) for case, table in parts.items()], ignore_index=True)
-    order = ["Targets", "Case", "Models", "Slope", "t", "df", "p", "Combinations"]
-    marked = {"same-task cells": rows["same_task"].any(), "baselines at chance": rows["at_chance"].any()}
-    none = [what for what, there in marked.items() if not there]
-    note = "The slope of all intermediates pooled, under other choices that a careful reader might have made." + (
-        f" There are no {' and no '.join(none)}." if none else ""
-    )
-    return Table(
-        "sensitivity",
-        "Does the slope depend on choices?",
-        data,
-        shown[order].sort_values("Targets", kind="stable", ignore_index=True),
-        2,
-        note,
-    )
-
-
 def gains_table(rows: pd.DataFrame) -> Table:
     """Every gain with the ids of its two stages: only for files, as fractions."""
     return Table("gains", "Every gain", rows, pd.DataFrame({"Gains": [f"{len(rows):,}, in the CSV file"]}))
 
 
-def _pooled(found: Sequence[Slope | Refused]) -> list[Slope | Refused]:
-    """The pooled slope of each target group, or the only one it has."""
-    groups = dict.fromkeys(item.series.target_group for item in found)
-    return [next(item for item in found if item.series.target_group == group) for group in groups]
-
-
-def _notes(card: StudyCard, rows: pd.DataFrame, found: Sequence[Slope | Refused]) -> tuple[str, ...]:
+def _notes(card: StudyCard, rows: pd.DataFrame, groups: Sequence[GroupFit]) -> tuple[str, ...]:
     """What a reader has to know before the numbers."""
     notes = [LAB] if any(stage.source == "lab" for stage in card.stages) else []
-    warnings = {
-        f"{item.series.target_group} targets: {item.warning}."
-        for item in _pooled(found)
-        if isinstance(item, Slope) and item.warning
-    }
-    notes += sorted(warnings)
     notes += [
-        f"{item.series.target_group} targets: the slope rests on {item.series.used:,} of {item.series.seen:,} combinations "
-        "of intermediate, target and language; the others lack a model."
-        for item in _pooled(found)
-        if isinstance(item, Slope) and item.series.used < item.series.seen
+        f"{group.name} targets: only {group.models} models: whether they scatter as intervals assume cannot be seen from so few."
+        for group in groups
+        if group.tested and group.models < CAUTION
     ]
     if not len(rows):
         return (*notes, "There is no gain yet: no treated run and its baseline are both scored.")
@@ -280,14 +244,15 @@ def _notes(card: StudyCard, rows: pd.DataFrame, found: Sequence[Slope | Refused]
     return tuple(notes)
 
 
-def _plates(rows: pd.DataFrame, found: Sequence[Slope | Refused]) -> list[Plate]:
+def _plates(rows: pd.DataFrame, groups: Sequence[GroupFit]) -> list[Plate]:
     if rows.empty:
         return []
+    found = [slope for group in groups for slope in group.two_stage.values()]
     marked = list(rows[rows["same_task"]][["treatment", "target"]].drop_duplicates().itertuples(index=False, name=None))
     lines = (
         "black bars are the mean over intermediates; lines are least squares on the dots or bars of their colour, the band is "
         "the 95 % interval of the mean gain"
-        if any(isinstance(item, Slope) for item in found)
+        if any(group.tested for group in groups)
         else "no line is drawn where no slope is given"
     )
     return [

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pandas as pd
 from tabulate import tabulate
 
-from xlift.analysis.gains import NONE
-from xlift.analysis.report.slope import LEVEL, POOLED, Refused, Slope, mean_gain
+from xlift.analysis.facts import NONE
+from xlift.analysis.study.slope import LEVEL, mean_gain
 from xlift.registry.findings import UserError
 
 DASH = "–"  # where there is no number
@@ -138,62 +138,6 @@ def probability(p: float) -> str:
 def count(number: int, noun: str) -> str:
     """'1 model', '1,204 runs'."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def verdict(found: Slope | Refused) -> str:
-    """What a slope says, in plain words and points."""
-    if isinstance(found, Refused):
-        return f"No slope is given: {found.reason}."
-    size = f"{signed(found.estimate, 2)} points for ten times the parameters {interval(found.low, found.high, 2)}"
-    basis = f"{found.df + 2} models, {count(found.df, 'degree')} of freedom"
-    if found.low > 0 or found.high < 0:
-        return f"The gain {'grows' if found.low > 0 else 'shrinks'} with size: {size}, on {basis}."
-    return f"Growth and decline are both compatible with these runs: {size}, on {basis}."
-
-
-def slope_table(found: Sequence[Slope | Refused], name: str = "slope", title: str = "Change of the gain with size") -> Table:
-    """One row a target group and treatment; a refused slope keeps its row and says why."""
-    data, shown = [], []
-    for item in found:
-        series, fit = item.series, item if isinstance(item, Slope) else None
-        what = "all, pooled" if series.treatment == POOLED else series.treatment
-        data.append(
-            {
-                "target_group": series.target_group,
-                "treatment": series.treatment,
-                "x": series.x,
-                "models": len(series.means),
-                "df": fit.df if fit else None,
-                "slope_points_per_decade": points(fit.estimate) if fit else None,
-                "se": points(fit.se) if fit else None,
-                "low": points(fit.low) if fit else None,
-                "high": points(fit.high) if fit else None,
-                "p": fit.p if fit else None,
-                "combinations_used": series.used,
-                "combinations_seen": series.seen,
-                "gains": series.gains,
-                "verdict": verdict(item),
-            }
-        )
-        shown.append(
-            {
-                "Targets": series.target_group,
-                "Intermediate": what,
-                "Models": str(len(series.means)),
-                "Slope": f"{signed(fit.estimate, 2)} {interval(fit.low, fit.high, 2)}" if fit else "refused",
-                "t": f"{fit.estimate / fit.se:.2f}".replace("-", "−") if fit and fit.se else DASH,
-                "df": str(fit.df) if fit else DASH,
-                "p": probability(fit.p) if fit else DASH,
-                "Combinations": f"{series.used} of {series.seen}",
-            }
-        )
-    note = (
-        f"Slope: points of gain for ten times the parameters ({found[0].series.x if found else 'parameters'}), "
-        f"[{LEVEL:.0%} interval], ordinary least squares on one mean a model, t on models − 2. Combinations of "
-        "intermediate, target and language count where every model has them."
-    )
-    columns = ["Targets", "Intermediate", "Models", "Slope", "t", "df", "p", "Combinations"]
-    return Table(name, title, pd.DataFrame(data), pd.DataFrame(shown, columns=columns), 2, note)
 
 
 def gain_by_target(rows: pd.DataFrame) -> Table:

@@ -1,37 +1,22 @@
 -- Paired gains on the primary metric: treated minus baseline, within a study, on the same test data.
--- `pair` is the text of the study's match keys; languages that the study drops are left out.
 -- `at_chance`: the baseline is not above chance by a one-sided test at 5 % (score <= chance + 1.645 se over items).
-WITH half AS (
-    SELECT
-        cell.*, row.metric AS metric, row.score AS score, row.chance AS chance, row.se AS se, row.data AS data
-    FROM cell_rows AS cell
-    JOIN score_rows AS row ON row.stage = cell.stage AND row.language = cell.language AND row.data = coalesce(cell.wanted, row.data)
-    WHERE row.is_primary
-)
 SELECT
-    treated.model AS model,
-    treated.family AS family,
-    treated.params_total AS params_total,
-    treated.params_non_embedding AS params_non_embedding,
-    treated.intermediate AS intermediate,
-    treated.variant AS variant,
-    treated.target AS target,
-    treated.language AS language,
-    treated.seed AS seed,
+    planned.model, planned.family, planned.params_total, planned.params_non_embedding, planned.lp,
+    planned.intermediate, planned.variant, planned.treatment, planned.target, planned.target_group, planned.language, planned.seed,
     treated.metric AS metric,
     treated.score - baseline.score AS gain,
     treated.score AS score,
     baseline.score AS baseline,
-    treated.stage AS treated_stage,
-    baseline.stage AS baseline_stage,
-    treated.same_task AS same_task,
+    planned.treated_stage, planned.baseline_stage, planned.intermediate_run, planned.treated_run, planned.baseline_run, planned.cell,
+    planned.same_task,
     baseline.score <= baseline.chance + 1.645 * baseline.se AS at_chance,
-    CAST(NULL AS BOOLEAN) AS seen,
-    treated.study AS study
-FROM half AS treated
-JOIN half AS baseline
-    ON baseline.study = treated.study
-    AND baseline.pair = treated.pair
-    AND baseline.metric = treated.metric
-    AND baseline.data = treated.data
-WHERE NOT treated.is_baseline AND baseline.is_baseline AND NOT treated.dropped
+    planned.seen,
+    planned.study
+FROM planned
+JOIN score_rows AS treated
+    ON treated.is_primary AND treated.stage = planned.treated_stage AND treated.language = planned.language
+    AND treated.data = coalesce(planned.treated_data, treated.data)
+JOIN score_rows AS baseline
+    ON baseline.is_primary AND baseline.stage = planned.baseline_stage AND baseline.language = planned.language
+    AND baseline.data = coalesce(planned.baseline_data, baseline.data)
+    AND baseline.metric = treated.metric AND baseline.data = treated.data

@@ -43,6 +43,10 @@ class Study:
     def id(self) -> str:
         return self.manifest.id
 
+    def place(self, path: tuple[str | int, ...]) -> Place:
+        """Where a path of the manifest stands, or what is nearest to it."""
+        return self.root.at(path).place
+
     def place_of_task(self, name: str) -> Place:
         """Where a task is declared, or else where it stands on an axis, or as a corpus."""
         declared = self.root.at(("tasks",)).keys or {}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from math import log10
+from statistics import NormalDist
 
 from xlift.registry.card import Analysis, Cell, StageCard, StudyCard
 from xlift.registry.score import Score
@@ -80,6 +81,11 @@ def plant(
 ) -> tuple[StudyCard, Shelf]:
     """A full grid whose scores are `value(cell, language)`: train and evaluate stages, all finished."""
     cells, stages, shelf = [], {}, Shelf()
+
+    def stage(kind: str, own: str, parent: str | None, **row: object) -> None:
+        stages[own] = StageCard(id=own, kind=kind, parent=parent, source=source, **row)
+        shelf.states[own] = "finished"
+
     for model, (family, params) in models.items():
         common = {"model": model, "family": family, "params_total": 2 * params, "params_non_embedding": params}
         for bridge in bridges:
@@ -98,10 +104,11 @@ def plant(
                         retrieval=target in ("bucc", "tatoeba"),
                     )
                     cells.append(cell)
-                    row = {**common, "task": target, "source": source}
-                    stages[train] = StageCard(id=train, kind="train", parent=None, seed=seed, **row)
-                    stages[own] = StageCard(id=own, kind="evaluate", parent=train, seed=None, **row)
-                    shelf.states[train] = "finished"
+                    before = None if bridge == "none" else name(model, bridge, seed)
+                    if before:
+                        stage("train", before, None, seed=seed, task=bridge, **common)
+                    stage("train", train, before, seed=seed, task=target, **common)
+                    stage("evaluate", own, train, seed=None, task=target, **common)
                     shelf.rows[own] = [score(language, value(cell, language), target=target) for language in languages]
     card = StudyCard(
         study=study,
@@ -112,6 +119,16 @@ def plant(
         stages=tuple(stages.values()),
     )
     return card, shelf
+
+
+def scattered(cell: Cell, language: str) -> float:
+    """`rising` with runs that differ (sd .02) and languages within them (sd .01), the same at every call."""
+
+    def draw(*parts: object) -> float:
+        return NormalDist().inv_cdf((int(name(*parts), 16) + 0.5) / 16**16)
+
+    run = (cell.model, cell.intermediate, cell.target, cell.seed)
+    return rising(cell, language) + 0.02 * draw(*run) + 0.01 * draw(*run, language)
 
 
 def rising(cell: Cell, language: str) -> float:

@@ -76,3 +76,26 @@ def null(models: int, model_sd: float, replicate: int, lang_slope: float = 0.4) 
     return simulate(
         models, 3, 4, 8, 2, seed, lang_slope=lang_slope, model=model_sd, model_inter=0.4, slope=0.0, inter_slopes=False
     )
+
+
+def study(
+    *, models: int, treatments: int, targets: int, languages: int, seeds: int, lost: float = 0.0, seed: int = 3
+) -> pd.DataFrame:
+    """A study's gains with every effect of the primary model: runs, baselines, cells; `lost` of the rows at random."""
+    rng = np.random.default_rng(seed)
+    axes = np.meshgrid(*map(np.arange, (models, treatments, targets, languages, seeds)), indexing="ij")
+    m, i, t, lang, s = (axis.ravel() for axis in axes)
+    run, base = ((m * treatments + i) * targets + t) * seeds + s, (m * targets + t) * seeds + s
+    intermediate, cell, lp = (m * treatments + i) * seeds + s, base * languages + lang, np.linspace(-0.5, 1, models)
+
+    def effect(level: np.ndarray, sd: float) -> np.ndarray:
+        return rng.normal(0, sd, level.max() + 1)[level]
+
+    gain = 1 - 0.5 * lp[m] + effect(lang, 0.5) + effect(t, 1) + effect(m, 0.5) + effect(run, 0.8) + effect(base, 0.6)
+    gain += effect(cell, 0.7) + effect(t * treatments + i, 0.5) + effect(intermediate, 0.4) + rng.normal(0, 1, len(m))
+    columns = {"language": lang, "target": t, "model": m, "treatment": i, "family": m % 2}
+    runs = {"intermediate_run": intermediate, "treated_run": run, "baseline_run": base, "cell": cell}
+    named = {name: np.char.add(name[0], codes.astype(str)) for name, codes in (columns | runs).items()}
+    named["treatment"] = np.char.add("i", i.astype(str))
+    rows = pd.DataFrame({"gain": gain, "lp": lp[m], "seed": s, **named})
+    return rows[rng.random(len(rows)) >= lost].reset_index(drop=True)

@@ -15,7 +15,7 @@ from xlift.analysis.mixed import beside_statsmodels, bootstrap, contrasts, predi
 from xlift.analysis.mixed.formula import parse
 from xlift.analysis.mixed.inference import Satterthwaite
 from xlift.analysis.mixed.likelihood import Likelihood
-from xlift.analysis.mixed.operators import hessian, profiled_hessian
+from xlift.analysis.mixed.state import hessian, profiled_hessian
 
 HERE = Path(__file__).parents[1] / "reference"
 FULL = "gain ~ lp * inter + (1 + lp | lang) + (1 | target) + (1 | model) + (1 | model:inter)"

@@ -4,11 +4,12 @@ from html.parser import HTMLParser
 import pytest
 
 from xlift.analysis import facts, gains
-from xlift.analysis.report import plots, slope
+from xlift.analysis.report import plots
 from xlift.analysis.report.page import report
+from xlift.analysis.study import slope
 from xlift.registry.card import StudyCard
 
-from .planted import plant, rising, sized
+from .planted import plant, rising, scattered, sized
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -32,8 +33,8 @@ class Balance(HTMLParser):
         assert self.open.pop() == tag
 
 
-def page(planting, **options):
-    card, _, connection = planting(**options)
+def page(planting, value=scattered, **options):
+    card, _, connection = planting(value, **options)
     return report(card, connection).html()
 
 
@@ -68,7 +69,7 @@ def test_a_report_of_the_lab_says_that_its_world_is_made_up(planting):
 
 def test_the_page_says_what_was_planted(planting):
     text = page(planting)
-    assert "6 models, 4 degrees of freedom" in text
+    assert re.search(r"on 6 models, \d\.\d degrees of freedom", text)
     assert "are of same-task cells" in text and "Nothing is missing" in text
     assert "WHERE NOT treated.is_baseline" in text
 
@@ -116,14 +117,16 @@ def test_a_card_survives_its_way_through_json(planting):
 
 
 def test_equal_figures_give_equal_text(planting):
-    found = slope.slopes(gains.gains(planting()[2], "planted"), "params_non_embedding")
+    rows = gains.gains(planting()[2], "planted").query("target_group == 'fine-tuned'")
+    found = [slope.scale_slope(rows, "params_non_embedding")]
     assert plots.svg(plots.scaling(found)) == plots.svg(plots.scaling(found))
 
 
 @pytest.mark.parametrize("models", [1, 2, 9])
 def test_figures_are_drawn_for_any_number_of_models(planting, models):
     rows = gains.gains(planting(models=sized(models))[2], "planted")
-    assert plots.png(plots.scaling(slope.slopes(rows, "params_total")))[1:4] == b"PNG"
+    both = [slope.scale_slope(part, "params_total") for _, part in rows.groupby("target_group")]
+    assert plots.png(plots.scaling(both))[1:4] == b"PNG"
     assert plots.png(plots.languages(slope.mean_gain(rows, ["language"])))[1:4] == b"PNG"
 
 

@@ -4,15 +4,19 @@ import pytest
 from scipy import stats
 
 from xlift.analysis import facts, gains
-from xlift.analysis.report import slope
+from xlift.analysis.study import slope
 from xlift.registry.card import Analysis
 
 from .planted import plant, rising, sized
 
 
 def fitted(connection, **options):
-    found = slope.slopes(gains.gains(connection, "planted"), "params_non_embedding", **options)
-    return {(item.series.target_group, item.series.treatment): item for item in found}
+    rows = gains.gains(connection, "planted")
+    return {
+        (group, name): slope.scale_slope(part, "params_non_embedding", treatment=name, **options)
+        for group, part in rows.groupby("target_group")
+        for name in ("all", *sorted(part["treatment"].unique()))
+    }
 
 
 def test_planted_slopes_are_recovered_exactly(planting):

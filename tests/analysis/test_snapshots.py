@@ -1,36 +1,34 @@
 """Every table of a planted study, in every form, as it was. XLIFT_SNAPSHOTS=write makes them anew: look at the difference."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from xlift.analysis.report import page
 
-from .planted import rising, sized
+from .planted import scattered, sized
 
 SNAPSHOTS = Path(__file__).parents[1] / "reference" / "snapshots"
 FORMS = {"md": "to_markdown", "tex": "to_latex", "txt": "to_text", "csv": "to_csv"}
 
 
-def uneven(cell, language):
-    """Gains that differ by language and seed, so that intervals have a width."""
-    return (
-        rising(cell, language)
-        + 0.003 * (cell.seed - 1) * (cell.intermediate != "none")
-        - 0.004 * (language == "sw") * (cell.intermediate == "mnli")
-    )
+def to_nine_digits(text: str) -> str:
+    """What an optimiser finds differs in its last digits from machine to machine."""
+    return re.sub(r"-?\d+\.\d{9,}(e-?\d+)?", lambda number: f"{float(number.group()):.9g}", text)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_tables_are_as_they_were(planting, form):
-    card, shelf, _ = planting(uneven, models=sized(5))
+    card, shelf, _ = planting(scattered, models=sized(5))
     lost = next(cell.stage for cell in card.cells if cell.intermediate == "squad1" and cell.target == "panx")
     shelf.lose(lost, "failed", "ValueError: loss is nan")
     from xlift.analysis import facts
 
     report = page.report(card, facts.connect(shelf, [card]))
     text = "\n".join(f"=== {name}\n{getattr(table, FORMS[form])()}" for name, table in sorted(report.tables.items()))
+    text = to_nine_digits(text)
     file = SNAPSHOTS / f"tables.{form}"
     if os.environ.get("XLIFT_SNAPSHOTS") == "write":
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from xlift.analysis import gains
-from xlift.analysis.report import slope, tables
+from xlift.analysis.report import tables
 
 from .planted import rising, sized
 
@@ -12,7 +12,6 @@ from .planted import rising, sized
 def study_tables(connection):
     rows = gains.gains(connection, "planted")
     return [
-        tables.slope_table(slope.slopes(rows, "params_non_embedding")),
         tables.gain_by_target(rows),
         tables.gain_by_language(rows),
         *tables.score_tables(gains.scores(connection, "planted")),
@@ -79,14 +78,6 @@ def test_a_gain_that_never_varies_has_no_interval_and_says_so(planting):
     assert shown.loc["squad1", "panx"] == "0.0‡"
 
 
-def test_choices_that_change_nothing_are_not_listed_as_choices(planting):
-    from xlift.analysis.report.page import sensitivity_table
-
-    card, _, connection = planting(models=sized(5), bridges=("none", "squad1"))
-    table = sensitivity_table(gains.gains(connection, "planted"), card)
-    assert "without same-task cells" not in set(table.data["case"]) and "There are no same-task cells" in table.note
-
-
 def test_wide_tables_take_both_columns_and_the_widest_lose_their_intervals():
     def table(columns: int) -> str:
         frame = pd.DataFrame([["a"] + ["+1.0 [−0.1, +2.1]"] * columns], columns=["x", *(f"c{i}" for i in range(columns))])
@@ -99,24 +90,6 @@ def test_wide_tables_take_both_columns_and_the_widest_lose_their_intervals():
 def test_the_table_of_targets_has_one_mean_a_group_and_none_over_both(planting):
     shown = tables.gain_by_target(gains.gains(planting(models=sized(1))[2], "planted")).shown
     assert shown.columns.tolist() == ["Intermediate", "panx", "xnli", "mean, fine-tuned", "tatoeba", "mean, retrieval"]
-
-
-def test_a_refused_slope_keeps_its_row_and_says_why(planting):
-    table = tables.slope_table(slope.slopes(gains.gains(planting(models=sized(2))[2], "planted"), "params_non_embedding"))
-    assert set(table.shown["Slope"]) == {"refused"}
-    assert table.data["slope_points_per_decade"].isna().all()
-    assert table.data["verdict"].str.contains("2 models have gains and 4 are needed").all()
-
-
-def test_verdicts_are_sentences_in_points(planting):
-    def rough(cell, language):
-        return rising(cell, language) + 1e-4 * (cell.params_non_embedding % 7) * (cell.intermediate != "none")
-
-    rows = gains.gains(planting(rough)[2], "planted")
-    found = {item.series.treatment: tables.verdict(item) for item in slope.slopes(rows, "params_non_embedding")}
-    assert found["mnli"].startswith("The gain grows with size: +1.0")
-    assert found["squad1"].startswith("The gain shrinks with size: −0.99 points for ten times the parameters [−")
-    assert found["all"].startswith("Growth and decline are both compatible with these runs: ")
 
 
 def test_scores_stand_by_target_with_the_untreated_model_first(planting):

@@ -163,11 +163,13 @@ def test_weights_of_any_size_that_squares_hold_are_weights(rows, scale):
     assert other.tvalues.to_numpy() == pytest.approx(one.tvalues.to_numpy(), rel=1e-3)
 
 
-def test_too_many_random_effects_are_refused_before_they_take_memory():
-    many = pd.DataFrame({"g": np.repeat(np.arange(20_000), 2), "x": np.tile([0.0, 1.0], 20_000)})
-    many = many.assign(y=np.random.default_rng(0).normal(size=len(many)))
-    with pytest.raises(ValueError, match=r"20,000 random effects \(20,000 of g\) are more than"):
-        mixed.fit("y ~ x + (1 | g)", many)
+def test_many_effects_of_one_factor_are_fitted_and_too_many_that_hang_together_are_refused():
+    rng = np.random.default_rng(0)
+    many = pd.DataFrame({"g": np.repeat(np.arange(12_000), 3), "x": np.tile([0.0, 1.0, 2.0], 12_000)})
+    many = many.assign(y=rng.normal(size=len(many)), h=rng.permutation(many["g"]))
+    assert mixed.fit("y ~ x + (1 | g)", many).df["x"] > 20_000
+    with pytest.raises(ValueError, match=r"\(12,000 of g, 12,000 of h\) leave 12,000 that hang together, more than"):
+        mixed.fit("y ~ x + (1 | g) + (1 | h)", many)
 
 
 def test_one_bad_cell_in_a_column_of_numbers_is_named(rows, tmp_path):

@@ -2,8 +2,11 @@
 
     python tests/benchmarks/speed.py                # 50,000 rows; 500,000 rows in 20,000 cells; the verb on 1,000 rows
     python tests/benchmarks/speed.py --lme4         # the same 50,000 rows in R's lme4 (Debian: apt-get install r-cran-lme4)
+    python tests/benchmarks/speed.py --study        # a study's own model: 71,280 gains, whole and with 20 % lost
+    python tests/benchmarks/speed.py --study --lme4 # and 6,480 gains in 1,620 cells beside lmerTest (r-cran-lmertest), alternated
 
-Bars: 0.5 CPU s, 1 CPU s, 100 MB, 3 s; lme4's default fit at least 20 times slower at 50,000 rows.
+Bars: 0.5 CPU s, 1 CPU s, 100 MB, 3 s; lme4's default fit at least 20 times slower at 50,000 rows. A study's own model: 10 CPU s
+and 700 MB through Kenward-Roger; lme4 with Satterthwaite at least 3 times slower at 1,620 cells.
 """
 
 import argparse
@@ -18,6 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FORMULA = "gain ~ lp * inter + (1 + lp | lang) + (1 | target) + (1 | model) + (1 | model:inter)"
+SHARED = "gain ~ lp * treatment + (1 + lp | language) + (1 | target) + (1 | model) + (1 | model:target) + (1 | cell)"
 SHAPES = {"50k": (6, 9, 9, 36, 3), "500k": (6, 9, 9, 40, 27)}
 CHILD = """
 import resource, sys, time, json
@@ -31,6 +35,11 @@ fit.effects, fit.warnings
 print(json.dumps({"rows": fit.nobs, "random effects": fit.state.model.q, "cpu_s": round(time.process_time() - start, 3),
                   "memory_mb": round(peak() - before, 1), "criterion": fit.criterion, "lp": fit.params["lp"]}))
 """
+LMERTEST = """
+suppressMessages({library(lme4); library(lmerTest)}); d <- read.csv(commandArgs(TRUE)[1], stringsAsFactors = TRUE)
+used <- system.time({m <- lmerTest::lmer(%s, d); s <- coef(summary(m))})
+cat(sprintf('{"rows": %%d, "cpu_s": %%.3f, "criterion": %%.9f, "lp": %%.9f}', nrow(d), used[1] + used[2], REMLcrit(m), fixef(m)["lp"]))
+"""
 LME4 = """
 suppressMessages(library(lme4)); d <- read.csv(commandArgs(TRUE)[1], stringsAsFactors = TRUE)
 used <- system.time(m <- lmer(%s, d))
@@ -38,10 +47,10 @@ cat(sprintf('{"rows": %%d, "cpu_s": %%.3f, "criterion": %%.9f, "lp": %%.9f}', nr
 """
 
 
-def measured(path: Path) -> dict:
+def measured(path: Path, formula: str = FORMULA) -> dict:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(path), FORMULA], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", CHILD, str(path), formula], env=environment, capture_output=True, text=True, check=True
     )
     return json.loads(done.stdout)
 
@@ -67,11 +76,11 @@ def verb(frame, folder: Path) -> dict:
     return {"rows": 1000, "wall_s": round(time.perf_counter() - start, 2)}
 
 
-def lme4(frame, folder: Path) -> dict:
+def lme4(frame, folder: Path, formula: str = FORMULA, script: str = LME4) -> dict:
     if not shutil.which("Rscript"):
         raise SystemExit("no Rscript; on Debian: apt-get install r-cran-lme4")
     frame.to_csv(folder / "rows.csv", index=False)
-    (folder / "fit.R").write_text(LME4 % FORMULA)
+    (folder / "fit.R").write_text(script % formula)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
         ["Rscript", "--vanilla", str(folder / "fit.R"), str(folder / "rows.csv")],
@@ -83,15 +92,39 @@ def lme4(frame, folder: Path) -> dict:
     return json.loads(done.stdout)
 
 
+def own_model(folder: Path, *, beside: bool) -> None:
+    """The primary model of a large study, and (1 | cell) beside lmerTest."""
+    import registries
+
+    from xlift.analysis.study.primary import DEFAULT
+
+    for lost in (0.0, 0.2):
+        large = registries.study(models=8, treatments=11, targets=9, languages=30, seeds=3, lost=lost)
+        large.to_parquet(folder / "large.parquet", index=False)
+        print("default formula", json.dumps(measured(folder / "large.parquet", DEFAULT)), flush=True)
+    small = registries.study(models=6, treatments=4, targets=9, languages=30, seeds=1)
+    small.to_parquet(folder / "small.parquet", index=False)
+    for _ in range(3):
+        ours = measured(folder / "small.parquet", SHARED)
+        print("1,620 cells", json.dumps(ours), flush=True)
+        if beside:
+            theirs = lme4(small, folder, SHARED, LMERTEST)
+            print("lmerTest", json.dumps(theirs), f"{theirs['cpu_s'] / ours['cpu_s']:.1f} times our CPU time", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--lme4", action="store_true")
+    parser.add_argument("--study", action="store_true")
     options = parser.parse_args()
     sys.path[:0] = [str(ROOT / "tests" / "analysis")]
     import registries
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if options.study:
+            own_model(folder, beside=options.lme4)
+            return
         for label, shape in SHAPES.items():
             frame = registries.simulate(*shape, seed=1).sample(frac=1, random_state=0)  # rows in no order
             frame.to_parquet(folder / f"{label}.parquet", index=False)

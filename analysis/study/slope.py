@@ -85,16 +85,6 @@ def scale_slope(gains: pd.DataFrame, x: str, min_models: int = 4, *, treatment: 
     return _least_squares(series)
 
 
-def slopes(gains: pd.DataFrame, x: str, min_models: int = 4) -> tuple[Slope | Refused, ...]:
-    """By target group: the treatments pooled, where there are several, then each by itself."""
-    found = []
-    for _, rows in gains.groupby("target_group"):
-        treatments = sorted(rows["treatment"].unique())
-        names = [POOLED, *treatments] if len(treatments) > 1 else treatments
-        found += [scale_slope(rows, x, min_models, treatment=name) for name in names]
-    return tuple(found)
-
-
 def mean_gain(gains: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Mean gain by target group and `by`, with a 95 % interval clustered by model.
 
