@@ -64,6 +64,42 @@ class Analysis(Spec):
     )
     apart: tuple[str, ...] | None = Field(None, description="targets never averaged with the rest; retrieval where absent")
     min_models: Annotated[int, Field(ge=4)] = Field(4, description="a slope on fewer models is refused")
+    sizes: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (), description="parameters at which gains are told; the smallest, the mean and the largest model's where absent"
+    )
+
+
+Sentence = Annotated[str, Field(min_length=3, max_length=500)]
+
+
+class Hypothesis(Spec):
+    """What is expected, declared beforehand: a contrast, an equivalence or a prediction of one target group; in points."""
+
+    contrast: Sentence | None = Field(None, description="tested against zero, e.g. slope, or gain | intermediate == 'qqp'")
+    equivalence: Sentence | None = Field(None, description="tested to lie within bounds")
+    predict: Sentence | None = Field(None, description="for a new model, e.g. gain at params = 1e10")
+    group: str | None = Field(None, description="of targets; needed where the study has several")
+    direction: Literal["positive", "negative"] | None = Field(None, description="of a contrast; of a prediction, if tested")
+    bounds: tuple[float, float] | None = Field(None, description="of an equivalence, points")
+    interval: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="level of a prediction's interval")
+    check: Literal["leave-largest-out"] | None = Field(None, description="of a prediction")
+
+    @property
+    def asked(self) -> str:
+        """The estimand, in words."""
+        return self.contrast or self.equivalence or self.predict or ""
+
+
+class Claim(Spec):
+    """A sentence of a paper, and what of this study's gains it is about."""
+
+    text: Sentence
+    source: Annotated[str, Field(min_length=1, max_length=200)]
+    test: Sentence = Field(description="e.g. slope < 0, or gain | intermediate == 'multi' is largest")
+    group: str | None = Field(None, description="of targets; needed where the study has several")
+
+
+Control = Literal["holm", "bonferroni", "bh", "by", "none"]
 
 
 class StudyCard(Spec):
@@ -73,5 +109,10 @@ class StudyCard(Spec):
     question: str
     source_language: str
     analysis: Analysis
+    hypotheses: dict[str, Hypothesis] = {}
+    control: Control = "holm"
+    claims: tuple[Claim, ...] = ()
+    outcomes: dict[str, str] = Field({}, description="target -> its metric")
+    left_out: tuple[str, ...] = Field((), description="the manifest's rules of what is not run")
     cells: tuple[Cell, ...]
     stages: tuple[StageCard, ...]

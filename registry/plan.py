@@ -98,6 +98,11 @@ class Plan:
             question=manifest.question,
             source_language=self.study.facts.source_language,
             analysis=manifest.analysis,
+            hypotheses=manifest.hypotheses,
+            control=manifest.control,
+            claims=manifest.claims,
+            outcomes={target: self.study.facts.tasks[target].metric for target in manifest.matrix.target},
+            left_out=tuple(f"{rule.kind}: {rule.when} ({rule.why})" for rule in manifest.matrix.exclude),
             cells=self.cells,
             stages=stages,
         )

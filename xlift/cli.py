@@ -39,7 +39,7 @@ def check(
     for file in files:
         try:
             study = load(file)
-            if data is not None or study.manifest.analysis.primary:
+            if data is not None or _analysed(study.manifest):
                 _plan_of(study, data)
             found = study.warnings
         except BadInput as error:
@@ -361,13 +361,20 @@ def _plan_of(study, data: Path | None):
     sources = Sources(study, data.resolve() if data else None)
     planned = expand(study, sources)
     found = look(planned, sources)
-    if study.manifest.analysis.primary:
+    if _analysed(study.manifest):
         from xlift.analysis.study import check
 
         found = [*found, *check.findings(planned.card(), study.place)]
-    if found:
-        raise BadInput(found, study.sources)
+    if any(finding.stops for finding in found):
+        raise BadInput([*study.warnings, *found], study.sources)
+    for finding in found:
+        print(finding.render(study.sources.get(finding.place.file)), file=sys.stderr)
     return planned
+
+
+def _analysed(manifest) -> bool:
+    """Whether a manifest says anything of its analysis that has to be read."""
+    return bool(manifest.analysis.primary or manifest.hypotheses or manifest.claims)
 
 
 def _models_of(card):

@@ -120,6 +120,11 @@ class Coding:
         self._state: dict[str, dict[str, Any]] = {factor: {} for term in terms_of(part) for factor in factors_of(term)}
         self._levels: dict[str, set] = {}
         known([name for factor in self._state for name in variables(factor)], list(frame.columns))
+        self.names: tuple[str, ...] = ("Intercept",)
+        self.pieces: tuple[tuple[Piece, ...], ...] = ((),)
+        self.learned = np.ones((len(frame), 1))
+        if part == "1":  # as most random terms are
+            return
         self._small_enough(frame)
         made = self._made(formulaic.Formula(list(terms_of(part))), frame)
         self._spec, self.names = made.model_spec, tuple(map(str, made.columns))
@@ -128,6 +133,8 @@ class Coding:
 
     def matrix(self, frame: pd.DataFrame) -> np.ndarray:
         """(rows, columns) of other rows; UserError for levels that the first ones did not have."""
+        if self.part == "1":
+            return np.ones((len(frame), 1))
         known([name for factor in self._state for name in variables(factor)], list(frame.columns))
         return self._finite(self._made(self._spec, frame), frame)
 

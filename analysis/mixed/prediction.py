@@ -30,9 +30,14 @@ class _Row:
 
 @one_thread
 def predict(
-    fit: Fit, rows: pd.DataFrame, *, weights: Sequence[float] | None = None, level: float = LEVEL, observation: bool = False
+    fit: Fit,
+    rows: pd.DataFrame,
+    *,
+    weights: Sequence[float] | np.ndarray | None = None,
+    level: float = LEVEL,
+    observation: bool = False,
 ) -> pd.DataFrame:
-    """estimate, se, df, low, high: a row each, or, with `weights`, one weighted mean of the rows.
+    """estimate, se, df, low, high: a row each, or, with `weights`, a weighted mean of the rows for each row of weights.
 
     se is the prediction error's: estimates of the coefficients, conditional modes, new levels, and with `observation` the
     residual of one run. df is Satterthwaite's for that sum of variances. No interval covers a misfit of the line.
@@ -40,11 +45,12 @@ def predict(
     if observation and (fit.state.model.known or fit.state.model.G > 1):
         raise UserError("a new observation needs one residual variance; these rows have known or several ones")
     X = fit.grid.design.rows(rows)
-    wanted = np.eye(len(rows)) if weights is None else np.asarray(weights, float)[None, :]
+    wanted = np.eye(len(rows)) if weights is None else np.atleast_2d(np.asarray(weights, float))
     if wanted.shape[1] != len(rows):
         raise UserError(f"{wanted.shape[1]} weights for {len(rows)} rows")
     places = [_places(fit, t, rows) for t in range(len(fit.state.model.terms))]
-    table = [_one(fit, _row(fit, X, places, w), w, observation, level) for w in wanted]
+    around = _around(fit)
+    table = [_one(fit, _row(fit, X, places, w), w, observation, level, around) for w in wanted]
     return pd.DataFrame(table, columns=["estimate", "se", "df", "low", "high"], index=rows.index if weights is None else None)
 
 
@@ -75,14 +81,14 @@ def _row(fit: Fit, X: np.ndarray, places: list, w: np.ndarray) -> _Row:
     return _Row(a, new)
 
 
-def _one(fit: Fit, row: _Row, w: np.ndarray, observation: bool, level: float) -> tuple[float, ...]:
+def _one(fit: Fit, row: _Row, w: np.ndarray, observation: bool, level: float, around: "Around") -> tuple[float, ...]:
     state, q = fit.state, fit.state.model.q
     extra = float(w @ w) if observation else 0.0
     modes = np.concatenate([(state.by_level(t, state.ZPy) @ (T @ T.T)).ravel() for t, T in enumerate(state.T)] or [np.zeros(0)])
     estimate = float(row.a[:q] @ modes + (fit.cross.R.T @ row.a[q:]) @ fit.params.to_numpy())
     sigma = np.sqrt(state.sigma2)
     variance = _variance(state, row, sigma, extra)
-    df = _df(fit, row, sigma, extra, variance)
+    df = _df(fit, row, sigma, extra, variance, around)
     half = stats.t.ppf((1 + level) / 2, df) * np.sqrt(variance)
     return estimate, float(np.sqrt(variance)), df, estimate - half, estimate + half
 
@@ -93,16 +99,24 @@ def _variance(state: State, row: _Row, sigma: float, extra: float) -> float:
     return float(sigma**2 * (state.spread(row.a) + drawn + extra))
 
 
-def _df(fit: Fit, row: _Row, sigma: float, extra: float, variance: float) -> float:
-    """Satterthwaite's, with the variance's gradient by central differences (it is a smooth, cheap function)."""
-    from xlift.analysis.mixed.inference import Satterthwaite
+Around = list[tuple[State, State, float]]  # for each parameter, the states above and below the fit's and their distance
 
-    state, gradient = fit.state, []
+
+def _around(fit: Fit) -> Around:
+    state, found = fit.state, []
     for i in range(len(state.point)):
         step = np.zeros_like(state.point)
         step[i] = 1e-5 * max(1.0, abs(state.point[i]))
-        up, down = (_variance(state.model.at(state.point + sign * step), row, sigma, extra) for sign in (1, -1))
-        gradient.append((up - down) / (2 * step[i]))
+        found.append((state.model.at(state.point + step), state.model.at(state.point - step), 2 * step[i]))
+    return found
+
+
+def _df(fit: Fit, row: _Row, sigma: float, extra: float, variance: float, around: Around) -> float:
+    """Satterthwaite's, with the variance's gradient by central differences (it is a smooth, cheap function)."""
+    from xlift.analysis.mixed.inference import Satterthwaite
+
+    state = fit.state
+    gradient = [(_variance(up, row, sigma, extra) - _variance(down, row, sigma, extra)) / gap for up, down, gap in around]
     if not state.model.known:
         gradient.append(2 * variance / sigma)
     inference = fit.inference if isinstance(fit.inference, Satterthwaite) else Satterthwaite(state)

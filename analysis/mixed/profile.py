@@ -5,6 +5,7 @@ coefficients; limits at 0 (or -1, 1) are the boundary.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,23 +18,38 @@ from xlift.analysis.mixed.optimise import NotConverged, minimise, scales
 from xlift.analysis.mixed.threads import one_thread
 from xlift.registry.findings import UserError
 
+EXACTLY = 1e-10
 REACH = 60  # doublings of a step before a limit is said not to exist
 
 
 @one_thread
-def profile(fit: Fit, names: list[str] | None = None, *, level: float = LEVEL) -> pd.DataFrame:
-    """name, low, high: of "sd (Intercept | g)", "cor (x, Intercept | g)", "sigma" and coefficients; all where none is named."""
+def profile(fit: Fit, names: list[str] | None = None, *, level: float = LEVEL, tolerance: float = EXACTLY) -> pd.DataFrame:
+    """name, low, high: of "sd (Intercept | g)", "cor (x, Intercept | g)", "sigma" and coefficients; all where none is named.
+
+    NotConverged where a profile is not found. `tolerance` is that of the limits, relative to them: for tables that show three
+    digits, 1e-3 takes a fraction of the time.
+    """
     if fit.state.model.G > 1:
         raise UserError("profiles are for one residual variance; bootstrap the others")
     best = minimise(Likelihood(fit.cross, reml=False, known=fit.state.model.known))
-    target = best.criterion + float(stats.chi2.ppf(level, 1))
+    root = float(np.sqrt(stats.chi2.ppf(level, 1)))
+
+    def beyond(deviance: float) -> float:
+        """Less than 0 within the limits; the root of a deviance is all but linear in what it is a deviance of."""
+        rise = deviance - best.criterion
+        return float(np.sign(rise) * np.sqrt(abs(rise))) - root
+
     found = {**_components(best), **{name: ("beta", j) for j, name in enumerate(fit.cross.names)}}
     if names is not None and (unknown := [name for name in names if name not in found]):
         raise UserError(f"no parameter {', '.join(unknown)}; there are {', '.join(found)}")
     rows = []
     for name in names or found:
         kind, *place = found[name]
-        interval = _coefficient(best, place[0], target) if kind == "beta" else _component(best, kind, place, target)
+        ask = partial(_coefficient, best, place[0]) if kind == "beta" else partial(_component, best, kind, place)
+        try:
+            interval = ask(beyond, tolerance)
+        except NotConverged:  # a coarse minimum is not always one
+            interval = ask(beyond, EXACTLY)
         rows.append((name, *interval))
     return pd.DataFrame(rows, columns=["name", "low", "high"])
 
@@ -49,7 +65,7 @@ def _components(state) -> dict[str, tuple]:
     return found if state.model.known else {**found, "sigma": ("sigma",)}
 
 
-def _coefficient(state, j: int, target: float) -> tuple[float, float]:
+def _coefficient(state, j: int, limit: Callable[[float], float], tolerance: float) -> tuple[float, float]:
     """Limits of beta_j: the response less beta_j x_j, regressed on the other columns."""
     cross = state.model.cross
     row = linalg.solve_triangular(cross.R, np.eye(cross.p)[j], trans="T")  # beta_j = ols_j + row'gamma
@@ -57,18 +73,19 @@ def _coefficient(state, j: int, target: float) -> tuple[float, float]:
     rest = linalg.null_space(row[None, :])  # the other directions of gamma
     at = {"point": state.point}
 
-    def deviance(value: float) -> float:
+    def beyond(value: float) -> float:
         move = linalg.block_diag(rest, np.eye(1))  # [Q r] -> [Q rest, r less what is held]
         move[:-1, -1] = -(value - cross.ols[j]) * u
         others = cross.names[:j] + cross.names[j + 1 :]
         held = cross.regressed(move, R=np.eye(cross.p - 1), ols=np.zeros(cross.p - 1), names=others)
         found = minimise_from(Likelihood(held, reml=False, known=state.model.known), at["point"])
         at["point"] = found.point
-        return found.criterion
+        return limit(found.criterion)
 
     center = float(cross.coefficients(state.gamma)[j])
     se = float(np.sqrt(state.sigma2 * row @ state.C @ row))
-    return _limit(deviance, center, -se, target, at, state.point), _limit(deviance, center, se, target, at, state.point)
+    low, high = (_limit(beyond, center, step, at, state.point, tolerance) for step in (-se, se))
+    return low, high
 
 
 def minimise_from(model: Likelihood, point: np.ndarray):
@@ -86,45 +103,50 @@ def minimise_from(model: Likelihood, point: np.ndarray):
         return minimise(model)
 
 
-def _component(state, kind: str, place: list[int], target: float) -> tuple[float, float]:
+def _component(state, kind: str, place: list[int], limit: Callable[[float], float], tolerance: float) -> tuple[float, float]:
     """Limits of a standard deviation, a correlation or sigma, the parameter being held in absolute units."""
-    held = _Held(state, kind, place)
+    held = _Held(state, kind, place, tolerance)
     center, memory = held.center, {"point": held.start}
 
-    def deviance(value: float) -> float:
+    def beyond(value: float) -> float:
         found = held.minimum(value, memory["point"])
         memory["point"] = found.x
-        return float(found.fun)
+        return limit(float(found.fun))
 
     if kind == "cor":
-        low, high = (
-            end if deviance(end) <= target else float(optimize.brentq(lambda x: deviance(x) - target, center, end, xtol=1e-8))
-            for end in (-1.0, 1.0)
-        )
+        low, high = (end if beyond(end) <= 0 else float(optimize.brentq(beyond, center, end, xtol=1e-8)) for end in (-1.0, 1.0))
         return low, high
-    step = max(0.1 * center, 1e-3 * held.sigma)
+    step = max(0.3 * center, 0.1 * held.sigma)
     floor = 0.0 if kind == "sd" else 1e-6 * center
     memory["point"] = held.start
-    low = floor if deviance(floor) <= target else _bisect(deviance, floor, center, target)
+    low = floor if beyond(floor) <= 0 else _bisect(beyond, floor, center, tolerance)
     memory["point"] = held.start
-    return low, _limit(deviance, center, step, target, memory, held.start)
+    return low, _limit(beyond, center, step, memory, held.start, tolerance)
 
 
 def _limit(
-    deviance: Callable[[float], float], center: float, step: float, target: float, memory: dict, start: np.ndarray
+    beyond: Callable[[float], float],
+    center: float,
+    step: float,
+    memory: dict,
+    start: np.ndarray,
+    tolerance: float,
 ) -> float:
-    """The nearest value beyond the centre, in the step's direction, whose deviance is the target; inf where there is none."""
+    """The nearest value beyond the centre, in the step's direction, where `beyond` is 0; inf where there is none."""
     memory["point"], inside = start, center
     for _ in range(REACH):
         outside = inside + step
-        if deviance(outside) >= target:
-            return _bisect(deviance, inside, outside, target)
+        if beyond(outside) >= 0:
+            return _bisect(beyond, inside, outside, tolerance)
         inside, step = outside, 1.5 * step
     return float(np.sign(step)) * np.inf
 
 
-def _bisect(deviance: Callable[[float], float], a: float, b: float, target: float) -> float:
-    return float(optimize.brentq(lambda x: deviance(x) - target, a, b, xtol=1e-10 * max(abs(a), abs(b), 1e-6), rtol=1e-10))
+def _bisect(beyond: Callable[[float], float], a: float, b: float, tolerance: float) -> float:
+    try:
+        return float(optimize.brentq(beyond, a, b, xtol=tolerance * max(abs(a), abs(b), 1e-6), rtol=tolerance))
+    except ValueError:
+        raise NotConverged(f"the profile between {a:.4g} and {b:.4g} does not cross the limit") from None
 
 
 class _Held:
@@ -134,7 +156,8 @@ class _Held:
     of the first two is T_21 / (T_21^2 + T_22^2)^(1/2).
     """
 
-    def __init__(self, state, kind: str, place: list[int]) -> None:
+    def __init__(self, state, kind: str, place: list[int], tolerance: float) -> None:
+        self.tolerance = tolerance
         self.kind, self.model, self.sigma = kind, state.model, float(np.sqrt(state.sigma2))
         self.t = place[0] if place else None
         self.order = list(place[1:]) + [i for i in range(self.model.terms[self.t].k) if i not in place[1:]] if place else []
@@ -173,7 +196,8 @@ class _Held:
         """Over everything that is free, from the last minimum and from the fit's."""
         if not len(start):
             return optimize.OptimizeResult(x=start, fun=self.deviance(start, value)[0])
-        tried = [self._descend(value, x) for x in (start, self.start)]
+        starts = (start, self.start) if self.tolerance <= EXACTLY else (self.start,)
+        tried = [self._descend(value, x) for x in starts]
         return min(tried, key=lambda found: found.fun)
 
     def _descend(self, value: float, start: np.ndarray) -> optimize.OptimizeResult:
@@ -193,7 +217,7 @@ class _Held:
             jac=True,
             method="L-BFGS-B",
             bounds=bounds,
-            options={"ftol": 1e-14, "gtol": 1e-8, "maxiter": 300},
+            options={"ftol": 1e-4 * self.tolerance, "gtol": min(1e2 * self.tolerance, 1e-4), "maxiter": 300},
         )
         return optimize.OptimizeResult(x=found.x * self.units, fun=found.fun)
 

@@ -3,22 +3,23 @@
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
 
 import jinja2
 import pandas as pd
-from matplotlib.figure import Figure
 
 from xlift.analysis import facts
 from xlift.analysis import gains as pairing
 from xlift.analysis.facts import Facts
 from xlift.analysis.report import effects, plots, tables
+from xlift.analysis.report.answers import Answers, Plate
+from xlift.analysis.report.methods import methods
 from xlift.analysis.report.tables import Table, count
 from xlift.analysis.study.groups import GroupFit, fitted
-from xlift.analysis.study.sensitivity import sensitivity
-from xlift.analysis.study.slope import CAUTION, mean_gain
+from xlift.analysis.study.slope import CAUTION
 from xlift.registry.card import StudyCard
 from xlift.registry.findings import UserError
 
@@ -28,17 +29,7 @@ LAB = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Plate:
-    """A figure with its caption, which is also what a screen reader says; `stacked` has its panels below each other."""
-
-    name: str
-    caption: str
-    figure: Figure
-    stacked: Figure | None = None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Report:
     """Everything a page shows; `write` puts it into a folder."""
 
@@ -47,7 +38,15 @@ class Report:
     notes: tuple[str, ...]
     tables: dict[str, Table]
     figures: dict[str, Plate]
-    stages: tuple[str, ...]  # ids behind the gains
+    stages: tuple[str, ...]  # evaluations behind the gains
+    runs: tuple[str, ...]  # trained checkpoints behind them
+    roles: tuple[tuple[str, str, tuple[str, ...]], ...]  # target group, role, ids of runs
+    methods: tuple[str, ...] = ()  # paragraphs: what was done
+
+    @cached_property
+    def drawings(self) -> dict[str, str]:
+        """Each figure as SVG."""
+        return {name: plots.svg(plate.figure) for name, plate in self.figures.items()}
 
     def html(self) -> str:
         """One self-contained page."""
@@ -58,9 +57,9 @@ class Report:
             lstrip_blocks=True,
             undefined=jinja2.StrictUndefined,
         )
-        drawn = {name: plots.inline(plate.figure, name, plate.caption) for name, plate in self.figures.items()}
+        drawn = {name: plots.inline(self.drawings[name], name, plate.caption) for name, plate in self.figures.items()}
         stacked = {
-            name: plots.inline(plate.stacked, f"{name}-down", plate.caption)
+            name: plots.inline(plots.svg(plate.stacked), f"{name}-down", plate.caption)
             for name, plate in self.figures.items()
             if plate.stacked
         }
@@ -115,13 +114,13 @@ class Report:
             (folder / part).mkdir(parents=True)
         for name, table in self.tables.items():
             texts = {"csv": table.to_csv()}
-            if name != "gains":  # which is for programs: as many rows as there are gains
+            if name not in ("gains", "runs"):  # which are for programs: as many rows as there are gains
                 texts |= {"md": table.to_markdown(), "tex": table.to_latex()}
             for ending, text in texts.items():
                 if text:
                     (folder / "tables" / f"{name}.{ending}").write_text(text, encoding="utf-8")
         for name, plate in self.figures.items():
-            (folder / "figures" / f"{name}.svg").write_text(plots.svg(plate.figure), encoding="utf-8")
+            (folder / "figures" / f"{name}.svg").write_text(self.drawings[name], encoding="utf-8")
             (folder / "figures" / f"{name}.png").write_bytes(plots.png(plate.figure))
         (folder / "report.html").write_text(self.html(), encoding="utf-8")
 
@@ -129,35 +128,43 @@ class Report:
 def report(card: StudyCard, connection: Facts) -> Report:
     """All that the facts say about one study, at whatever state its runs are."""
     rows = pairing.gains(connection, card.study)
-    groups = fitted(rows, card.analysis)
+    answers = Answers(card, fitted(rows, card.analysis))
     every = [
         design_table(card),
         model_table(card),
         coverage_table(connection, card.study),
         tables.missing_table(pairing.missing(connection, card.study)),
-        *(
-            [
-                effects.slope_table(groups),
-                effects.sensitivity_table(sensitivity(groups, card.analysis)),
-                tables.gain_by_target(rows),
-                tables.gain_by_language(rows),
-            ]
-            if len(rows)
-            else []
-        ),
+        *(answers.tables(rows) if len(rows) else []),
         *tables.score_tables(pairing.scores(connection, card.study)),
         gains_table(rows),
+        runs_table(rows),
     ]
-    verdicts = tuple((group.name, effects.verdict(group), not group.tested) for group in groups)
+    verdicts = tuple((group.name, effects.verdict(group), not group.tested) for group in answers.groups)
     stages = sorted({*rows["treated_stage"], *rows["baseline_stage"]})
+    roles = tuple(
+        (str(group), role, tuple(sorted(part[f"{role}_run"].unique())))
+        for group, part in rows.groupby("target_group")
+        for role in ("treated", "baseline", "intermediate")
+    )
     return Report(
         card,
         verdicts,
-        _notes(card, rows, groups),
-        {table.name: table for table in every},
-        {plate.name: plate for plate in _plates(rows, groups)},
+        _notes(card, rows, answers.groups),
+        {table.name: replace(table, query=_query(table.name, card.study)) for table in every},
+        {plate.name: plate for plate in (answers.plates(rows) if len(rows) else [])},
         tuple(stages),
+        tuple(dict.fromkeys(id for _, _, ids in roles for id in ids)),
+        roles,
+        tuple(methods(card, answers.groups)) if len(rows) else (),
     )
+
+
+def _query(name: str, study: str) -> str:
+    """The rows behind a table, in SQL that `xlift sql` answers."""
+    views = {"coverage": "stages", "missing": "missing", "design": "", "models": ""}
+    view = "scores" if name.startswith("scores-") else views.get(name, "gains")
+    target = f" AND target = '{name.removeprefix('scores-')}'" if view == "scores" else ""
+    return f"SELECT * FROM {view} WHERE study = '{study}'{target}" if view else ""
 
 
 def design_table(card: StudyCard) -> Table:
@@ -216,6 +223,14 @@ def coverage_table(connection: Facts, study: str) -> Table:
     return Table("coverage", "Runs", data, shown, 2)
 
 
+def runs_table(rows: pd.DataFrame) -> Table:
+    """Every run behind the gains, and what it is there: only for files."""
+    roles = ("treated", "baseline", "intermediate")
+    parts = [rows[["target_group", f"{role}_run"]].set_axis(["target_group", "run"], axis=1).assign(role=role) for role in roles]
+    data = pd.concat(parts, ignore_index=True).drop_duplicates(ignore_index=True)
+    return Table("runs", "Every run", data, pd.DataFrame({"Runs": [f"{data['run'].nunique():,}, in the CSV file"]}))
+
+
 def gains_table(rows: pd.DataFrame) -> Table:
     """Every gain with the ids of its two stages: only for files, as fractions."""
     return Table("gains", "Every gain", rows, pd.DataFrame({"Gains": [f"{len(rows):,}, in the CSV file"]}))
@@ -242,36 +257,3 @@ def _notes(card: StudyCard, rows: pd.DataFrame, groups: Sequence[GroupFit]) -> t
             "a task became possible, not how much better it became."
         )
     return tuple(notes)
-
-
-def _plates(rows: pd.DataFrame, groups: Sequence[GroupFit]) -> list[Plate]:
-    if rows.empty:
-        return []
-    found = [slope for group in groups for slope in group.two_stage.values()]
-    marked = list(rows[rows["same_task"]][["treatment", "target"]].drop_duplicates().itertuples(index=False, name=None))
-    lines = (
-        "black bars are the mean over intermediates; lines are least squares on the dots or bars of their colour, the band is "
-        "the 95 % interval of the mean gain"
-        if any(group.tested for group in groups)
-        else "no line is drawn where no slope is given"
-    )
-    return [
-        Plate(
-            "scaling",
-            "Gain against model size. One dot a model and intermediate task, without an interval of its own; " + lines + ".",
-            plots.scaling(found),
-            plots.scaling(found, stacked=True),
-        ),
-        Plate(
-            "heatmap",
-            "Mean gain by intermediate and target task, in points. Full colour only where the 95 % interval over models "
-            "leaves out zero; pale where it holds zero, or is not there. † the training sets overlap.",
-            plots.heatmap(mean_gain(rows, ["treatment", "target"]), marked),
-        ),
-        Plate(
-            "languages",
-            "Mean gain by language over all intermediates: dots, with bars for 95 % intervals over models; largest gain on top.",
-            plots.languages(mean_gain(rows, ["language"])),
-            plots.languages(mean_gain(rows, ["language"]), stacked=True),
-        ),
-    ]

@@ -3,7 +3,6 @@
 import io
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -13,8 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from xlift.analysis.report.tables import points, signed
-from xlift.analysis.study.slope import POOLED, Refused, Slope
+from xlift.analysis.report.tables import points, signed, size
 
 INK, FAINT, DARK, LIGHT = "#23262d", "#d5d8de", "#15171b", "#fdfdfd"  # INK and FAINT follow the page where inlined
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a68c8", "#b8860b", "#56a0d3", "#8c564b")  # after Okabe and Ito
@@ -46,28 +44,120 @@ STYLE = {
 }
 
 
-def scaling(found: Sequence[Slope | Refused], *, stacked: bool = False) -> Figure:
-    """Gain against size, a panel a target group: model means as dots; lines only where a slope is allowed.
+def scaling(parts: Sequence[tuple[str, str, pd.DataFrame, pd.DataFrame]], *, stacked: bool = False) -> Figure:
+    """Gain against size, a panel a target group: (group, x, curve, dots) as `study.sizes` gives them.
 
-    The band is the 95 % interval of the mean gain, drawn for the pooled line (or for the only one). Dots of one model
-    stand a little beside each other, so that all are seen.
+    Dots are raw means of models with intervals over their runs, and stand a little beside each other. Lines are the primary
+    model's: thin for a treatment, thick for all; the dark band is the interval of the mean, the dashed one a new model's.
     """
-    groups = list(dict.fromkeys(item.series.target_group for item in found))
-    treatments = sorted({item.series.treatment for item in found} - {POOLED})
+    treatments = sorted({name for _, _, _, dots in parts for name in dots["treatment"]})
     with mpl.rc_context(STYLE):
-        figure, axes = _figure(len(groups), (4.6, 4.2), sharey=False, stacked=stacked)
-        for axis, group in zip(axes, groups, strict=True):
-            items = [item for item in found if item.series.target_group == group]
-            for item in items:
-                _series(axis, item, treatments, banded=item.series.treatment == POOLED or len(items) == 1)
+        figure, axes = _figure(len(parts), (4.8, 4.4), sharey=False, stacked=stacked)
+        for axis, (group, x, curve, dots) in zip(axes, parts, strict=True):
+            for treatment, own in dots.groupby("treatment"):
+                _dots(axis, own, treatments.index(treatment), len(treatments), dots)
+            for treatment, line in curve[curve["treatment"].notna()].groupby("treatment"):
+                colour = COLOURS[treatments.index(treatment) % len(COLOURS)]
+                axis.plot(line["params"], points(line["mean"]), color=colour, linewidth=1.2, alpha=0.8, zorder=2)
+            _all(axis, curve[curve["treatment"].isna()])
             axis.axhline(0, color=INK, linewidth=0.9)
             axis.set_xscale("log")
-            axis.set_xlabel(f"{NAMES[items[0].series.x]} (log scale)")
+            axis.set_xlabel(f"{NAMES[x]} (log scale)")
             axis.set_title(f"{group} targets", pad=12)
-            _name_sizes(axis, items[0].series.means)
+            _name_sizes(axis, dots.drop_duplicates("model").sort_values(["params", "model"]))
         for axis in axes if stacked else axes[:1]:
             axis.set_ylabel("gain (points)")
         _legend(figure, axes, across=1 if stacked else len(axes))
+    return figure
+
+
+def _dots(axis: Axes, own: pd.DataFrame, place: int, places: int, every: pd.DataFrame) -> None:
+    """One treatment's means, a little aside, with their intervals where they have any."""
+    aside = 10 ** ((place - (places - 1) / 2) * 0.02 * max(np.ptp(np.log10(every["params"].astype(float))), 0.5))
+    colour, x = COLOURS[place % len(COLOURS)], own["params"] * aside
+    known = own["low"].notna()
+    axis.vlines(
+        x[known], points(own["low"][known]), points(own["high"][known]), color=colour, linewidth=0.9, alpha=0.55, zorder=2
+    )
+    name, marker = own["treatment"].iloc[0], MARKERS[place % len(MARKERS)]
+    axis.plot(x, points(own["gain"]), marker, color=colour, markersize=6, alpha=0.95, linestyle="none", label=name, zorder=4)
+    middle = points(every["gain"])
+    reach = max(np.ptp(middle), 1.0)
+    low, high = axis.get_ylim() if place else (middle.min(), middle.max())
+    axis.set_ylim(min(low, middle.min() - reach), max(high, middle.max() + reach))  # intervals on few runs may be far longer
+
+
+def _all(axis: Axes, line: pd.DataFrame) -> None:
+    """The fitted mean of all treatments, its interval, and a new model's band."""
+    if line.empty:
+        return
+    mean, low, high = (points(line[name]) for name in ("mean", "low", "high"))
+    axis.plot(line["params"], mean, color=INK, linewidth=2.4, label="all, equally", zorder=3)
+    axis.fill_between(line["params"], low, high, color=INK, alpha=0.13, linewidth=0, zorder=1, label="95 % interval of the mean")
+    for number, name in enumerate(("new_low", "new_high")):
+        label = None if number else "95 % band of a new model"
+        axis.plot(line["params"], points(line[name]), color=INK, linewidth=1.1, linestyle=(0, (4, 3)), label=label, zorder=1)
+
+
+def caterpillar(slopes: pd.DataFrame, *, stacked: bool = False) -> Figure:
+    """Slopes of each treatment at each target with their intervals, a panel a target group, largest on top.
+
+    `slopes` has target_group, label, estimate, low, high (fractions) and sure, which fills a dot.
+    """
+    return _rows(slopes, "slope (points for ten times the parameters)", stacked=stacked)
+
+
+def choices(rows: pd.DataFrame, *, stacked: bool = False) -> Figure:
+    """The headline slope under other choices, in the order of the table; estimates without a test are hollow and have no bar."""
+    return _rows(rows, "slope (points for ten times the parameters)", stacked=stacked, ordered=True)
+
+
+def _rows(rows: pd.DataFrame, label: str, *, stacked: bool, ordered: bool = False) -> Figure:
+    """A dot and a bar a row: target_group, label, estimate, low, high, sure."""
+    groups = list(dict.fromkeys(rows["target_group"]))
+    tallest = rows.groupby("target_group").size().max()
+    with mpl.rc_context(STYLE):
+        figure, axes = _figure(len(groups), (5.2, 1.5 + 0.25 * tallest), sharey=False, stacked=stacked)
+        for number, (axis, group) in enumerate(zip(axes, groups, strict=True)):
+            part = rows[rows["target_group"] == group]
+            part = part.iloc[::-1].reset_index(drop=True) if ordered else part.sort_values("estimate", ignore_index=True)
+            place, known, colour = np.arange(len(part)), part["low"].notna(), COLOURS[number]
+            axis.hlines(place[known], points(part["low"][known]), points(part["high"][known]), color=colour, linewidth=1.8)
+            for sure, face in ((True, colour), (False, "white")):
+                own = part["sure"].astype(bool) == sure
+                axis.plot(
+                    points(part["estimate"][own]), place[own], MARKERS[number], color=colour, markerfacecolor=face, markersize=6
+                )
+            axis.axvline(0, color=INK, linewidth=0.9)
+            axis.set_yticks(place, part["label"], fontsize=8.5)
+            axis.set_ylim(-0.7, tallest - 0.3)
+            axis.grid(axis="y", visible=False)
+            axis.tick_params(axis="y", length=0)
+            axis.set_xlabel(label)
+            axis.set_title(f"{group} targets")
+    return figure
+
+
+def diagnostics(parts: Sequence[tuple[str, pd.DataFrame]], *, stacked: bool = False) -> Figure:
+    """Residuals against fitted gains, and against normal quantiles: two panels a target group."""
+    from scipy import stats
+
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.4, 3.3 * 2 * len(parts)) if stacked else (8.8, 3.3 * len(parts)), layout="constrained")
+        axes = figure.subplots(2 * len(parts) if stacked else len(parts), 1 if stacked else 2, squeeze=False).ravel()
+        for number, (group, table) in enumerate(parts):
+            left, right = axes[2 * number : 2 * number + 2]
+            colour, residual = COLOURS[number], points(table["residual"])
+            left.plot(points(table["fitted"]), residual, MARKERS[number], color=colour, markersize=3.5, alpha=0.6)
+            left.axhline(0, color=INK, linewidth=0.9)
+            left.set_xlabel("fitted gain (points)")
+            left.set_ylabel("residual (points)")
+            left.set_title(f"{group} targets")
+            (theory, sample), (slope, intercept, _) = stats.probplot(residual)
+            right.plot(theory, sample, MARKERS[number], color=colour, markersize=3.5, alpha=0.6)
+            right.plot(theory, intercept + slope * theory, color=INK, linewidth=1)
+            right.set_xlabel("normal quantile")
+            right.set_ylabel("residual (points)")
     return figure
 
 
@@ -101,8 +191,11 @@ def heatmap(means: pd.DataFrame, marked: Sequence[tuple[str, str]] = ()) -> Figu
     return figure
 
 
-def languages(means: pd.DataFrame, *, stacked: bool = False) -> Figure:
-    """Mean gain by language with its 95 % interval over models, a panel a target group, largest gain on top."""
+def languages(means: pd.DataFrame, overall: dict[str, float], *, stacked: bool = False) -> Figure:
+    """Gain by language with its 95 % interval, a panel a target group, largest gain on top; a dashed line at the mean of all.
+
+    `means` has target_group, language, mean, low and high, `overall` the mean of each group; fractions.
+    """
     groups = sorted(means["target_group"].unique())
     tallest = means.groupby("target_group").size().max()
     with mpl.rc_context(STYLE):
@@ -113,6 +206,7 @@ def languages(means: pd.DataFrame, *, stacked: bool = False) -> Figure:
             axis.hlines(place[known], points(part["low"][known]), points(part["high"][known]), color=COLOURS[number], linewidth=2)
             axis.plot(points(part["mean"]), place, MARKERS[number], color=COLOURS[number], markersize=6)
             axis.axvline(0, color=INK, linewidth=0.9)
+            axis.axvline(points(overall[group]), color=INK, linewidth=1, linestyle=(0, (4, 3)))
             axis.set_yticks(place, part["language"])
             axis.set_ylim(-0.7, tallest - 0.3)
             axis.grid(axis="y", visible=False)
@@ -126,7 +220,7 @@ def png(figure: Figure) -> bytes:
     """On white, 200 dots an inch, for slides and for eyes."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
-    figure.savefig(buffer, format="png", dpi=200, facecolor="white", bbox_inches="tight")
+    figure.savefig(buffer, format="png", dpi=200, facecolor="white")
     return buffer.getvalue()
 
 
@@ -134,13 +228,12 @@ def svg(figure: Figure) -> str:
     """A file of its own: letters as outlines, no date, equal figures give equal text."""
     buffer = io.StringIO()
     with mpl.rc_context(STYLE):
-        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
-def inline(figure: Figure, name: str, label: str) -> str:
-    """For HTML: no header, no addresses, ids of its own, and ink that follows the page, light or dark."""
-    text = svg(figure)
+def inline(text: str, name: str, label: str) -> str:
+    """An SVG file's text for HTML: no header, no addresses, ids of its own, and ink that follows the page, light or dark."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
@@ -156,40 +249,11 @@ def inline(figure: Figure, name: str, label: str) -> str:
     )
 
 
-def size(parameters: float) -> str:
-    """'850k', '1.3M', '10B': a parameter count to two digits."""
-    for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if parameters >= 0.9995 * unit:
-            number = parameters / unit
-            return f"{number:.0f}{name}" if number >= 9.95 or number == round(number) else f"{number:.1f}{name}"
-    return f"{parameters:.0f}"
-
-
 def _figure(panels: int, each: tuple[float, float], *, sharey: bool = True, stacked: bool = False) -> tuple[Figure, list[Axes]]:
     """Panels beside each other, or below each other, as a phone has room for them."""
     down, across = (panels, 1) if stacked else (1, panels)
     figure = Figure(figsize=(each[0] * across, each[1] * down), layout="constrained")
     return figure, list(figure.subplots(down, across, sharey=sharey, squeeze=False).ravel())
-
-
-def _series(axis: Axes, item: Slope | Refused, treatments: Sequence[str], *, banded: bool) -> None:
-    means, pooled = item.series.means, item.series.treatment == POOLED
-    place = 0 if pooled else treatments.index(item.series.treatment)
-    colour = INK if pooled else COLOURS[place % len(COLOURS)]
-    name = "all, pooled" if pooled else item.series.treatment
-    dots: dict[str, Any] = {"linestyle": "none", "color": colour, "label": name, "zorder": 4 if pooled else 3}
-    if pooled:
-        axis.plot(means["params"], points(means["gain"]), "_", markersize=13, markeredgewidth=2.4, **dots)
-    else:
-        aside = 10 ** ((place - (len(treatments) - 1) / 2) * 0.012 * max(np.ptp(np.log10(means["params"].astype(float))), 0.5))
-        axis.plot(means["params"] * aside, points(means["gain"]), MARKERS[place % len(MARKERS)], markersize=6, alpha=0.9, **dots)
-    if isinstance(item, Refused):
-        return
-    grid = np.geomspace(means["params"].min(), means["params"].max(), 60)
-    mean, low, high = points(item.line(grid))
-    axis.plot(grid, mean, color=colour, linewidth=2.4 if banded else 1.3, alpha=1 if banded else 0.75, zorder=2)
-    if banded:
-        axis.fill_between(grid, low, high, color=colour, alpha=0.12, linewidth=0, zorder=1)
 
 
 def _name_sizes(axis: Axes, means: pd.DataFrame) -> None:

@@ -46,16 +46,23 @@ class Table:
     shown: pd.DataFrame
     labels: int = 1
     note: str = ""
+    query: str = ""  # the rows that it is made of
+    words: tuple[str, ...] = ()  # columns of sentences, which are set flush left and may be broken
+
+    def _align(self) -> list[str]:
+        columns = enumerate(self.shown.columns)
+        return ["left" if place < self.labels or column in self.words else "right" for place, column in columns]
 
     def to_markdown(self) -> str:
-        align = ["left"] * self.labels + ["right"] * (len(self.shown.columns) - self.labels)
+        align = self._align()
         cells = [[str(cell).replace("|", r"\|") for cell in row] for row in self.shown.itertuples(index=False)]
         grid = tabulate(cells, list(self.shown.columns), "pipe", colalign=align if cells else None, disable_numparse=True)
-        return "\n\n".join(filter(None, [f"**{self.title}**", grid, self.note])) + "\n"
+        origin = f"From `{self.query}`; the runs are in runs.csv." if self.query else ""
+        return "\n\n".join(filter(None, [f"**{self.title}**", grid, self.note, origin])) + "\n"
 
     def to_text(self) -> str:
         """For a terminal."""
-        align = ["left"] * self.labels + ["right"] * (len(self.shown.columns) - self.labels)
+        align = self._align()
         cells = [[str(cell) for cell in row] for row in self.shown.itertuples(index=False)]
         grid = tabulate(cells, list(self.shown.columns), "simple", colalign=align if cells else None, disable_numparse=True)
         return "\n\n".join(filter(None, [self.title, grid, self.note]))
@@ -74,13 +81,19 @@ class Table:
             caption += " Intervals are in the CSV file." if not shown.equals(self.shown.astype(str)) else ""
         width = _width(shown)
         form = "".join(
-            rf"p{{{PARAGRAPH}}}" if _longest(shown.iloc[:, place]) > LONG else "l" if place < self.labels else "r"
-            for place in range(len(shown.columns))
+            rf"p{{{PARAGRAPH}}}" if _longest(shown.iloc[:, place]) > LONG else side[0] for place, side in enumerate(self._align())
         )
         floats = "table" if width <= COLUMN else "table*"
         size = next((name for name, room in SIZES.items() if width <= (COLUMN if floats == "table" else room)), "\\scriptsize")
         grid = shown.map(latex).rename(columns=latex).to_latex(index=False, escape=False, column_format=form)
-        lines = ["% needs \\usepackage{booktabs}", rf"\begin{{{floats}}}[t]", r"\centering", rf"\caption{{{latex(caption)}}}"]
+        origin = [f"% from {self.query}; the runs are in runs.csv"] if self.query else []
+        lines = [
+            "% needs \\usepackage{booktabs}",
+            *origin,
+            rf"\begin{{{floats}}}[t]",
+            r"\centering",
+            rf"\caption{{{latex(caption)}}}",
+        ]
         lines += [
             rf"\label{{tab:{self.name}}}",
             f"{size}\\setlength{{\\tabcolsep}}{{4pt}}",
@@ -133,6 +146,15 @@ def interval(low: float, high: float, digits: int = 1) -> str:
 
 def probability(p: float) -> str:
     return DASH if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def size(parameters: float) -> str:
+    """'850k', '1.3M', '10B': a parameter count to two digits."""
+    for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if parameters >= 0.9995 * unit:
+            number = parameters / unit
+            return f"{number:.0f}{name}" if number >= 9.95 or number == round(number) else f"{number:.1f}{name}"
+    return f"{parameters:.0f}"
 
 
 def count(number: int, noun: str) -> str:

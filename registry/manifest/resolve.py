@@ -224,6 +224,9 @@ def _own(model: Model, part: Recipe | Scoring) -> set[str]:
     return model.section.scoring.model_fields_set if isinstance(part, Scoring) else set()
 
 
+ASKED = {"contrast": ("direction",), "equivalence": ("bounds",), "predict": ("interval", "check", "direction")}
+
+
 def _analysis(at: Complaints, models: Mapping[str, Model]) -> None:
     analysis: Analysis = at.manifest.analysis
     names = {**dict.fromkeys(("intermediate", "variant"))}
@@ -260,6 +263,7 @@ def _analysis(at: Complaints, models: Mapping[str, Model]) -> None:
     _languages(at, analysis.gain.drop_languages or (), ("analysis", "gain", "drop_languages"), languages)
     if "seed" not in analysis.gain.match and at.manifest.matrix.seed.count > 1:
         at.complain("E404", ("analysis", "gain", "match"), "gains of several seeds match on no seed", "add seed to the list")
+    _hypotheses(at)
     sizes = {getattr(model.parameters, analysis.x.removeprefix("params_")) for model in models.values()}
     if 1 < len(sizes) < analysis.min_models:
         at.complain(
@@ -268,3 +272,27 @@ def _analysis(at: Complaints, models: Mapping[str, Model]) -> None:
             f"a slope needs {analysis.min_models} models, {len(models)} are declared",
             "add models; more seeds do not help",
         )
+
+
+def _hypotheses(at: Complaints) -> None:
+    """What the form alone tells: one question each, and what belongs to it. `analysis.study.check` reads the questions."""
+    for name, hypothesis in at.manifest.hypotheses.items():
+        path, asked = ("hypotheses", name), [kind for kind in ASKED if getattr(hypothesis, kind)]
+        if len(asked) != 1:
+            at.complain("E406", path, f"{name} asks {len(asked)} questions", f"give one of {', '.join(ASKED)}")
+            continue
+        (kind,) = asked
+        needed = {"contrast": "direction", "equivalence": "bounds"}.get(kind)
+        if needed and getattr(hypothesis, needed) is None:
+            do = "add direction: positive or negative" if needed == "direction" else "add bounds: [-0.5, 0.5], in points"
+            at.complain("E406", path, f"{name} lacks its {needed}", do)
+        for field in sorted(hypothesis.model_fields_set - {kind, "group", *ASKED[kind]}):
+            at.complain(
+                "E406", (*path, field), f"{field} says nothing of a {kind}", f"remove it; a {kind} has {_listed(ASKED[kind])}"
+            )
+        if hypothesis.bounds and hypothesis.bounds[0] >= hypothesis.bounds[1]:
+            at.complain("E406", (*path, "bounds"), "the first bound is not below the second", "write [low, high], in points")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return " and ".join(names)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from xlift.registry.card import Analysis
+from xlift.registry.card import Analysis, Claim, Control, Hypothesis
 from xlift.registry.known.lab import World
 from xlift.registry.spec import Spec
 from xlift.registry.stage import Kind, Mixing, Normaliser, Positive, Recipe, Scoring, Shape
@@ -146,6 +146,9 @@ class Manifest(Spec):
     mlm: Mlm | None = None
     matrix: Matrix
     analysis: Analysis = Analysis()
+    hypotheses: dict[Name, Hypothesis] = {}
+    control: Control = Field("holm", description="how p of the hypotheses is adjusted for there being several")
+    claims: tuple[Claim, ...] = ()
 
 
 def merged(*layers: Layer) -> Layer:

@@ -4,10 +4,11 @@ from html.parser import HTMLParser
 import pytest
 
 from xlift.analysis import facts, gains
-from xlift.analysis.report import plots
+from xlift.analysis.report import plots, tables
+from xlift.analysis.report.answers import Answers
 from xlift.analysis.report.page import report
-from xlift.analysis.study import slope
-from xlift.registry.card import StudyCard
+from xlift.analysis.study import groups
+from xlift.registry.card import Analysis, StudyCard
 
 from .planted import plant, rising, scattered, sized
 
@@ -77,7 +78,7 @@ def test_the_page_says_what_was_planted(planting):
 def test_a_refusal_is_said_plainly_and_no_line_is_drawn(planting):
     text = page(planting, models=sized(3))
     assert "No slope is given: 3 models have gains and 4 are needed" in text
-    assert "no line is drawn where no slope is given" in text
+    assert "No line is drawn where no slope is given" in text
 
 
 def test_what_is_missing_is_shown_with_its_reason():
@@ -98,16 +99,31 @@ def test_a_study_without_gains_still_has_a_report(tmp_path, lost):
 
 
 def test_the_folder_has_every_table_and_figure_and_no_drafts(planting, tmp_path):
-    card, _, connection = planting(models=sized(4))
+    card, _, connection = planting(scattered, models=sized(5))
     made = report(card, connection)
     made.write(tmp_path)
     made.write(tmp_path)
     files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     wanted = {f"tables/{name}.{ending}" for name in made.tables for ending in ("md", "tex", "csv")}
-    wanted -= {"tables/gains.md", "tables/gains.tex", "tables/missing.tex"}  # rows for programs; and nothing is missing here
-    wanted |= {f"figures/{name}.{ending}" for name in ("scaling", "heatmap", "languages") for ending in ("svg", "png")}
+    programs = {f"tables/{name}.{ending}" for name in ("gains", "runs") for ending in ("md", "tex")}
+    wanted -= {*programs, "tables/missing.tex"}  # and nothing is missing here
+    wanted |= {f"figures/{name}.{ending}" for name in made.figures for ending in ("svg", "png")}
+    assert {"scaling", "heatmap", "slopes", "languages", "choices", "diagnostics"} == set(made.figures)
     assert files == wanted | {"report.html"}
-    assert {"slope", "sensitivity", "gain-by-target", "gain-by-language", "missing", "gains", "scores-xnli"} <= set(made.tables)
+    assert {
+        "slope",
+        "effects",
+        "components",
+        "slope-by-target",
+        "gain-at-size",
+        "languages",
+        "sensitivity",
+        "gain-by-target",
+        "gain-by-language",
+        "missing",
+        "gains",
+        "scores-xnli",
+    } <= set(made.tables)
 
 
 def test_a_card_survives_its_way_through_json(planting):
@@ -116,22 +132,27 @@ def test_a_card_survives_its_way_through_json(planting):
     assert report(again, facts.connect(shelf, [again])).html() == report(card, facts.connect(shelf, [card])).html()
 
 
+def drawn(planting, models: int):
+    rows = gains.gains(planting(scattered, models=sized(models))[2], "planted")
+    return Answers(planting(models=sized(models))[0], groups.fitted(rows, Analysis())), rows
+
+
 def test_equal_figures_give_equal_text(planting):
-    rows = gains.gains(planting()[2], "planted").query("target_group == 'fine-tuned'")
-    found = [slope.scale_slope(rows, "params_non_embedding")]
-    assert plots.svg(plots.scaling(found)) == plots.svg(plots.scaling(found))
+    answers, rows = drawn(planting, 6)
+    first, second = ([plots.svg(plate.figure) for plate in answers.plates(rows)] for _ in range(2))
+    assert first == second
 
 
 @pytest.mark.parametrize("models", [1, 2, 9])
 def test_figures_are_drawn_for_any_number_of_models(planting, models):
-    rows = gains.gains(planting(models=sized(models))[2], "planted")
-    both = [slope.scale_slope(part, "params_total") for _, part in rows.groupby("target_group")]
-    assert plots.png(plots.scaling(both))[1:4] == b"PNG"
-    assert plots.png(plots.languages(slope.mean_gain(rows, ["language"])))[1:4] == b"PNG"
+    answers, rows = drawn(planting, models)
+    names = [plate.name for plate in answers.plates(rows)]
+    assert {"scaling", "heatmap", "languages"} <= set(names) and ("slopes" in names) == (models == 9)
+    assert all(plots.png(plate.figure)[1:4] == b"PNG" for plate in answers.plates(rows))
 
 
 @pytest.mark.parametrize(
     ("number", "text"), [(850e3, "850k"), (1e6, "1M"), (1.27e9, "1.3B"), (10.7e9, "11B"), (999_900, "1.0M"), (12, "12")]
 )
 def test_sizes_read_as_one_says_them(number, text):
-    assert plots.size(number) == text
+    assert tables.size(number) == text

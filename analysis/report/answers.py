@@ -1,0 +1,224 @@
+"""What the primary models say of a study, as tables and figures: each question is put once, and shown wherever it belongs."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from xlift.analysis.mixed import beside_statsmodels, profile, twostage
+from xlift.analysis.mixed.model import NotConverged
+from xlift.analysis.report import effects, plots, tables
+from xlift.analysis.report.tables import Table
+from xlift.analysis.study import hypotheses, sizes
+from xlift.analysis.study.groups import SURE, GroupFit
+from xlift.analysis.study.sensitivity import LOGIT, sensitivity
+from xlift.analysis.study.slope import mean_gain
+from xlift.registry.card import StudyCard
+from xlift.registry.findings import UserError
+
+DIGITS = 1e-3  # of the limits of variance components, which are shown with three digits
+MIXEDLM = 60_000  # rows times effects, above which statsmodels' crossed model takes minutes
+PROFILED = 200_000  # rows times effects, above which the limits of variance components take minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Plate:
+    """A figure with its caption, which is also what a screen reader says; `stacked` has its panels below each other."""
+
+    name: str
+    caption: str
+    figure: Figure
+    stacked: Figure | None = None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A study's card and the fitted model of each target group."""
+
+    card: StudyCard
+    groups: tuple[GroupFit, ...]
+
+    @cached_property
+    def verdicts(self) -> tuple[hypotheses.Verdict, ...]:
+        return hypotheses.tested(self.groups, self.card.hypotheses, self.card.control, self.card.analysis)
+
+    @cached_property
+    def claims(self) -> tuple[hypotheses.Verdict, ...]:
+        return hypotheses.claimed(self.groups, self.card.claims)
+
+    @cached_property
+    def by_target(self) -> tuple[tuple[GroupFit, pd.DataFrame, str], ...]:
+        return tuple((group, *sizes.by_target(group, self.card.analysis)) for group in self.groups)
+
+    @cached_property
+    def languages(self) -> tuple[tuple[GroupFit, pd.DataFrame], ...]:
+        return tuple((group, sizes.languages(group)) for group in self.groups)
+
+    @cached_property
+    def choices(self) -> pd.DataFrame:
+        return sensitivity(self.groups, self.card.analysis)
+
+    def tables(self, rows: pd.DataFrame) -> list[Table]:
+        """Those that have rows to show."""
+        made = [
+            effects.slope_table(self.groups),
+            effects.effect_table(self.groups, _two_stages),
+            effects.component_table(self.groups, _limits),
+            effects.target_slope_table(self.by_target),
+            effects.size_table([(group, sizes.gains_at(group, self.card.analysis.sizes)) for group in self.groups]),
+            effects.language_table(self.languages),
+            effects.sensitivity_table(self.choices),
+            effects.beside_table([(group, _beside(group)) for group in self.groups if group.fit]),
+            effects.verdict_table(self.verdicts, self.card.control),
+            effects.claim_table(self.claims, [claim.source for claim in self.card.claims]),
+            tables.gain_by_target(rows),
+            tables.gain_by_language(rows),
+        ]
+        return [table for table in made if len(table.shown) or table.name == "statsmodels"]
+
+    def plates(self, rows: pd.DataFrame) -> list[Plate]:
+        """The figures, each with a caption that names its marks."""
+        marked = list(rows[rows["same_task"]][["treatment", "target"]].drop_duplicates().itertuples(index=False, name=None))
+        made = [self._scaling()]
+        made.append(
+            Plate(
+                "heatmap",
+                "Mean gain by intermediate and target task, in points, raw means. Full colour only where the 95 % interval over "
+                "models leaves out zero; pale where it holds zero, or is not there. † the training sets overlap.",
+                plots.heatmap(mean_gain(rows, ["treatment", "target"]), marked),
+            )
+        )
+        slopes = self._slopes()
+        if len(slopes):
+            made.append(
+                _both(
+                    "slopes",
+                    "Slope of the gain on size by intermediate and target, largest on top: dots with 95 % intervals, unadjusted; "
+                    "a dot is filled where Holm's p is below 0.05. Model of the table below.",
+                    plots.caterpillar,
+                    slopes,
+                )
+            )
+        means, overall = self._languages(rows)
+        made.append(
+            Plate(
+                "languages",
+                "Gain by language, all intermediates equally, at the models' mean size: dots with 95 % intervals of the primary "
+                "model, largest gain on top; the dashed line is the mean of all languages. Raw means over models stand where the "
+                "model has no language.",
+                plots.languages(means, overall),
+                plots.languages(means, overall, stacked=True),
+            )
+        )
+        cases = self._cases()
+        if len(cases):
+            made.append(
+                _both(
+                    "choices",
+                    "The slope of all intermediates under other choices, in the order of the table: dots with 95 % intervals; a "
+                    "hollow dot without a bar is an estimate on too few models for a test.",
+                    plots.choices,
+                    cases,
+                )
+            )
+        fits = [(group.name, sizes.residuals(group)) for group in self.groups if group.fit]
+        if fits:
+            made.append(
+                _both(
+                    "diagnostics",
+                    "Residuals of the primary model against its fitted gains, all effects in, and against normal quantiles with "
+                    "the line that normal residuals would follow. A fan or a curve says that an assumption does not hold.",
+                    plots.diagnostics,
+                    fits,
+                )
+            )
+        return made
+
+    def _scaling(self) -> Plate:
+        parts = [(group.name, group.x, sizes.curve(group), sizes.dots(group)) for group in self.groups]
+        lines = (
+            "Lines are the primary model's, thin for an intermediate and thick for all of them equally; the grey band is the "
+            "95 % interval of that mean, dashed lines the 95 % band of a new model's mean gain."
+            if any(group.tested for group in self.groups)
+            else "No line is drawn where no slope is given."
+        )
+        caption = (
+            "Gain against model size. One dot a model and intermediate: its raw mean, with a 95 % t interval over its runs, cut "
+            f"where it leaves the panel. {lines}"
+        )
+        return _both("scaling", caption, plots.scaling, parts)
+
+    def _slopes(self) -> pd.DataFrame:
+        found = [
+            table.assign(
+                target_group=group.name,
+                label=table["treatment"] + " → " + table["target"],
+                sure=table["p_adjusted"] < SURE,
+            )
+            for group, table, _ in self.by_target
+            if len(table)
+        ]
+        return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+    def _cases(self) -> pd.DataFrame:
+        cases = self.choices[self.choices["estimate"].notna() & (self.choices["case"] != LOGIT)]
+        return cases.assign(label=cases["case"], sure=cases["low"].notna())
+
+    def _languages(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
+        raw, found, overall = mean_gain(rows, ["language"]), [], {}
+        for group, table in self.languages:
+            own = table[table["term"] == "Intercept"].rename(columns={"gain": "mean"}).assign(target_group=group.name)
+            part = own if len(own) else raw[raw["target_group"] == group.name]
+            found.append(part[["target_group", "language", "mean", "low", "high"]])
+            overall[group.name] = float(part["mean"].mean())
+        return pd.concat(found, ignore_index=True), overall
+
+
+def _both(name: str, caption: str, draw, *parts) -> Plate:
+    """A figure beside each other, and below each other."""
+    return Plate(name, caption, draw(*parts), draw(*parts, stacked=True))
+
+
+def _work(group: GroupFit) -> int:
+    """Rows times random effects."""
+    return group.fit.nobs * group.fit.state.model.q
+
+
+def _two_stages(group: GroupFit) -> pd.DataFrame | None:
+    """The same fixed effects from two stages, where models are whole and many enough."""
+    try:
+        return twostage.two_stage(group.primary.formula, group.rows, "model")
+    except UserError:
+        return None
+
+
+def _limits(group: GroupFit) -> pd.DataFrame:
+    """Profile limits of the standard deviations; none where they would take minutes."""
+    if _work(group) > PROFILED:
+        return pd.DataFrame(columns=["name", "low", "high"])
+    terms = group.fit.state.model.terms
+    names = [f"sd ({name} | {term.name})" for term in terms for name in term.names]
+    try:
+        return profile.profile(group.fit, [*names, "sigma"], tolerance=DIGITS)
+    except NotConverged:  # of one of them
+        return pd.concat([_limit(group, name) for name in [*names, "sigma"]], ignore_index=True)
+
+
+def _limit(group: GroupFit, name: str) -> pd.DataFrame:
+    try:
+        return profile.profile(group.fit, [name], tolerance=DIGITS)
+    except NotConverged:
+        return pd.DataFrame(columns=["name", "low", "high"])
+
+
+def _beside(group: GroupFit) -> beside_statsmodels.Nearest | str:
+    """What MixedLM makes of it, or why it was not asked."""
+    if _work(group) > MIXEDLM:
+        return (
+            f"MixedLM was not tried, since {group.fit.nobs:,} rows and {group.fit.state.model.q:,} effects would take it minutes"
+        )
+    try:
+        return beside_statsmodels.compare(group.fit, group.rows)
+    except UserError as error:
+        return str(error)

@@ -1,0 +1,51 @@
+"""A methods paragraph: what was done with these gains, in sentences that a paper can take over."""
+
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+
+from xlift.analysis.report.tables import count
+from xlift.analysis.study.groups import GroupFit
+from xlift.registry.card import StudyCard
+
+CONTROLS = {"holm": "Holm", "bonferroni": "Bonferroni", "bh": "Benjamini and Hochberg", "by": "Benjamini and Yekutieli"}
+
+
+def methods(card: StudyCard, groups: Sequence[GroupFit]) -> Iterator[str]:
+    """A paragraph each: the gains, the model of each group, the tests, the versions."""
+    baseline = " and ".join(f"{axis} {level}" for axis, level in card.analysis.gain.baseline.items())
+    metrics = ", ".join(f"{metric} on {target}" for target, metric in card.outcomes.items())
+    rows = sum(len(group.rows) for group in groups)
+    yield (
+        f"A gain is the score of a run with intermediate training minus that of the run with {baseline}, of the same "
+        f"{', '.join(card.analysis.gain.match)} and on the same test data"
+        + (f" ({metrics})" if metrics else "")
+        + f". There are {count(rows, 'gain')} of {count(len({row for g in groups for row in g.rows['model']}), 'model')}; "
+        "gains without a baseline, and failed runs, are listed as missing and were not imputed."
+    )
+    for group in groups:
+        if group.fit is None:
+            yield f"{group.name} targets: no model was fitted ({group.failed})."
+            continue
+        left = (
+            f" Left out, since the design cannot identify them: {'; '.join(group.primary.left_out)}."
+            if group.primary.left_out
+            else ""
+        )
+        lp = f"log10 of the {group.x.replace('_', ' ').replace('params', 'parameters')}, centred"
+        yield (
+            f"{group.name} targets: {count(len(group.rows), 'gain')} were modelled as {group.primary.formula}, by restricted "
+            f"maximum likelihood, lp being {lp}.{left}"
+        )
+    control = CONTROLS.get(card.control)
+    yield (
+        "Fixed effects were tested with Kenward and Roger's (1997) covariance and degrees of freedom; the slope on size weighs "
+        "intermediates equally, and stands beside a two-stage analysis of one mean a model, with t on models − 2. Limits of "
+        "variance components are profile likelihood's."
+        + (
+            f" Hypotheses declared in the manifest ({len(card.hypotheses)}) were adjusted as one family ({control})."
+            if card.hypotheses and control
+            else ""
+        )
+    )
+    used = ", ".join(f"{name} {version(name)}" for name in ("xlift", "duckdb", "numpy", "scipy", "statsmodels"))
+    yield f"Software: {used}."

@@ -1,0 +1,155 @@
+"""What a hypothesis or a claim asks of the primary model, in words, and the row of coefficients that it stands for.
+
+    slope                                               points for ten times the parameters, combinations weighed equally
+    gain | intermediate == 'qqp'                        the gain at lp = 0, of the combinations that a condition holds for
+    gain | variant == 'mlm' at params = 1e10
+    slope | intermediate == 'qqp' minus slope | intermediate == 'mnli'
+
+Conditions are those of `when`, over what the primary model tells apart by fixed effects; it averages over all else.
+"""
+
+import ast
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from math import log10
+
+import numpy as np
+import pandas as pd
+
+from xlift.analysis.mixed.model import Fit
+from xlift.registry.findings import UserError
+from xlift.registry.manifest import conditions
+
+SLOPES, GAINS = ("slope", "slope(lp)", "slope(log10(params))"), ("gain", "mean(gain)")
+SIZE = re.compile(r"\s+at\s+params\s*=\s*(\S+)$")
+SMALLEST, LARGEST = 1e3, 1e15  # parameters that a model may have
+TOLD = ("intermediate", "variant", "treatment", "family")  # columns by which conditions may choose
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A slope, or a gain at a size, of the combinations of levels that a condition holds for, each weighed equally."""
+
+    quantity: str  # slope or gain
+    condition: str | None
+    params: float | None  # of a gain; None is lp = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimand:
+    """One mean, or the difference of two."""
+
+    text: str
+    first: Mean
+    second: Mean | None
+
+    @property
+    def is_slope(self) -> bool:
+        return self.first.quantity == "slope"
+
+
+def parse(text: str) -> Estimand:
+    """UserError says what is wrong with it."""
+    parts = re.split(r"\s+minus\s+", text.strip())
+    if len(parts) > 2:
+        raise UserError(f"'{text}' has more than one 'minus'")
+    first, *rest = (_mean(part, text) for part in parts)
+    if rest and rest[0].quantity != first.quantity:
+        raise UserError(f"'{text}' subtracts a {rest[0].quantity} from a {first.quantity}")
+    return Estimand(text.strip(), first, rest[0] if rest else None)
+
+
+def _mean(part: str, whole: str) -> Mean:
+    part, params = part.strip(), None
+    if size := SIZE.search(part):
+        try:
+            params = float(size.group(1))
+        except ValueError:
+            raise UserError(f"'{size.group(1)}' is no number of parameters; write at params = 1e10") from None
+        if not SMALLEST <= params <= LARGEST:
+            raise UserError(f"a model of {params:g} parameters; write one between {SMALLEST:g} and {LARGEST:g}, such as 1e10")
+        part = part[: size.start()].strip()
+    quantity, bar, condition = (piece.strip() for piece in part.partition("|"))
+    quantity = "".join(quantity.split())
+    if quantity not in (*SLOPES, *GAINS):
+        raise UserError(f"'{whole}' asks for '{quantity}'; write slope or gain, as in \"gain | intermediate == 'qqp'\"")
+    if bar and not condition:
+        raise UserError(f"'{whole}' lacks its condition after the bar")
+    if quantity in SLOPES and params:
+        raise UserError(f"'{whole}': a slope is the same at every size; leave out 'at params'")
+    return Mean("slope" if quantity in SLOPES else "gain", condition or None, params)
+
+
+def axes(rows: pd.DataFrame) -> dict[str, frozenset[str]]:
+    """What a condition may compare each name with, for one group's gains."""
+    return {name: frozenset(rows[name]) for name in TOLD}
+
+
+def check(estimand: Estimand, rows: pd.DataFrame) -> None:
+    """UserError where a condition is none for these gains, or holds for none of them."""
+    for mean in (estimand.first, estimand.second):
+        if mean and mean.condition:
+            condition = _condition(mean.condition, axes(rows))
+            levels = rows[list(TOLD)].drop_duplicates().to_dict("records")
+            if not any(condition(level, _never) for level in levels):
+                raise UserError(f"no gain has {mean.condition}")
+
+
+def coefficients(estimand: Estimand, fit: Fit, rows: pd.DataFrame, x: str) -> np.ndarray:
+    """(p,) the row of L on the fit's coefficients; `rows` are the gains that it was fitted to, x the column of sizes."""
+    found = _row(estimand.first, fit, rows, x)
+    return found - _row(estimand.second, fit, rows, x) if estimand.second else found
+
+
+def lp(params: float, rows: pd.DataFrame, x: str) -> float:
+    """log10 of a number of parameters, from the centre that these gains' lp has."""
+    first = rows.iloc[0]
+    return log10(params) - (log10(first[x]) - first["lp"])
+
+
+def chosen(mean: Mean, fit: Fit, rows: pd.DataFrame) -> pd.DataFrame:
+    """The combinations of the fixed part's levels that a mean is over, numbers at their means."""
+    levels = fit.grid.levels
+    grid = pd.DataFrame(list(product(*levels.values())), columns=list(levels))
+    known = rows.drop_duplicates("treatment").set_index("treatment")
+    if "treatment" in grid:
+        grid = grid.assign(**{name: grid["treatment"].map(known[name]) for name in ("intermediate", "variant")})
+    single = {name: rows[name].iloc[0] for name in TOLD if name not in grid and rows[name].nunique() == 1}
+    if mean.condition:
+        condition = _condition(mean.condition, axes(rows))
+        named = {ast.unparse(node) for node in ast.walk(condition.tree) if isinstance(node, ast.Name | ast.Attribute)}
+        if lost := sorted(named - {*grid, *single}):
+            raise UserError(f"the primary model averages over {', '.join(lost)}, and so cannot tell '{mean.condition}'")
+        held = [condition({**single, **row}, _never) for row in grid.to_dict("records")] if len(grid.columns) else [True]
+        grid = grid[held] if len(grid.columns) else grid
+        if not len(grid) and levels:
+            raise UserError(f"no gain has {mean.condition}")
+    if not levels:
+        grid = pd.DataFrame(index=[0])
+    return grid.assign(**fit.grid.numbers).reset_index(drop=True)
+
+
+def _row(mean: Mean, fit: Fit, rows: pd.DataFrame, x: str) -> np.ndarray:
+    grid, design = chosen(mean, fit, rows), fit.grid.design
+    if mean.quantity == "slope":
+        if "lp" not in fit.grid.numbers:
+            raise UserError("the primary model has no slope on lp")
+        return (design.rows(grid.assign(lp=1.0)) - design.rows(grid.assign(lp=0.0))).mean(0)
+    if "lp" in fit.grid.numbers:
+        grid = grid.assign(lp=lp(mean.params, rows, x) if mean.params else 0.0)
+    elif mean.params:
+        raise UserError("the primary model has no slope on lp, and so no gain at a size")
+    return design.rows(grid).mean(0)
+
+
+def _condition(text: str, known: Mapping[str, frozenset[str]]) -> conditions.Condition:
+    try:
+        return conditions.parse(text, known)
+    except conditions.BadCondition as error:
+        raise UserError(f"{error}" + (f"; {error.hint}" if error.hint else "")) from None
+
+
+def _never(name: str) -> bool:
+    return False

@@ -1,0 +1,244 @@
+"""Verdicts on what a study declared beforehand: hypotheses, tested as one family, and sentences of papers.
+
+supported   the adjusted p is below SURE and the sign is the declared one (equivalence: both one-sided tests)
+refuted     the adjusted p is below SURE and the sign is the opposite one (equivalence: the interval lies wholly outside)
+undecided   otherwise, and wherever the design carries no test
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from xlift.analysis.estimates import LEVEL
+from xlift.analysis.gains import nested_mean
+from xlift.analysis.mixed.contrasts import adjusted
+from xlift.analysis.study import estimands
+from xlift.analysis.study.estimands import Estimand
+from xlift.analysis.study.groups import SURE, GroupFit, fitted_group
+from xlift.analysis.study.sizes import new_model
+from xlift.registry.card import Analysis, Claim, Control, Hypothesis
+from xlift.registry.findings import UserError
+
+POINT = 0.01  # a point, in the fractions of scores and gains
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One hypothesis or claim: fractions (for a slope, for ten times the parameters), and what they lead to."""
+
+    name: str
+    text: str  # what was asked
+    group: str
+    said: str  # supported, refuted, undecided; for claims agrees, disagrees, cannot tell; for predictions, predicted
+    models: int  # behind it
+    estimate: float = np.nan
+    se: float = np.nan
+    df: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    level: float = LEVEL
+    p: float = np.nan
+    p_adjusted: float = np.nan
+    note: str = ""
+    per_decade: bool = False
+    other: Mapping[str, object] = field(default_factory=dict)
+
+
+def tested(
+    groups: Sequence[GroupFit], hypotheses: Mapping[str, Hypothesis], control: Control, analysis: Analysis
+) -> tuple[Verdict, ...]:
+    """A verdict for each hypothesis, p adjusted over all of them that have one."""
+    by_name = {group.name: group for group in groups}
+    found = []
+    for name, hypothesis in hypotheses.items():
+        group = by_name.get(hypothesis.group or next(iter(by_name), ""))
+        if group is None:
+            found.append(Verdict(name, hypothesis.asked, hypothesis.group or "", "undecided", 0, note="there is no gain yet"))
+            continue
+        try:
+            found.append(_one(name, hypothesis, group, analysis))
+        except UserError as error:
+            found.append(Verdict(name, hypothesis.asked, group.name, "undecided", group.models, note=str(error)))
+    p = pd.Series([verdict.p for verdict in found], dtype=float)
+    family = p.notna()
+    p[family] = adjusted(p[family], control)
+    return tuple(_judged(verdict, hypotheses[verdict.name], float(value)) for verdict, value in zip(found, p, strict=True))
+
+
+def _one(name: str, hypothesis: Hypothesis, group: GroupFit, analysis: Analysis) -> Verdict:
+    estimand = estimands.parse(hypothesis.asked)
+    common: dict[str, Any] = {"name": name, "text": hypothesis.asked, "group": group.name, "models": group.models}
+    if group.fit is None or (needs_size(estimand) and not group.tested):
+        return Verdict(**common, said="undecided", note=group.refused or "")
+    if hypothesis.predict:
+        return _predicted(common, hypothesis, estimand, group, analysis)
+    row = group.fit.contrasts(estimands.coefficients(estimand, group.fit, group.rows, group.x), [name]).iloc[0]
+    numbers = _numbers(row)
+    p = float(row["p"]) if hypothesis.contrast else _equivalence(row, hypothesis.bounds)
+    return Verdict(**common, **numbers, p=p, said="", per_decade=estimand.is_slope)
+
+
+def _numbers(row: pd.Series) -> dict[str, Any]:
+    return {key: float(row[key]) for key in ("estimate", "se", "df", "low", "high")}
+
+
+def needs_size(estimand: Estimand) -> bool:
+    """Whether an estimand rests on a slope, and so on enough models."""
+    return estimand.is_slope or any(mean and mean.params for mean in (estimand.first, estimand.second))
+
+
+def _equivalence(row: pd.Series, bounds: tuple[float, float]) -> float:
+    """The larger p of two one-sided tests: above the lower bound, below the upper one (Schuirmann 1987)."""
+    above, below = ((row["estimate"] - bounds[0] * POINT) / row["se"], (bounds[1] * POINT - row["estimate"]) / row["se"])
+    return float(stats.t.sf(min(above, below), row["df"]))
+
+
+def _judged(verdict: Verdict, hypothesis: Hypothesis, p: float) -> Verdict:
+    if verdict.said or np.isnan(p):
+        return replace(verdict, p_adjusted=p, said=verdict.said or "undecided")
+    sign = {"positive": 1, "negative": -1}.get(hypothesis.direction or "", 0)
+    if hypothesis.bounds:
+        low, high = (bound * POINT for bound in hypothesis.bounds)
+        outside = verdict.low > high or verdict.high < low
+        said = "supported" if p < SURE else "refuted" if outside else "undecided"
+    else:
+        said = "undecided" if p >= SURE else "supported" if np.sign(verdict.estimate) == sign else "refuted"
+    return replace(verdict, p_adjusted=p, said=said)
+
+
+def _predicted(common: dict, hypothesis: Hypothesis, estimand: Estimand, group: GroupFit, analysis: Analysis) -> Verdict:
+    row = predicted(group, estimand, hypothesis.interval)
+    largest = group.rows.loc[group.rows["lp"].idxmax()]
+    size, seen = estimand.first.params, float(largest[group.x])
+    note = f"extrapolation: the largest model has {seen:,.0f} parameters" if size and size > seen else ""
+    other = leave_largest_out(group, estimand, hypothesis.interval, analysis) if hypothesis.check else {}
+    p = float(2 * stats.t.sf(abs(row["estimate"]) / row["se"], row["df"])) if hypothesis.direction else np.nan
+    numbers = _numbers(row)
+    said = "" if hypothesis.direction else "predicted"
+    return Verdict(**common, **numbers, level=hypothesis.interval, p=p, said=said, note=note, other=other)
+
+
+def predicted(group: GroupFit, estimand: Estimand, level: float) -> pd.Series:
+    """What a new model of the estimand's size would gain, with its interval (`sizes.new_model`)."""
+    fit, mean = group.fit, estimand.first
+    if mean.quantity != "gain" or estimand.second:
+        raise UserError(f"'{estimand.text}' is no gain that a model could have; write gain at params = 1e10")
+    rows = estimands.chosen(mean, fit, group.rows)
+    if "lp" in rows:
+        rows = rows.assign(lp=estimands.lp(mean.params, group.rows, group.x) if mean.params else 0.0)
+    named = rows if "treatment" in rows else rows.assign(treatment=group.treatments[0])
+    return new_model(group, named, level=level).iloc[0]
+
+
+def leave_largest_out(group: GroupFit, estimand: Estimand, level: float, analysis: Analysis) -> dict[str, object]:
+    """What the smaller models predict for the largest one, beside its mean gain: model, predicted, low, high, observed."""
+    largest = group.rows.loc[group.rows["lp"].idxmax()]
+    held = group.rows["model"] == largest["model"]
+    smaller = fitted_group(group.name, group.rows[~held].reset_index(drop=True), analysis, estimates_only=True)
+    found: dict[str, object] = {"model": largest["model"]}
+    if not smaller.tested:
+        return found | {"reason": smaller.refused}
+    at = estimands.parse(f"gain at params = {float(largest[group.x])!r}")
+    row = predicted(smaller, at, level)
+    observed = float(nested_mean(group.rows[held], ["model"])["gain"].iloc[0])
+    return found | {**{key: float(row[key]) for key in ("estimate", "low", "high")}, "observed": observed}
+
+
+def claimed(groups: Sequence[GroupFit], claims: Sequence[Claim]) -> tuple[Verdict, ...]:
+    """Whether this study's gains agree with sentences of papers: agrees, disagrees, cannot tell; each by itself."""
+    by_name = {group.name: group for group in groups}
+    return tuple(_claim(claim, by_name.get(claim.group or next(iter(by_name), ""))) for claim in claims)
+
+
+def _claim(claim: Claim, group: GroupFit | None) -> Verdict:
+    common: dict[str, Any] = {"name": claim.text, "text": claim.test, "group": claim.group or (group.name if group else "")}
+    if group is None or group.fit is None:
+        return Verdict(**common, models=group.models if group else 0, said="cannot tell", note="there is no fit")
+    common["models"] = group.models
+    try:
+        test = read_test(claim.test)
+        if test.extreme:
+            return _extreme(common, test, group)
+        if needs_size(test.estimand) and not group.tested:
+            return Verdict(**common, said="cannot tell", note=group.refused or "")
+        row = group.fit.contrasts(estimands.coefficients(test.estimand, group.fit, group.rows, group.x), ["claim"]).iloc[0]
+    except UserError as error:
+        return Verdict(**common, said="cannot tell", note=str(error))
+    numbers = _numbers(row)
+    if test.bounds:
+        p, (low, high) = _equivalence(row, test.bounds), (bound * POINT for bound in test.bounds)
+        said = "agrees" if p < SURE else "disagrees" if row["low"] > high or row["high"] < low else "cannot tell"
+    else:
+        t = (row["estimate"] - test.than * POINT) / row["se"]
+        p = float(2 * stats.t.sf(abs(t), row["df"]))
+        said = "cannot tell" if p >= SURE else "agrees" if np.sign(t) == test.sign else "disagrees"
+    return Verdict(**common, **numbers, p=p, p_adjusted=p, said=said, per_decade=test.estimand.is_slope)
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """What a claim says of an estimand: above or below a number, within bounds (points), or the largest or smallest of all."""
+
+    estimand: Estimand
+    sign: int = 0
+    than: float = 0.0
+    bounds: tuple[float, float] | None = None
+    extreme: bool = False
+
+
+def read_test(text: str) -> Assertion:
+    """ "slope > 0", "gain | intermediate == 'qqp' within [-0.5, 0.5]", "gain | intermediate == 'multi' is largest"."""
+    number = r"([-+]?\d+(?:\.\d+)?)"
+    if found := re.fullmatch(r"(.+?)\s+is\s+(largest|smallest)", text.strip()):
+        estimand = estimands.parse(found.group(1))
+        if estimand.second or not estimand.first.condition:
+            raise UserError(f"'{text}': name one treatment, as in \"gain | intermediate == 'multi' is largest\"")
+        return Assertion(estimand, sign=1 if found.group(2) == "largest" else -1, extreme=True)
+    if found := re.fullmatch(rf"(.+?)\s+within\s+\[\s*{number}\s*,\s*{number}\s*\]", text.strip()):
+        low, high = float(found.group(2)), float(found.group(3))
+        if low >= high:
+            raise UserError(f"'{text}': the first bound is not below the second")
+        return Assertion(estimands.parse(found.group(1)), bounds=(low, high))
+    if found := re.fullmatch(rf"(.+?)\s*([<>])\s*{number}", text.strip()):
+        return Assertion(estimands.parse(found.group(1)), sign=1 if found.group(2) == ">" else -1, than=float(found.group(3)))
+    raise UserError(f"'{text}' says nothing of a number; write … > 0, … < 0, … within [-0.5, 0.5], … is largest or … is smallest")
+
+
+def _extreme(common: dict, test: Assertion, group: GroupFit) -> Verdict:
+    """The largest of all treatments: each difference has the sign and its test (Berger 1982); not, where one is surely larger."""
+    fit, rows = group.fit, group.rows
+    if "treatment" not in fit.grid.levels:
+        raise UserError("there is one treatment, and nothing to be larger than")
+    own = set(estimands.chosen(test.estimand.first, fit, rows)["treatment"])
+    others = [name for name in fit.grid.levels["treatment"] if name not in own]
+    if len(own) != 1 or not others:
+        raise UserError(f"'{test.estimand.first.condition}' is not one treatment among several")
+    kind, (name,) = test.estimand.first.quantity, own
+    said = estimands.parse(kind)
+
+    def row(treatment: str) -> np.ndarray:
+        held = estimands.Estimand(
+            said.text, estimands.Mean(kind, f"treatment == '{treatment}'", test.estimand.first.params), None
+        )
+        return estimands.coefficients(held, fit, rows, group.x)
+
+    table = fit.contrasts(np.array([row(name) - row(other) for other in others]), others)
+    one_sided = stats.t.sf(test.sign * table["t"], table["df"])
+    p, against = float(one_sided.max()), adjusted(pd.Series(1 - one_sided), "holm")
+    nearest = table.iloc[int(np.argmax(one_sided))]
+    verdict = "agrees" if p < SURE / 2 else "disagrees" if (against < SURE / 2).any() else "cannot tell"
+    numbers = _numbers(nearest)
+    return Verdict(
+        **common,
+        **numbers,
+        p=p,
+        p_adjusted=p,
+        said=verdict,
+        note=f"difference from {nearest['contrast']}",
+        per_decade=kind == "slope",
+    )

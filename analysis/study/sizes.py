@@ -1,0 +1,167 @@
+"""Gains at declared sizes, slopes by treatment and target, and what languages do: questions to the fitted groups."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from xlift.analysis.estimates import LEVEL, quantile
+from xlift.analysis.mixed import contrasts, prediction
+from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed.contrasts import adjusted
+from xlift.analysis.mixed.formula import Random
+from xlift.analysis.mixed.model import NotConverged, fit
+from xlift.analysis.study import estimands
+from xlift.analysis.study.groups import GroupFit
+from xlift.analysis.study.primary import primary
+from xlift.registry.card import Analysis
+from xlift.registry.findings import UserError
+
+POINTS = 41  # of a drawn line
+CURVE = ["treatment", "params", "mean", "low", "high", "new_low", "new_high"]
+
+
+def sizes(group: GroupFit, declared: Sequence[float]) -> list[float]:
+    """Parameters at which gains are told: those declared, or the smallest model's, the geometric mean, and the largest one's."""
+    if declared:
+        return list(declared)
+    seen = group.rows[group.x]
+    return [float(seen.min()), float(10 ** (np.log10(group.rows.drop_duplicates("model")[group.x]).mean())), float(seen.max())]
+
+
+def gains_at(group: GroupFit, declared: Sequence[float]) -> pd.DataFrame:
+    """treatment, params, estimate, se, df, t, p, low, high: marginal means of the primary model, over all else equally."""
+    if group.fit is None:
+        return pd.DataFrame(columns=["treatment", "params", "estimate", "se", "df", "t", "p", "low", "high"])
+    at_sizes = sizes(group, declared) if "lp" in group.fit.grid.numbers else [np.nan]
+    tables = []
+    for params in at_sizes:
+        at = {} if np.isnan(params) else {"lp": estimands.lp(params, group.rows, group.x)}
+        if "treatment" in group.fit.grid.levels:
+            table = contrasts.means(group.fit, "treatment", at=at).table()
+        else:
+            table = contrasts.means(group.fit, [], at=at).table().assign(contrast=group.treatments[0])
+        tables.append(table.rename(columns={"contrast": "treatment"}).assign(params=params))
+    return pd.concat(tables, ignore_index=True)
+
+
+def by_target(group: GroupFit, analysis: Analysis) -> tuple[pd.DataFrame, str]:
+    """treatment, target, estimate, se, df, t, p, p_adjusted (Holm over the group), low, high, and the formula: targets are fixed.
+
+    The primary model with the target as a factor, and random deviations of models and of their treatments at a target.
+    Empty, with the reason in the place of the formula, where no slope can be tested.
+    """
+    none = pd.DataFrame(columns=["treatment", "target", "estimate", "se", "df", "t", "p", "p_adjusted", "low", "high"])
+    if not group.tested:
+        return none, str(group.refused)
+    several = group.rows["target"].nunique() > 1
+    declared = formulas.parse(group.primary.formula)
+    kept = [term for term in declared.random if "target" not in term.group]
+    extra = [Random("1", ("model", "target")), Random("1", ("model", "treatment", "target"))] if several else []
+    terms = [*kept[:-2], *extra, *kept[-2:]]
+    fixed = "lp * treatment * target" if several else "lp * treatment"
+    fixed += " + family" if "family" in group.fit.grid.levels else ""
+    text = " + ".join([f"{declared.response} ~ {fixed}", *(f"({term.columns} | {term.name})" for term in terms)])
+    model = primary(group.name, group.rows, analysis.model_copy(update={"primary": text}))
+    try:
+        found = fit(model.formula, group.rows)
+        by = [name for name in ("treatment", "target") if name in found.grid.levels]
+        table = contrasts.slopes(found, "lp", by=by).table()
+    except (NotConverged, UserError) as error:
+        return none, f"the model with targets as a factor cannot be fitted: {error}"
+    names = [name.split(", ") for name in table["contrast"]] if by else [[]]
+    labels = pd.DataFrame(names, columns=by) if by else pd.DataFrame(index=[0])
+    for name in ("treatment", "target"):
+        if name not in by:
+            labels[name] = group.rows[name].iloc[0]
+    table = pd.concat([labels[["treatment", "target"]], table.drop(columns="contrast")], axis=1)
+    return table.assign(p_adjusted=adjusted(table["p"], "holm"))[none.columns], model.formula
+
+
+def languages(group: GroupFit) -> pd.DataFrame:
+    """language, term, deviation, sd, gain, low, high: each language's conditional deviation, and its own mean gain at lp = 0."""
+    columns = ["language", "term", "deviation", "sd", "gain", "low", "high"]
+    if group.fit is None or not any(term.name == "language" for term in group.fit.state.model.terms):
+        return pd.DataFrame(columns=columns)
+    effects = group.fit.random_effects.query("group == 'language'").rename(columns={"level": "language", "mode": "deviation"})
+    rows = estimands.chosen(estimands.parse("gain").first, group.fit, group.rows)
+    rows = rows.assign(lp=0.0) if "lp" in rows else rows
+    own = []
+    for language in dict.fromkeys(effects["language"]):
+        one = prediction.predict(group.fit, rows.assign(language=language), weights=[1 / len(rows)] * len(rows)).iloc[0]
+        own.append({"language": language, "gain": one["estimate"], "low": one["low"], "high": one["high"]})
+    return effects.merge(pd.DataFrame(own), on="language")[columns].reset_index(drop=True)
+
+
+def curve(group: GroupFit) -> pd.DataFrame:
+    """CURVE: the fitted gain of all treatments equally (None) and of each, its interval, and a new model's prediction band."""
+    if group.fit is None or "lp" not in group.fit.grid.numbers or not group.tested:
+        return pd.DataFrame(columns=CURVE)
+    seen = np.log10(group.rows[group.x].astype(float))
+    grid = np.linspace(seen.min(), seen.max(), POINTS)
+    rows = estimands.chosen(estimands.parse("gain").first, group.fit, group.rows)
+    found = []
+    for treatment in [None, *(group.treatments if len(group.treatments) > 1 else [])]:
+        part = rows if treatment is None else rows[rows["treatment"] == treatment]
+        low, high = (part.assign(lp=estimands.lp(10**end, group.rows, group.x)) for end in (grid[0], grid[-1]))
+        ends = [group.fit.grid.design.rows(end).mean(0) for end in (low, high)]
+        share = np.linspace(0, 1, POINTS)
+        table = group.fit.contrasts(np.outer(1 - share, ends[0]) + np.outer(share, ends[1]), [""] * POINTS)
+        line = table.rename(columns={"estimate": "mean"}).assign(
+            treatment=treatment, params=10**grid, new_low=np.nan, new_high=np.nan
+        )
+        if treatment is None:
+            named = part if "treatment" in part else part.assign(treatment=group.treatments[0])
+            places = [estimands.lp(10**place, group.rows, group.x) for place in grid]
+            everywhere = pd.concat([named.assign(lp=place) for place in places], ignore_index=True)
+            band = new_model(group, everywhere, np.kron(np.eye(POINTS), np.full(len(named), 1 / len(named))))
+            line = line.assign(new_low=band["low"].to_numpy(), new_high=band["high"].to_numpy())
+        found.append(line[CURVE])
+    return pd.concat(found, ignore_index=True)
+
+
+def new_model(group: GroupFit, rows: pd.DataFrame, weights: np.ndarray | None = None, level: float = LEVEL) -> pd.DataFrame:
+    """estimate, se, df, low, high of the mean gain that a new model would have over `rows`, or for each row of weights.
+
+    Languages and targets are average ones. The variance is Kenward and Roger's of the fixed effects and, beside it, that of a new
+    model and of its treatments; the df are the smaller of theirs and of Satterthwaite's for the sum, so that no new model seems
+    better known than the mean of all. No interval covers a misfit of the line.
+    """
+    weights = np.full((1, len(rows)), 1 / len(rows)) if weights is None else weights
+    drawn = prediction.predict(group.fit, rows.assign(model="a new model"), weights=weights)
+    L = weights @ group.fit.grid.design.rows(rows)
+    mean = group.fit.contrasts(L, [""] * len(L))
+    plain = np.einsum("ri,ij,rj->r", L, group.fit.model_cov.to_numpy(), L)
+    se = np.sqrt(drawn["se"].to_numpy() ** 2 - plain + mean["se"].to_numpy() ** 2)
+    df = np.minimum(drawn["df"].to_numpy(), mean["df"].to_numpy())
+    estimate, half = mean["estimate"].to_numpy(), quantile(df, level) * se
+    return pd.DataFrame({"estimate": estimate, "se": se, "df": df, "low": estimate - half, "high": estimate + half})
+
+
+def dots(group: GroupFit) -> pd.DataFrame:
+    """treatment, model, params, gain, low, high: raw mean gains of models, with t intervals over their runs."""
+    runs = group.rows.groupby(["treatment", "model", "treated_run", "target"], as_index=False).agg(
+        params=(group.x, "first"), gain=("gain", "mean")
+    )
+    table = runs.groupby(["treatment", "model"], as_index=False).agg(
+        params=("params", "first"), gain=("gain", "mean"), sd=("gain", "std"), runs=("gain", "size")
+    )
+    half = [
+        quantile(n - 1, LEVEL) * sd / np.sqrt(n) if n > 1 else np.nan for n, sd in zip(table["runs"], table["sd"], strict=True)
+    ]
+    return table.assign(low=table["gain"] - half, high=table["gain"] + half).drop(columns=["sd", "runs"])
+
+
+def residuals(group: GroupFit) -> pd.DataFrame:
+    """fitted, residual: of each gain, with the conditional modes of all random effects."""
+    if group.fit is None:
+        return pd.DataFrame(columns=["fitted", "residual"])
+    parsed = formulas.parse(group.primary.formula)
+    design = formulas.build(parsed, group.rows)
+    fitted = design.X @ group.fit.params.to_numpy()
+    state = group.fit.state
+    for t, term in enumerate(design.terms):
+        modes = state.by_level(t, state.ZPy) @ (state.T[t] @ state.T[t].T)
+        fitted = fitted + np.sum(modes[term.codes] * term.columns, axis=1)
+    y = formulas.evaluate(parsed.response, group.rows)
+    return pd.DataFrame({"fitted": fitted, "residual": y - fitted})
