@@ -7,6 +7,7 @@ runs/<id>/stage.json         what the run is
           scores/<language>.<digest of its test data>.<n>.jsonl   one part a language (evaluate)
           record.json        written last, by rename: what counts is what it names and whose checksums hold
           failure.json       why the last try failed, until one succeeds
+registrations/<id>.json      what a study committed itself to (`registry.registration.Registration`), written once
 studies/<id>.json            a study's cells and stages (`registry.card.StudyCard`), derived from its manifest
 
 <n> is the number of the claim under which a file was written: an owner that was taken over while it slept, and goes on,
@@ -28,6 +29,7 @@ from pydantic import ValidationError
 from xlift.registry import claims
 from xlift.registry.card import StudyCard
 from xlift.registry.claims import Claim, write_atomically
+from xlift.registry.registration import Registration
 from xlift.registry.score import Score
 from xlift.registry.spec import Spec
 from xlift.registry.stage import Stage
@@ -209,6 +211,21 @@ class Store:
         """What the store knows of a study; None where it never ran here."""
         try:
             return StudyCard.model_validate_json((self.root / "studies" / f"{study}.json").read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def register(self, registration: Registration) -> None:
+        """Keep a registration; FileExistsError where there is one."""
+        path = self.root / "registrations" / f"{registration.study}.json"
+        if path.exists():
+            raise FileExistsError(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, registration.model_dump_json(indent=1).encode())
+
+    def registration(self, study: str) -> Registration | None:
+        """What a study committed itself to; None where nothing was registered."""
+        try:
+            return Registration.model_validate_json((self.root / "registrations" / f"{study}.json").read_bytes())
         except FileNotFoundError:
             return None
 

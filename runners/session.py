@@ -66,7 +66,7 @@ def device_and_workers(device: str, workers: int | None) -> tuple[str, int]:
 
 def run(plan: Plan, store: Store, data: Path | None, *, workers: int, device: str, only: frozenset[str] | None = None) -> Outcome:
     """Run what is missing of a plan, or of its evaluations `only`, with progress on standard error."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, force_jupyter=False)  # a notebook gets plain lines too
     todo = plan.todo(store, only)
     blocked = {step.blocked for step in plan.steps if step.blocked}
     console.print(

@@ -169,9 +169,35 @@ def test_init_writes_a_study_that_checks(tmp_path):
 
 
 def test_the_committed_studies_check():
-    studies = sorted((ROOT / "experiments").glob("*.yaml"))
-    assert len(studies) >= 2
+    studies = [path for path in sorted((ROOT / "experiments").glob("*.yaml")) if "\nmodels:" in path.read_text()]
+    assert len(studies) >= 3
     xlift("check", *studies, folder=ROOT)
+
+
+def test_claims_of_a_paper_are_extended_by_a_study_and_read_against_its_axes(tmp_path):
+    claims = ROOT / "experiments" / "claims-phang2020.yaml"
+    study = f"""
+schema: xlift/1
+id: claims
+question: Do the paper's sentences hold here?
+extends: [{claims}]
+data: {{source: local}}
+models: [{{id: tiny, make: {{layers: 1, hidden: 32, heads: 2}}}}]
+pretrain: {{corpus: text, languages: [en]}}
+mlm: {{corpus: text, languages: [en]}}
+tasks: {{text: {{kind: mlm, files: "text/{{language}}.jsonl"}}}}
+mixtures: {{multi: {{of: [mnli, qqp]}}}}
+matrix:
+  intermediate: [none, mnli, squad1, hellaswag, qqp, multi]
+  variant: [plain, mlm]
+  target: [xnli, tatoeba]
+  seed: {{count: 1, from: 1}}
+"""
+    (tmp_path / "study.yaml").write_text(study)
+    assert "study.yaml: ok" in xlift("check", "study.yaml", folder=tmp_path).stdout
+    (tmp_path / "study.yaml").write_text(study.replace("hellaswag, qqp", "qqp"))
+    said = xlift("check", "study.yaml", folder=tmp_path, check=2).stdout
+    assert "E408" in said and "intermediate is never 'hellaswag'" in said and "claims-phang2020.yaml" in said
 
 
 def test_the_readme_names_every_verb():

@@ -1,1 +1,88 @@
-"""xlift: a declarative experiment registry with a statistical meta-analysis layer."""
+"""xlift: a declarative experiment registry with a statistical meta-analysis layer.
+
+In Python as on the command line: `load`, `plan` and `run` a study, take its `gains` as a data frame, `fit` a mixed model, write a
+`report`. A study is the path of its manifest, or what `load` returned.
+"""
+
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:  # heavy packages are imported by what needs them
+    import pandas as pd
+
+    from xlift.analysis.mixed import Fit
+    from xlift.registry.manifest.load import Study
+    from xlift.registry.plan import Plan
+
+__all__ = ["fit", "gains", "load", "plan", "report", "run"]
+
+AnyStudy: TypeAlias = "Study | str | PathLike[str]"
+Folder: TypeAlias = str | PathLike[str]
+
+
+def load(path: Folder) -> "Study":
+    """Read and check a manifest. `BadInput`, with every finding and its place, if any of them stops."""
+    from xlift.registry.manifest.load import load as read
+
+    return read(Path(path))
+
+
+def plan(study: AnyStudy, *, data: Folder | None = None) -> "Plan":
+    """What a study would run: `steps`, each stage once, and `cells`. `data` is the folder of the files, for 'source: local'.
+
+    `BadInput` for files that are missing or not as their task wants them, and for analyses that cannot be carried out.
+    """
+    from xlift import studies
+
+    loaded = load(study) if isinstance(study, str | PathLike) else study
+    return studies.plan_of(loaded, _path(data))
+
+
+def run(
+    study: AnyStudy, *, store: Folder = "store", data: Folder | None = None, workers: int | None = None, device: str = "auto"
+) -> dict[str, int]:
+    """Run what is missing of a study; again: runs nothing. Counts of stages: done, failed, skipped (an ancestor failed)."""
+    from xlift.registry.store import Store
+    from xlift.runners import session
+
+    made = plan(study, data=data)
+    device, count = session.device_and_workers(device, workers)
+    outcome = session.run(made, Store(Path(store)), _path(data), workers=count, device=device)
+    return {"done": len(outcome.done), "failed": len(outcome.failed), "skipped": len(outcome.skipped)}
+
+
+def gains(study: AnyStudy, *, store: Folder = "store", data: Folder | None = None, group: str | None = None) -> "pd.DataFrame":
+    """Every paired gain, a row each, or those of one target group: fractions, with `lp`, runs and all that formulas group by."""
+    from xlift import studies
+    from xlift.analysis import facts
+    from xlift.analysis import gains as pairing
+
+    found = studies.read(plan(study, data=data), Path(store), _path(data))
+    return pairing.gains(facts.connect(found.store, [found.card]), found.card.study, group)
+
+
+def fit(formula: str, data: Any, **options: Any) -> "Fit":
+    """A linear mixed model by REML with Kenward–Roger degrees of freedom; `xlift.analysis.mixed.fit` says what the options are.
+
+    `data` is a data frame, or the path of a .csv, .tsv or .parquet file. The result is named as in statsmodels.
+    """
+    from xlift.analysis import mixed
+
+    return mixed.fit(formula, data, **options)
+
+
+def report(study: AnyStudy, out: Folder | None = None, *, store: Folder = "store", data: Folder | None = None) -> Path:
+    """Write tables, figures and the HTML page into `out` (reports/<study> where absent); the path of the page."""
+    from xlift import studies
+    from xlift.analysis import facts
+    from xlift.analysis.report.page import report as analyse
+
+    found = studies.read(plan(study, data=data), Path(store), _path(data))
+    name = found.card.study
+    made = analyse(found.card, facts.connect(found.store, [found.card]), found.store.registration(name))
+    return made.write(_path(out) or Path("reports") / name)
+
+
+def _path(folder: Folder | None) -> Path | None:
+    return Path(folder) if folder is not None else None

@@ -11,6 +11,8 @@ from typing import Annotated, NoReturn, TextIO
 
 import typer
 
+from xlift import studies
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -39,8 +41,8 @@ def check(
     for file in files:
         try:
             study = load(file)
-            if data is not None or _analysed(study.manifest):
-                _plan_of(study, data)
+            if data is not None or studies.analysed(study):
+                studies.plan_of(study, data)
             found = study.warnings
         except BadInput as error:
             found, stops = error.findings, True
@@ -89,8 +91,10 @@ def show(study: Study) -> None:
         for model in loaded.facts.models.values()
     ]
     _table(("model", "family", "parameters", "outside embeddings"), rows, file=sys.stderr)
-    for line in _models_of(_plan_of(loaded, None).card()):
-        print(line, file=sys.stderr)
+    for group, formula, left_out, refused in studies.primary_models(studies.plan_of(loaded, None).card()):
+        print(f"\nprimary model of {group} targets: {formula}", file=sys.stderr)
+        for text in [*(f"left out: {text}" for text in left_out), *([f"no slope: {refused}"] if refused else [])]:
+            print(f"  {text}", file=sys.stderr)
     print(json.dumps(loaded.manifest.model_dump(mode="json", by_alias=True, exclude_none=True), indent=1, ensure_ascii=False))
 
 
@@ -130,7 +134,7 @@ def plan(study: Study, store: StoreAt = Path("store"), data: DataAt = None, as_j
     """What a study would run: every stage once, with its state; and whether its files are whole."""
     from xlift.registry.plan import describe
 
-    planned, kept = _plan(study, data), _store(store)
+    planned, kept = studies.planned(study, data), studies.store_at(store)
     rows = describe(planned, kept)
     if as_json:
         summary = {"study": planned.study.id, "cells": len(planned.cells), "excluded": planned.excluded, "gaps": planned.gaps()}
@@ -149,6 +153,14 @@ def plan(study: Study, store: StoreAt = Path("store"), data: DataAt = None, as_j
 
 
 @app.command()
+def register(study: Study, store: StoreAt = Path("store"), data: DataAt = None) -> None:
+    """Freeze hypotheses, outcomes, exclusions and formulas by hash: confirmatory, if no target has a score yet."""
+    made = studies.register(studies.planned(study, data), studies.store_at(store))
+    kind = "confirmatory" if made.confirmatory else f"exploratory: {made.scored} evaluations had scores"
+    print(f"registered {made.study} on {made.at}, {kind}\nsha-256 {made.digest}")
+
+
+@app.command()
 def run(
     study: Study,
     store: StoreAt = Path("store"),
@@ -162,7 +174,7 @@ def run(
     from xlift.analysis.report.page import report as analyse
     from xlift.runners import session
 
-    planned, kept = _plan(study, data), _store(store)
+    planned, kept = studies.planned(study, data), studies.store_at(store)
     chosen = planned.where(_condition(only, planned)) if only else None
     device, count = session.device_and_workers(device, workers)
     try:
@@ -171,7 +183,7 @@ def run(
         print("\nxlift: interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
         raise typer.Exit(130) from None
     card = planned.card()
-    print(analyse(card, facts.connect(kept, [card])).summary())
+    print(analyse(card, facts.connect(kept, [card]), kept.registration(card.study)).summary())
     gaps = _told_gaps(planned)
     raise typer.Exit(1 if outcome.failed or outcome.skipped else gaps)
 
@@ -181,8 +193,8 @@ def sync(study: Study, store: StoreAt = Path("store"), data: DataAt = None) -> N
     """Make MLflow complete from the store; safe to repeat."""
     from xlift.runners import tracking
 
-    planned, kept = _plan(study, data), _existing(store)
-    _known(kept, planned.study.id)
+    planned, kept = studies.planned(study, data), studies.existing(store)
+    studies.known(kept, planned.study.id)
     if planned.study.manifest.data.source == "local" and data is None:
         _stop("the ids of a local study rest on its data: give --data DIR")
     print(tracking.Mirror(planned, kept).update())
@@ -193,7 +205,7 @@ def ui(store: StoreAt = Path("store"), port: Annotated[int, typer.Option(help="o
     """Open the MLflow UI on loopback."""
     from xlift.runners import tracking
 
-    tracking.serve(_existing(store), port)
+    tracking.serve(studies.existing(store), port)
 
 
 @app.command()
@@ -206,7 +218,7 @@ def sql(
     from xlift.analysis import facts
     from xlift.analysis.report import tables
 
-    kept = _existing(store)
+    kept = studies.existing(store)
     print(tables.rendered(facts.query(facts.connect(kept, kept.cards()), query), form))
 
 
@@ -224,8 +236,8 @@ def gains(
     from xlift.analysis import gains as pairing
     from xlift.analysis.report import tables
 
-    _, kept, card, _ = _read(study, store, data)
-    rows = pairing.gains(facts.connect(kept, [card]), card.study, group)
+    found = studies.read(studies.planned(study, data), store, data)
+    rows = pairing.gains(facts.connect(found.store, [found.card]), found.card.study, group)
     if form == "parquet" and not (out or not sys.stdout.isatty()):
         _stop("--format parquet is not for a terminal; give --out FILE")
     made = rows.to_parquet(index=False) if form == "parquet" else f"{tables.rendered(rows, form)}\n".encode()
@@ -251,14 +263,15 @@ def report(
     from xlift.analysis import facts
     from xlift.analysis.report.page import report as analyse
 
-    planned, kept, card, fresh = _read(study, store, data)
-    folder = out or Path("reports") / planned.study.id
-    print(f"report: {analyse(card, facts.connect(kept, [card])).write(folder)}")
-    if fresh and any(kept.record(step.stage.id) for step in planned.steps):
+    found = studies.read(studies.planned(study, data), store, data)
+    folder = out or Path("reports") / found.card.study
+    made = analyse(found.card, facts.connect(found.store, [found.card]), found.store.registration(found.card.study))
+    print(f"report: {made.write(folder)}")
+    if found.fresh and any(found.store.record(step.stage.id) for step in found.plan.steps):
         from xlift.runners import tracking
 
         try:
-            tracking.Mirror(planned, kept).attach(folder)
+            tracking.Mirror(found.plan, found.store).attach(folder, made.metrics())
         except tracking.TrackingError as error:
             print(f"xlift: the report is not in MLflow: {error}", file=sys.stderr)
 
@@ -339,65 +352,6 @@ def meta(
     print(answer.json() if as_json else answer.text())
 
 
-def _plan(study: Path, data: Path | None):
-    """The plan of a manifest, its files looked at; with its warnings on standard error."""
-    from xlift.registry.manifest.load import load
-
-    loaded = load(study)
-    for finding in loaded.warnings:
-        print(finding.render(), file=sys.stderr)
-    return _plan_of(loaded, data)
-
-
-def _plan_of(study, data: Path | None):
-    """The plan of a loaded study; BadInput with every finding about its files, where a data folder is given."""
-    from xlift.registry.findings import BadInput
-    from xlift.registry.plan import expand
-    from xlift.registry.sources import Sources
-    from xlift.runners.data.preflight import look
-
-    if data is not None and not data.is_dir():
-        _stop(f"--data {data}: no such folder; give the folder that holds the tasks' files")
-    sources = Sources(study, data.resolve() if data else None)
-    planned = expand(study, sources)
-    found = look(planned, sources)
-    if _analysed(study.manifest):
-        from xlift.analysis.study import check
-
-        found = [*found, *check.findings(planned.card(), study.place)]
-    if any(finding.stops for finding in found):
-        raise BadInput([*study.warnings, *found], study.sources)
-    for finding in found:
-        print(finding.render(study.sources.get(finding.place.file)), file=sys.stderr)
-    return planned
-
-
-def _analysed(manifest) -> bool:
-    """Whether a manifest says anything of its analysis that has to be read."""
-    return bool(manifest.analysis.primary or manifest.hypotheses or manifest.claims)
-
-
-def _models_of(card):
-    """The primary model of each target group, as the study plans its gains, in lines."""
-    from xlift.analysis.study.check import planned_groups
-    from xlift.analysis.study.primary import primary
-
-    for group, rows in planned_groups(card).items():
-        model = primary(group, rows, card.analysis)
-        yield f"\nprimary model of {group} targets: {model.formula}"
-        yield from (f"  left out: {text}" for text in model.left_out)
-        if model.refused:
-            yield f"  no slope: {model.refused}"
-
-
-def _read(study: Path, store: Path, data: Path | None):
-    """(plan, store, card, fresh) of a study whose results are read: the card as it was run, or as these data make it now."""
-    planned, kept = _plan(study, data), _existing(store)
-    card = _known(kept, planned.study.id)
-    fresh = planned.study.manifest.data.source == "lab" or data is not None
-    return planned, kept, _same_data(planned.card(), card) if fresh else card, fresh
-
-
 def _condition(text: str, planned):
     """What --only says, checked against the study's axes."""
     from xlift.registry.manifest import conditions
@@ -414,44 +368,6 @@ def _told_gaps(planned) -> int:
     for reason, count in planned.gaps().items():
         print(f"xlift: {count} cells cannot run: {reason}; or exclude them with 'as: blocked'", file=sys.stderr)
     return 1 if planned.gaps() else 0
-
-
-def _store(root: Path):
-    from xlift.registry.store import Store
-
-    if root.exists() and not root.is_dir():
-        _stop(f"--store {root} is no folder")
-    return Store(root)
-
-
-def _existing(root: Path):
-    """A store that is there: verbs that read make nothing up."""
-    kept = _store(root)
-    if not (root / "studies").is_dir():
-        _stop(f"no store at {root}; give --store DIR, or make one with xlift run STUDY")
-    return kept
-
-
-def _known(kept, study: str):
-    """The store's card of a study."""
-    card = kept.card(study)
-    if card is None:
-        known = ", ".join(card.study for card in kept.cards()) or "none"
-        _stop(f"the store {kept.root} does not know study '{study}' (it knows: {known}); give --store DIR, or run the study")
-    return card
-
-
-def _same_data(fresh, known):
-    """The card that the data at hand make; refused where they are not those that the study ran on."""
-    ran = {(cell.model, cell.target, name): mark for cell in known.cells for name, mark in cell.data.items()}
-    now = {(cell.model, cell.target, name): mark for cell in fresh.cells for name, mark in cell.data.items()}
-    changed = sorted({f"{key[1]} ({key[2]})" for key, mark in now.items() if ran.get(key, mark) != mark})
-    if changed:
-        _stop(
-            f"the data are not those that the study ran on: {', '.join(changed[:8])} differ; leave --data out to report what was "
-            "run, or run the study on these"
-        )
-    return fresh
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], file: TextIO | None = None) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +18,13 @@ from xlift.analysis.report import effects, plots, tables
 from xlift.analysis.report.answers import Answers, Plate
 from xlift.analysis.report.methods import methods
 from xlift.analysis.report.tables import Table, count
+from xlift.analysis.study.check import planned_groups
 from xlift.analysis.study.groups import GroupFit, fitted
+from xlift.analysis.study.primary import primary
 from xlift.analysis.study.slope import CAUTION
 from xlift.registry.card import StudyCard
 from xlift.registry.findings import UserError
+from xlift.registry.registration import Registration, deviations
 
 LAB = (
     "Every number here is from the lab, a made-up world with generated languages. It shows that the method works and "
@@ -41,6 +44,7 @@ class Report:
     stages: tuple[str, ...]  # evaluations behind the gains
     runs: tuple[str, ...]  # trained checkpoints behind them
     roles: tuple[tuple[str, str, tuple[str, ...]], ...]  # target group, role, ids of runs
+    groups: tuple[GroupFit, ...]
     methods: tuple[str, ...] = ()  # paragraphs: what was done
 
     @cached_property
@@ -85,6 +89,17 @@ class Report:
             ]
         )
 
+    def metrics(self) -> dict[str, float]:
+        """Slopes for MLflow, in points for ten times the parameters: slope/<group>, with its limits, p and df."""
+        found: dict[str, float] = {}
+        for group in self.groups:
+            if len(group.slopes) and group.tested:
+                row = group.slopes.iloc[0]
+                name = f"slope/{group.name}"
+                found |= {name: tables.points(row["estimate"]), f"{name}/p": row["p"], f"{name}/df": row["df"]}
+                found |= {f"{name}/low": tables.points(row["low"]), f"{name}/high": tables.points(row["high"])}
+        return {name: float(value) for name, value in found.items()}
+
     def write(self, out: Path) -> Path:
         """`report.html`, `tables/*.{md,tex,csv}` and `figures/*.{svg,png}` in `out`; returns the path of the page.
 
@@ -125,8 +140,8 @@ class Report:
         (folder / "report.html").write_text(self.html(), encoding="utf-8")
 
 
-def report(card: StudyCard, connection: Facts) -> Report:
-    """All that the facts say about one study, at whatever state its runs are."""
+def report(card: StudyCard, connection: Facts, registration: Registration | None = None) -> Report:
+    """All that the facts say about one study, at whatever state its runs are; beside what it registered, where it did."""
     rows = pairing.gains(connection, card.study)
     answers = Answers(card, fitted(rows, card.analysis))
     every = [
@@ -149,14 +164,30 @@ def report(card: StudyCard, connection: Facts) -> Report:
     return Report(
         card,
         verdicts,
-        _notes(card, rows, answers.groups),
+        (*_notes(card, rows, answers.groups), *_registered(card, registration)),
         {table.name: replace(table, query=_query(table.name, card.study)) for table in every},
         {plate.name: plate for plate in (answers.plates(rows) if len(rows) else [])},
         tuple(stages),
         tuple(dict.fromkeys(id for _, _, ids in roles for id in ids)),
         roles,
+        answers.groups,
         tuple(methods(card, answers.groups)) if len(rows) else (),
     )
+
+
+def _registered(card: StudyCard, registration: Registration | None) -> Iterator[str]:
+    """Whether the hypotheses are confirmatory, and what has changed since they were registered."""
+    if registration is None:
+        if card.hypotheses:
+            yield "Exploratory: the hypotheses were not registered before the first score (xlift register)."
+        return
+    mark = f"registered on {registration.at}, sha-256 {registration.digest[:16]}…"
+    if registration.confirmatory:
+        yield f"Confirmatory: {mark}, before any target had a score."
+    else:
+        yield f"Exploratory: {mark}, when {count(registration.scored, 'evaluation')} had scores."
+    models = {group: primary(group, rows, card.analysis).formula for group, rows in planned_groups(card).items()}
+    yield from (f"Deviation from the registration: {text}." for text in deviations(registration, card, models))
 
 
 def _query(name: str, study: str) -> str:

@@ -14,6 +14,7 @@ import math
 import os
 import secrets
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from xlift.registry.spec import digest
 from xlift.registry.store import Store
 from xlift.runners.tracking.runs import RunView, documents, front, views
 from xlift.runners.tracking.server import SETTINGS, TrackingError, address, artifacts, own_database, page, remote, serve
+from xlift.runners.tracking.shared import TAG, shared_view
 from xlift.runners.tracking.status import (
     Point,
     StageStatus,
@@ -109,8 +111,8 @@ class Mirror:
             return f"MLflow: {len(self._shown)} runs, {self._new} new"
 
     @_translating
-    def attach(self, folder: Path) -> None:
-        """Put a report (report.html, tables, figures) on the run `study`; an equal one is not sent again."""
+    def attach(self, folder: Path, metrics: dict[str, float] | None = None) -> None:
+        """Put a report (report.html, tables, figures) and what it found on the run `study`; an equal one is not sent again."""
         files = [
             path for part in ("report.html", "tables/*", "figures/*") for path in sorted(folder.glob(part)) if path.is_file()
         ]
@@ -124,6 +126,8 @@ class Mirror:
             for path in files:
                 below = path.relative_to(folder).parent.as_posix()
                 self._client.log_artifact(shown.id, str(path), None if below == "." else below)
+            now = round(time.time() * 1000)
+            self._plot(shown, ((name, value, now, 0) for name, value in (metrics or {}).items()))
             self._tag(shown, {"xlift.report": mark})
 
     def link(self) -> str | None:
@@ -289,7 +293,7 @@ class Mirror:
     def _opened(self) -> str:
         """The study's experiment, made where there is none; its kind makes the UI open on training runs."""
         note = front(self.plan, self._documents["manifest.yaml"])
-        tags = {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": note}
+        tags = {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": note, TAG: shared_view(self.plan)}
         found = self._client.get_experiment_by_name(self.plan.study.id)
         if found is None:
             place = None if remote(self.uri) else artifacts(self.store)

@@ -13,6 +13,7 @@ from urllib.request import urlopen
 
 from xlift.registry.findings import UserError
 from xlift.registry.store import Store
+from xlift.runners.tracking.shared import KEY
 
 PORT = 5055
 PATIENCE = 180.0  # seconds for the server to start: up to 100 were measured on busy cores
@@ -48,9 +49,9 @@ def remote(uri: str) -> bool:
 
 
 def page(uri: str, experiment: str, port: int = PORT) -> str:
-    """The page of an experiment's training runs, in the UI's mode for training (it starts in the one for generative apps)."""
+    """The page of an experiment's training runs, in the study's own view; the UI starts in its mode for generative apps."""
     base = uri.rstrip("/") if remote(uri) else f"http://127.0.0.1:{port}"
-    return f"{base}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+    return f"{base}/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={KEY}"
 
 
 def serve(store: Store, port: int = PORT) -> None:

@@ -302,8 +302,9 @@ def test_a_report_is_attached_to_the_study_once(plan, store, tmp_path, monkeypat
     (folder / "tables").mkdir(parents=True)
     (folder / "report.html").write_text("<p>page</p>")
     (folder / "tables" / "effects.md").write_text("| a |")
-    tracking.Mirror(plan, store).attach(folder)
+    tracking.Mirror(plan, store).attach(folder, {"slope/fine-tuned": -1.5})
     run = runs(store)["study"]
+    assert run.data.metrics["slope/fine-tuned"] == -1.5
     names = {file.path for file in client(store).list_artifacts(run.info.run_id)}
     assert names == {"report.html", "tables", "manifest.yaml", "card.json"}
     monkeypatch.setattr(mlflow.MlflowClient, "log_artifact", lambda *_: pytest.fail("sent again"))
@@ -318,9 +319,25 @@ def test_the_experiment_opens_on_training_runs_and_shows_the_question_and_the_ma
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     note = experiment.tags["mlflow.note.content"]
     assert "Does MLflow show what the store says?" in note and "schema: xlift/1" in note
-    assert mirror.link() == f"http://127.0.0.1:5055/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+    assert (
+        mirror.link()
+        == f"http://127.0.0.1:5055/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey=xlift"
+    )
     assert server._studies(server.own_database(store)) == [("small", experiment.experiment_id)]
     assert len(front(plan, "x" * 100_000)) <= 5000
+
+
+def test_the_shared_view_shows_gains_and_all_languages_of_a_target_in_one_chart(plan, store):
+    plant_all(store, plan)
+    tracking.Mirror(plan, store).update()
+    view = json.loads(client(store).get_experiment_by_name("small").tags["mlflow.sharedViewState.xlift"])
+    columns = {name.partition(".")[2].strip("`") for name in view["selectedColumns"]}
+    found = runs(store)
+    cell = next(run for run in found.values() if run.data.tags["xlift.kind"] == "cell" and "gain" in run.data.metrics)
+    assert columns == {"model", "intermediate", "target", "seed", "score", "gain"}
+    assert columns <= {*cell.data.params, *cell.data.metrics}
+    shown = {name for chart in view["compareRunCharts"] for name in chart["selectedMetrics"]}
+    assert shown and shown <= {name for run in found.values() for name in run.data.metrics}
 
 
 def test_the_database_is_made_whole_and_with_a_write_ahead_log(template):

@@ -1,0 +1,140 @@
+"""What the front door does with a study before a verb goes on: plan it, read it from a store, check what it declares."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xlift.registry.card import StudyCard
+from xlift.registry.findings import BadInput, UserError
+from xlift.registry.manifest.load import Study, load
+
+if TYPE_CHECKING:
+    from xlift.registry.plan import Plan
+    from xlift.registry.registration import Registration
+    from xlift.registry.store import Store
+
+
+@dataclass(frozen=True)
+class Read:
+    """A study whose results are read: its plan, the store, its card, and whether the card is made now or the store's."""
+
+    plan: "Plan"
+    store: "Store"
+    card: StudyCard
+    fresh: bool
+
+
+def planned(path: Path, data: Path | None) -> "Plan":
+    """The plan of a manifest, its files and analysis looked at; with its warnings on standard error."""
+    study = load(path)
+    for finding in study.warnings:
+        print(finding.render(), file=sys.stderr)
+    return plan_of(study, data)
+
+
+def plan_of(study: Study, data: Path | None) -> "Plan":
+    """The plan of a loaded study; BadInput with every finding about its files and its analysis that stops."""
+    from xlift.registry.plan import expand
+    from xlift.registry.sources import Sources
+    from xlift.runners.data.preflight import look
+
+    if data is not None and not data.is_dir():
+        raise UserError(f"--data {data}: no such folder; give the folder that holds the tasks' files")
+    sources = Sources(study, data.resolve() if data else None)
+    plan = expand(study, sources)
+    found = look(plan, sources)
+    if analysed(study):
+        from xlift.analysis.study import check
+
+        found = [*found, *check.findings(plan.card(), study.place)]
+    if any(finding.stops for finding in found):
+        raise BadInput([*study.warnings, *found], study.sources)
+    for finding in found:
+        print(finding.render(study.sources.get(finding.place.file)), file=sys.stderr)
+    return plan
+
+
+def analysed(study: Study) -> bool:
+    """Whether a manifest says anything of its analysis that has to be read."""
+    manifest = study.manifest
+    return bool(manifest.analysis.primary or manifest.hypotheses or manifest.claims)
+
+
+def existing(root: Path) -> "Store":
+    """A store that is there: verbs that read make nothing up."""
+    kept = store_at(root)
+    if not (root / "studies").is_dir():
+        raise UserError(f"no store at {root}; give --store DIR, or make one with xlift run STUDY")
+    return kept
+
+
+def store_at(root: Path) -> "Store":
+    from xlift.registry.store import Store
+
+    if root.exists() and not root.is_dir():
+        raise UserError(f"--store {root} is no folder")
+    return Store(root)
+
+
+def known(kept: "Store", study: str) -> StudyCard:
+    """The store's card of a study."""
+    card = kept.card(study)
+    if card is None:
+        names = ", ".join(card.study for card in kept.cards()) or "none"
+        raise UserError(
+            f"the store {kept.root} does not know study '{study}' (it knows: {names}); give --store DIR, or run the study"
+        )
+    return card
+
+
+def read(plan: "Plan", store: Path, data: Path | None) -> Read:
+    """A study's results: its card as it was run, or, in the lab and with data, as it is made now."""
+    kept = existing(store)
+    card = known(kept, plan.study.id)
+    fresh = plan.study.manifest.data.source == "lab" or data is not None
+    return Read(plan, kept, _same_data(plan.card(), card) if fresh else card, fresh)
+
+
+def _same_data(now: StudyCard, ran: StudyCard) -> StudyCard:
+    """The card that the data at hand make; UserError where they are not those that the study ran on."""
+    before = {(cell.model, cell.target, name): mark for cell in ran.cells for name, mark in cell.data.items()}
+    marks = {(cell.model, cell.target, name): mark for cell in now.cells for name, mark in cell.data.items()}
+    changed = sorted({f"{key[1]} ({key[2]})" for key, mark in marks.items() if before.get(key, mark) != mark})
+    if changed:
+        raise UserError(
+            f"the data are not those that the study ran on: {', '.join(changed[:8])} differ; leave --data out to report what was "
+            "run, or run the study on these"
+        )
+    return now
+
+
+def primary_models(card: StudyCard) -> Iterator[tuple[str, str, tuple[str, ...], str | None]]:
+    """Target group, formula, what was left out of it, and why there is no slope: of the gains that a study plans."""
+    from xlift.analysis.study.check import planned_groups
+    from xlift.analysis.study.primary import primary
+
+    for group, rows in planned_groups(card).items():
+        model = primary(group, rows, card.analysis)
+        yield group, model.formula, model.left_out, model.refused
+
+
+def register(plan: "Plan", kept: "Store") -> "Registration":
+    """Freeze a study's hypotheses, outcomes, exclusions and formulas; UserError where another registration stands."""
+    from xlift.registry import registration
+
+    card = plan.card()
+    models = {group: formula for group, formula, _, _ in primary_models(card)}
+    old = kept.registration(card.study)
+    if old is None:
+        targets = {cell.stage for cell in card.cells if cell.stage}
+        made = registration.register(card, models, sum(bool(kept.scores(stage)) for stage in targets))
+        kept.register(made)
+        return made
+    if said := registration.deviations(old, card, models):
+        raise UserError(
+            f"study '{card.study}' was registered on {old.at}, which stands; it differs in: {'; '.join(said)}. A report "
+            "prints these; for other hypotheses give the study another id"
+        )
+    return old
