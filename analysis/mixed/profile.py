@@ -5,6 +5,7 @@ coefficients; limits at 0 (or -1, 1) are the boundary.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -32,13 +33,7 @@ def profile(fit: Fit, names: list[str] | None = None, *, level: float = LEVEL, t
     if fit.state.model.G > 1:
         raise UserError("profiles are for one residual variance; bootstrap the others")
     best = minimise(Likelihood(fit.cross, reml=False, known=fit.state.model.known))
-    root = float(np.sqrt(stats.chi2.ppf(level, 1)))
-
-    def beyond(deviance: float) -> float:
-        """Less than 0 within the limits; the root of a deviance is all but linear in what it is a deviance of."""
-        rise = deviance - best.criterion
-        return float(np.sign(rise) * np.sqrt(abs(rise))) - root
-
+    beyond = Limit(best.criterion, float(np.sqrt(stats.chi2.ppf(level, 1))))
     found = {**_components(best), **{name: ("beta", j) for j, name in enumerate(fit.cross.names)}}
     if names is not None and (unknown := [name for name in names if name not in found]):
         raise UserError(f"no parameter {', '.join(unknown)}; there are {', '.join(found)}")
@@ -54,6 +49,18 @@ def profile(fit: Fit, names: list[str] | None = None, *, level: float = LEVEL, t
     return pd.DataFrame(rows, columns=["name", "low", "high"])
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Less than 0 within the limits; the root of a deviance is all but linear in what it is a deviance of."""
+
+    best: float
+    reach: float  # root of chi-square's quantile
+
+    def __call__(self, deviance: float) -> float:
+        rise = deviance - self.best
+        return float(np.sign(rise) * np.sqrt(abs(rise))) - self.reach
+
+
 def _components(state) -> dict[str, tuple]:
     found: dict[str, tuple] = {}
     for t, term in enumerate(state.model.terms):
@@ -65,7 +72,7 @@ def _components(state) -> dict[str, tuple]:
     return found if state.model.known else {**found, "sigma": ("sigma",)}
 
 
-def _coefficient(state, j: int, limit: Callable[[float], float], tolerance: float) -> tuple[float, float]:
+def _coefficient(state, j: int, limit: "Limit", tolerance: float) -> tuple[float, float]:
     """Limits of beta_j: the response less beta_j x_j, regressed on the other columns."""
     cross = state.model.cross
     row = linalg.solve_triangular(cross.R, np.eye(cross.p)[j], trans="T")  # beta_j = ols_j + row'gamma
@@ -84,7 +91,7 @@ def _coefficient(state, j: int, limit: Callable[[float], float], tolerance: floa
 
     center = float(cross.coefficients(state.gamma)[j])
     se = float(np.sqrt(state.sigma2 * row @ state.C @ row))
-    low, high = (_limit(beyond, center, step, at, state.point, tolerance) for step in (-se, se))
+    low, high = (_limit(beyond, center, step, at, state.point, tolerance, limit.reach) for step in (-2.2 * se, 2.2 * se))
     return low, high
 
 
@@ -103,7 +110,7 @@ def minimise_from(model: Likelihood, point: np.ndarray):
         return minimise(model)
 
 
-def _component(state, kind: str, place: list[int], limit: Callable[[float], float], tolerance: float) -> tuple[float, float]:
+def _component(state, kind: str, place: list[int], limit: "Limit", tolerance: float) -> tuple[float, float]:
     """Limits of a standard deviation, a correlation or sigma, the parameter being held in absolute units."""
     held = _Held(state, kind, place, tolerance)
     center, memory = held.center, {"point": held.start}
@@ -116,12 +123,13 @@ def _component(state, kind: str, place: list[int], limit: Callable[[float], floa
     if kind == "cor":
         low, high = (end if beyond(end) <= 0 else float(optimize.brentq(beyond, center, end, xtol=1e-8)) for end in (-1.0, 1.0))
         return low, high
-    step = max(0.3 * center, 0.1 * held.sigma)
+    step = max(0.5 * center, 0.5 * held.sigma)
     floor = 0.0 if kind == "sd" else 1e-6 * center
     memory["point"] = held.start
-    low = floor if beyond(floor) <= 0 else _bisect(beyond, floor, center, tolerance)
+    at_floor = beyond(floor)
+    low = floor if at_floor <= 0 else _crossing(beyond, (center, -limit.reach), (floor, at_floor), tolerance)
     memory["point"] = held.start
-    return low, _limit(beyond, center, step, memory, held.start, tolerance)
+    return low, _limit(beyond, center, step, memory, held.start, tolerance, limit.reach)
 
 
 def _limit(
@@ -131,22 +139,41 @@ def _limit(
     memory: dict,
     start: np.ndarray,
     tolerance: float,
+    reach: float,
 ) -> float:
     """The nearest value beyond the centre, in the step's direction, where `beyond` is 0; inf where there is none."""
-    memory["point"], inside = start, center
+    memory["point"], inside = start, (center, -reach)
     for _ in range(REACH):
-        outside = inside + step
-        if beyond(outside) >= 0:
-            return _bisect(beyond, inside, outside, tolerance)
-        inside, step = outside, 1.5 * step
+        outside = inside[0] + step
+        value = beyond(outside)
+        if value >= 0:
+            return _crossing(beyond, inside, (outside, value), tolerance)
+        inside, step = (outside, value), 1.5 * step
     return float(np.sign(step)) * np.inf
 
 
-def _bisect(beyond: Callable[[float], float], a: float, b: float, tolerance: float) -> float:
-    try:
-        return float(optimize.brentq(beyond, a, b, xtol=tolerance * max(abs(a), abs(b), 1e-6), rtol=tolerance))
-    except ValueError:
-        raise NotConverged(f"the profile between {a:.4g} and {b:.4g} does not cross the limit") from None
+def _crossing(
+    beyond: Callable[[float], float], inside: tuple[float, float], outside: tuple[float, float], tolerance: float
+) -> float:
+    """Where `beyond`, known at both ends (place, value), is 0: regula falsi after Illinois, since it is all but a line."""
+    same = ""
+    for _ in range(100):
+        (a, fa), (b, fb) = inside, outside
+        if not fa <= 0 <= fb:
+            break
+        if abs(b - a) <= tolerance * max(abs(a), abs(b)) or fb == fa:
+            return float(b)
+        place = float(np.clip(b - fb * (b - a) / (fb - fa), min(a, b), max(a, b)))
+        value = beyond(place)
+        if abs(value) <= tolerance:
+            return place
+        if value < 0:
+            inside, outside = (place, value), (b, fb / 2 if same == "inside" else fb)
+            same = "inside"
+        else:
+            inside, outside = (a, fa / 2 if same == "outside" else fa), (place, value)
+            same = "outside"
+    raise NotConverged(f"the profile between {inside[0]:.4g} and {outside[0]:.4g} does not cross the limit")
 
 
 class _Held:
@@ -206,7 +233,7 @@ class _Held:
         def scaled(x: np.ndarray) -> tuple[float, np.ndarray]:
             try:
                 fun, gradient = self.deviance(x * self.units, value)
-            except np.linalg.LinAlgError:
+            except (np.linalg.LinAlgError, UserError):
                 return 1e12, np.zeros_like(x)
             return fun, gradient * self.units
 

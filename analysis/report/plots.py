@@ -217,10 +217,10 @@ def languages(means: pd.DataFrame, overall: dict[str, float], *, stacked: bool =
 
 
 def png(figure: Figure) -> bytes:
-    """On white, 200 dots an inch, for slides and for eyes."""
+    """On white, 120 dots an inch, for slides and for eyes."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
-    figure.savefig(buffer, format="png", dpi=200, facecolor="white")
+    figure.savefig(buffer, format="png", dpi=120, facecolor="white")
     return buffer.getvalue()
 
 
@@ -229,6 +229,7 @@ def svg(figure: Figure) -> str:
     buffer = io.StringIO()
     with mpl.rc_context(STYLE):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
+    figure.set_layout_engine("none")  # what is laid out once stays where it is
     return buffer.getvalue()
 
 

@@ -26,9 +26,9 @@ LATEX = {
     "^": r"\textasciicircum{}",
 }
 # Widths in letters of the body's size: of one column of a two-column page, and of both at each size of type
-COLUMN, PAGE, LONG = 44, 120, 36
+COLUMN, PAGE, LONG, SHORT = 44, 120, 36, 20
 SIZES = {"\\normalsize": 88, "\\small": 98, "\\footnotesize": 112, "\\scriptsize": PAGE}
-PARAGRAPH = r"0.4\linewidth"
+PARAGRAPHS = 0.42  # of the width: all columns together whose texts are broken
 GAIN_NOTE = (
     "Gain = score with intermediate training minus score without, same model, target, language and seed, in points. "
     "Means weigh targets, languages and seeds equally. "
@@ -80,9 +80,10 @@ class Table:
             shown = shown.map(lambda cell: cell.partition(" [")[0])
             caption += " Intervals are in the CSV file." if not shown.equals(self.shown.astype(str)) else ""
         width = _width(shown)
-        form = "".join(
-            rf"p{{{PARAGRAPH}}}" if _longest(shown.iloc[:, place]) > LONG else side[0] for place, side in enumerate(self._align())
-        )
+        broken_from, share = (LONG, PARAGRAPHS) if width <= PAGE else (SHORT, 1.1 * PARAGRAPHS)
+        long = [_longest(shown.iloc[:, place]) > broken_from for place in range(len(shown.columns))]
+        paragraph = rf"p{{{share / max(sum(long), 1):.2g}\linewidth}}"
+        form = "".join(paragraph if broken else side[0] for broken, side in zip(long, self._align(), strict=True))
         floats = "table" if width <= COLUMN else "table*"
         size = next((name for name, room in SIZES.items() if width <= (COLUMN if floats == "table" else room)), "\\scriptsize")
         grid = shown.map(latex).rename(columns=latex).to_latex(index=False, escape=False, column_format=form)

@@ -50,15 +50,22 @@ class GroupFit:
         return self.refused is None
 
     @cached_property
+    def headline(self) -> pd.Series | None:
+        """The slope that weighs treatments equally: estimate, se, df, t, p, low, high; None if there is none."""
+        if self.fit is None or "lp" not in self.fit.grid.numbers:
+            return None
+        return contrasts.slopes(self.fit, "lp").table().iloc[0].drop("contrast")
+
+    @cached_property
     def slopes(self) -> pd.DataFrame:
         """treatment, estimate, se, df, t, p, low, high of d gain / d lp: POOLED, where there are several, then each treatment.
 
         The pooled slope weighs treatments equally. Fractions for ten times the parameters, without adjustment; empty if refused.
         """
-        if self.fit is None or "lp" not in self.fit.grid.numbers:
+        if self.headline is None:
             return pd.DataFrame(columns=["treatment", "estimate", "se", "df", "t", "p", "low", "high"])
         several = "treatment" in self.fit.grid.levels
-        tables = [contrasts.slopes(self.fit, "lp").table().assign(contrast=POOLED if several else self.treatments[0])]
+        tables = [pd.DataFrame([self.headline]).astype(float).assign(contrast=POOLED if several else self.treatments[0])]
         if several:
             tables.append(contrasts.slopes(self.fit, "lp", by="treatment").table())
         return pd.concat(tables, ignore_index=True).rename(columns={"contrast": "treatment"})

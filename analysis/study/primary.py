@@ -39,7 +39,8 @@ class Primary:
 def primary(group: str, rows: pd.DataFrame, analysis: Analysis, *, estimates_only: bool = False) -> Primary:
     """`rows` are the group's gains, or those that are planned; UserError where the declared formula is none for them.
 
-    `estimates_only` keeps sizes in the formula where a slope could be computed, though not tested.
+    `estimates_only` keeps sizes in the formula where a slope could be computed, though not tested, and variances of which only
+    the sum is known.
     """
     declared = formulas.parse(analysis.primary or DEFAULT)
     formulas.known([*formulas.read(declared.response).columns, *declared.keys], list(rows.columns))
@@ -47,6 +48,8 @@ def primary(group: str, rows: pd.DataFrame, analysis: Analysis, *, estimates_onl
     size = refused is None or (estimates_only and slope_refused(rows, FEWEST, spare=FEWEST - 1) is None)
     fixed, said = _fixed(declared, rows, size=size)
     random, more = _random(declared, fixed, rows, size=size)
+    if not estimates_only:  # which a slope does not depend on, and which takes time
+        random, more = _told_apart(fixed, random, rows, more)
     text = " + ".join([f"{declared.response} ~ {fixed}", *(f"({term.columns} | {term.name})" for term in random)])
     return Primary(group, text, (*said, *more), refused)
 
@@ -123,7 +126,7 @@ def _random(formula: Formula, fixed: str, rows: pd.DataFrame, *, size: bool) -> 
                 said.append(f"{own}: without {lost}, since {why}")
                 term = Random(" + ".join(still), term.group)
             kept.append(term)
-    return _told_apart(fixed, kept, rows, said)
+    return kept, said
 
 
 def _spanned(codes: np.ndarray, X: np.ndarray) -> bool:

@@ -48,9 +48,9 @@ def _again(group: GroupFit, rows: pd.DataFrame, analysis: Analysis) -> GroupFit:
 
 def _row(group: GroupFit, kind: str, case: str) -> dict:
     found = {"target_group": group.name, "kind": kind, "case": case, "gains": len(group.rows), "models": group.models}
-    if not len(group.slopes):
+    if group.headline is None:
         return {**found, "reason": group.refused}
-    row = group.slopes.iloc[0][["estimate", "se", "df", "t", "p", "low", "high"]].to_dict()
+    row = group.headline.to_dict()
     return {**found, **(row if group.tested else {"estimate": row["estimate"], "reason": group.primary.refused})}
 
 

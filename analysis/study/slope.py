@@ -114,7 +114,7 @@ def _series(rows: pd.DataFrame, x: str, treatment: str) -> Series:
 
 
 def _least_squares(series: Series) -> Slope:
-    from statsmodels.api import OLS  # seconds to import, and most verbs fit nothing
+    from statsmodels.regression.linear_model import OLS  # seconds to import, and most verbs fit nothing
 
     design = np.column_stack([np.ones(len(series.means)), np.log10(series.means["params"].astype(float))])
     fit = OLS(series.means["gain"].to_numpy(), design).fit()
