@@ -1,4 +1,5 @@
 import re
+from functools import cache
 from html.parser import HTMLParser
 
 import pytest
@@ -34,25 +35,27 @@ class Balance(HTMLParser):
         assert self.open.pop() == tag
 
 
-def page(planting, value=scattered, **options):
-    card, _, connection = planting(value, **options)
-    return report(card, connection).html()
+@cache
+def page(models: int = 6, source: str = "lab") -> str:
+    """The page of a planted study, made once for all tests."""
+    card, shelf = plant(scattered, models=sized(models), source=source)
+    return report(card, facts.connect(shelf, [card])).html()
 
 
-def test_the_page_needs_no_network_and_no_script(planting):
-    text = page(planting)
+def test_the_page_needs_no_network_and_no_script():
+    text = page()
     assert not re.search(r"https?:|//\w|<script|<link|@import|url\((?!#)|\ssrc=", text)
 
 
-def test_the_page_is_well_formed_and_its_ids_are_unique(planting):
+def test_the_page_is_well_formed_and_its_ids_are_unique():
     balance = Balance()
-    balance.feed(page(planting))
+    balance.feed(page())
     assert balance.open == []
     assert len(balance.ids) == len(set(balance.ids))
 
 
-def test_references_within_the_drawings_lead_somewhere(planting):
-    text = page(planting)
+def test_references_within_the_drawings_lead_somewhere():
+    text = page()
     targets = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
     assert targets and targets <= set(re.findall(r'\bid="([^"]+)"', text))
 
@@ -63,20 +66,20 @@ def test_what_a_manifest_says_is_text_and_not_markup(planting):
     assert "&lt;b&gt;Does a &amp; b differ?&lt;/b&gt;" in text and "<b>Does" not in text
 
 
-def test_a_report_of_the_lab_says_that_its_world_is_made_up(planting):
-    assert "a made-up world" in page(planting, models=sized(1))
-    assert "a made-up world" not in page(planting, models=sized(1), source="local")
+def test_a_report_of_the_lab_says_that_its_world_is_made_up():
+    assert "a made-up world" in page(1)
+    assert "a made-up world" not in page(1, "local")
 
 
-def test_the_page_says_what_was_planted(planting):
-    text = page(planting)
+def test_the_page_says_what_was_planted():
+    text = page()
     assert re.search(r"on 6 models, \d\.\d degrees of freedom", text)
     assert "are of same-task cells" in text and "Nothing is missing" in text
     assert "WHERE NOT treated.is_baseline" in text
 
 
-def test_a_refusal_is_said_plainly_and_no_line_is_drawn(planting):
-    text = page(planting, models=sized(3))
+def test_a_refusal_is_said_plainly_and_no_line_is_drawn():
+    text = page(3)
     assert "No slope is given: 3 models have gains and 4 are needed" in text
     assert "No line is drawn where no slope is given" in text
 
@@ -101,7 +104,6 @@ def test_a_study_without_gains_still_has_a_report(tmp_path, lost):
 def test_the_folder_has_every_table_and_figure_and_no_drafts(planting, tmp_path):
     card, _, connection = planting(scattered, models=sized(5))
     made = report(card, connection)
-    made.write(tmp_path)
     made.write(tmp_path)
     files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     wanted = {f"tables/{name}.{ending}" for name in made.tables for ending in ("md", "tex", "csv")}
@@ -138,17 +140,18 @@ def drawn(planting, models: int):
 
 
 def test_equal_figures_give_equal_text(planting):
-    answers, rows = drawn(planting, 6)
-    first, second = ([plots.svg(plate.figure) for plate in answers.plates(rows)] for _ in range(2))
+    answers, rows = drawn(planting, 5)
+    first, second = ([plots.svg(plate.figure) for plate in answers.plates(rows)[:2]] for _ in range(2))
     assert first == second
 
 
-@pytest.mark.parametrize("models", [1, 2, 9])
+@pytest.mark.parametrize("models", [1, 2, 7])
 def test_figures_are_drawn_for_any_number_of_models(planting, models):
     answers, rows = drawn(planting, models)
-    names = [plate.name for plate in answers.plates(rows)]
-    assert {"scaling", "heatmap", "languages"} <= set(names) and ("slopes" in names) == (models == 9)
-    assert all(plots.png(plate.figure)[1:4] == b"PNG" for plate in answers.plates(rows))
+    plates = answers.plates(rows)
+    names = [plate.name for plate in plates]
+    assert {"scaling", "heatmap", "languages"} <= set(names) and ("slopes" in names) == (models == 7)
+    assert all(plots.png(plate.figure)[1:4] == b"PNG" for plate in plates)
 
 
 @pytest.mark.parametrize(
