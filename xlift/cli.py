@@ -34,16 +34,17 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check manifests: every finding with its place and what would do. With --data, every file that they name as well."""
-    from xlift.registry.findings import BadInput, relative
+    from xlift.registry.findings import BadInput, Finding, relative
     from xlift.registry.manifest.load import load
 
     findings, stops = [], False
     for file in files:
         try:
             study = load(file)
+            said = list[Finding]()
             if data is not None or studies.analysed(study):
-                studies.plan_of(study, data)
-            found = study.warnings
+                studies.plan_of(study, data, said)
+            found = (*study.warnings, *said)
         except BadInput as error:
             found, stops = error.findings, True
             if not as_json:

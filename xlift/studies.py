@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xlift.registry.card import StudyCard
-from xlift.registry.findings import BadInput, UserError
+from xlift.registry.findings import BadInput, Finding, UserError
 from xlift.registry.manifest.load import Study, load
 
 if TYPE_CHECKING:
@@ -30,12 +30,15 @@ def planned(path: Path, data: Path | None) -> "Plan":
     """The plan of a manifest, its files and analysis looked at; with its warnings on standard error."""
     study = load(path)
     for finding in study.warnings:
-        print(finding.render(), file=sys.stderr)
+        _print(finding, study)
     return plan_of(study, data)
 
 
-def plan_of(study: Study, data: Path | None) -> "Plan":
-    """The plan of a loaded study; BadInput with every finding about its files and its analysis that stops."""
+def plan_of(study: Study, data: Path | None, said: list[Finding] | None = None) -> "Plan":
+    """The plan of a loaded study; BadInput with every finding about its files and its analysis, where one stops.
+
+    Warnings go into `said`, or to standard error.
+    """
     from xlift.registry.plan import expand
     from xlift.registry.sources import Sources
     from xlift.runners.data.preflight import look
@@ -51,9 +54,16 @@ def plan_of(study: Study, data: Path | None) -> "Plan":
         found = [*found, *check.findings(plan.card(), study.place)]
     if any(finding.stops for finding in found):
         raise BadInput([*study.warnings, *found], study.sources)
-    for finding in found:
-        print(finding.render(study.sources.get(finding.place.file)), file=sys.stderr)
+    if said is not None:
+        said += found
+    else:
+        for finding in found:
+            _print(finding, study)
     return plan
+
+
+def _print(finding: Finding, study: Study) -> None:
+    print(finding.render(study.sources.get(finding.place.file)), file=sys.stderr)
 
 
 def analysed(study: Study) -> bool:

@@ -1,6 +1,6 @@
-"""The first regression: does the gain change with size? Tested on models, never on rows.
+"""Two stages, beside the primary model: does the gain change with size? Tested on models, never on rows.
 
-Two stages. Each model's gains become one mean: over seeds, then languages, then targets, then treatments, each level
+Each model's gains become one mean: over seeds, then languages, then targets, then treatments, each level
 equally. The M means are regressed on log10(parameters) by ordinary least squares, with t on M - 2 degrees of freedom.
 Models are compared on like only: a combination of treatment, target and language counts where every model has a gain.
 """
@@ -14,6 +14,7 @@ from scipy import stats
 
 from xlift.analysis.estimates import LEVEL
 from xlift.analysis.gains import nested_mean
+from xlift.analysis.study.primary import slope_refused
 from xlift.registry.findings import UserError
 
 CAUTION = 6  # models below which a slope carries a warning
@@ -53,20 +54,10 @@ class Slope:
     high: float
     p: float  # two-sided; NaN where the means lie on a line exactly
     df: int
-    intercept: float  # the gain at one parameter: only of use to draw the line
-    covariance: np.ndarray  # (2, 2) of intercept and slope
-    warning: str | None
-
-    def line(self, params: Sequence[float] | np.ndarray) -> np.ndarray:
-        """(3, points): the fitted mean gain and its 95 % limits at some parameter counts."""
-        design = np.column_stack([np.ones(len(params)), np.log10(params)])
-        mean = design @ [self.intercept, self.estimate]
-        half = _quantile(self.df) * np.sqrt(np.maximum(np.einsum("ni,ij,nj->n", design, self.covariance, design), 0))
-        return np.stack([mean, mean - half, mean + half])
 
 
 def scale_slope(gains: pd.DataFrame, x: str, min_models: int = 4, *, treatment: str = POOLED) -> Slope | Refused:
-    """The slope of the gains of one target group, of one treatment or pooled; refused below `min_models` models."""
+    """The slope of the gains of one target group, of one treatment or pooled; refused as the primary one is."""
     groups = sorted(gains["target_group"].unique())
     if len(groups) > 1:
         raise UserError(f"one group of targets at a time, not {' and '.join(groups)}: they are never averaged")
@@ -74,14 +65,10 @@ def scale_slope(gains: pd.DataFrame, x: str, min_models: int = 4, *, treatment: 
     if rows.empty:
         raise UserError(f"no gains of '{treatment}'; there are: {', '.join(sorted(gains['treatment'].unique())) or 'none'}")
     series = _series(rows, x, treatment)
-    models = len(series.means)
-    if models < min_models:
-        has = "1 model has" if models == 1 else f"{models} models have"
-        return Refused(series, f"{has} gains and {min_models} are needed; more seeds or languages do not help")
+    if reason := slope_refused(rows, min_models):
+        return Refused(series, reason)
     if not series.used:
-        return Refused(series, f"no combination of treatment, target and language has gains in all {models} models")
-    if series.means["params"].nunique() < 3:
-        return Refused(series, f"the {models} models have fewer than three different sizes")
+        return Refused(series, f"no combination of treatment, target and language has gains in all {len(series.means)} models")
     return _least_squares(series)
 
 
@@ -118,18 +105,10 @@ def _least_squares(series: Series) -> Slope:
 
     design = np.column_stack([np.ones(len(series.means)), np.log10(series.means["params"].astype(float))])
     fit = OLS(series.means["gain"].to_numpy(), design).fit()
-    (intercept, estimate), covariance, df = fit.params, fit.cov_params(), int(fit.df_resid)
-    se = float(np.sqrt(covariance[1, 1]))
+    estimate, se, df = float(fit.params[1]), float(np.sqrt(fit.cov_params()[1, 1])), int(fit.df_resid)
     half = _quantile(df) * se
-    warning = (
-        f"only {df + 2} models: whether they scatter as the interval assumes cannot be seen from so few"
-        if df + 2 < CAUTION
-        else None
-    )
     p = float(2 * stats.t.sf(abs(estimate) / se, df)) if se > 0 else np.nan
-    return Slope(
-        series, float(estimate), se, float(estimate - half), float(estimate + half), p, df, float(intercept), covariance, warning
-    )
+    return Slope(series, estimate, se, estimate - half, estimate + half, p, df)
 
 
 def _quantile(df: int) -> float:

@@ -84,6 +84,11 @@ def test_a_refusal_is_said_plainly_and_no_line_is_drawn():
     assert "No line is drawn where no slope is given" in text
 
 
+def test_fewer_than_six_models_bear_a_warning():
+    said = "only 5 models: whether they scatter as intervals assume cannot be seen from so few"
+    assert said in page(5) and said.replace("5", "6") not in page()
+
+
 def test_what_is_missing_is_shown_with_its_reason():
     card, shelf = plant(rising, models=sized(2))
     shelf.lose(next(cell.stage for cell in card.cells if cell.intermediate == "none"), "failed")
