@@ -4,6 +4,8 @@ LONGEST = (
     "test_cli.py",
     "test_readme.py",
     "test_users.py",
+    "test_python.py",
+    "test_report.py",
     "test_tracking.py",
     "test_run.py",
     "test_lab.py",

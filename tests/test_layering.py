@@ -69,7 +69,7 @@ def test_every_package_of_the_rooms_is_installed():
     assert found <= declared
 
 
-@pytest.mark.parametrize("verb", [["--help"], ["check", "experiments/quickstart.yaml"], ["plan", "experiments/quickstart.yaml"]])
+@pytest.mark.parametrize("verb", [["--help"], ["check", "experiments/lab.yaml"], ["plan", "experiments/lab.yaml"]])
 def test_light_verbs_import_nothing_heavy(verb):
     code = (
         f"import sys, xlift.cli\nsys.argv = ['xlift', *{verb!r}]\ntry:\n    xlift.cli.main()\nexcept SystemExit:\n    pass\n"
