@@ -46,8 +46,8 @@ def primary(group: str, rows: pd.DataFrame, analysis: Analysis, *, estimates_onl
     formulas.known([*formulas.read(declared.response).columns, *declared.keys], list(rows.columns))
     refused = slope_refused(rows, analysis.min_models)
     size = refused is None or (estimates_only and slope_refused(rows, FEWEST, spare=FEWEST - 1) is None)
-    fixed, said = _fixed(declared, rows, size=size)
-    random, more = _random(declared, fixed, rows, size=size)
+    fixed, X, said = _fixed(declared, rows, size=size)
+    random, more = _random(declared, X, rows, size=size)
     if not estimates_only:  # which a slope does not depend on, and which takes time
         random, more = _told_apart(fixed, random, rows, more)
     text = " + ".join([f"{declared.response} ~ {fixed}", *(f"({term.columns} | {term.name})" for term in random)])
@@ -68,19 +68,21 @@ def slope_refused(rows: pd.DataFrame, min_models: int, spare: int = SPARE_MODELS
     return None
 
 
-def _fixed(formula: Formula, rows: pd.DataFrame, *, size: bool) -> tuple[str, list[str]]:
-    """The fixed part that these rows can tell apart, and what was left out of it."""
+def _fixed(formula: Formula, rows: pd.DataFrame, *, size: bool) -> tuple[str, np.ndarray, list[str]]:
+    """The fixed part that these rows can tell apart, its matrix, and what was left out of it."""
     kept, said = [], []
     for piece in formula.fixed.split(" + "):  # as written, where all of it stays
         idle = {str(term): _idle(str(term), rows, size=size) for term in formulas.terms_of(f"0 + {piece}")}
         said += [f"{term}: {why}" for term, why in idle.items() if why]
         kept += [term for term, why in idle.items() if not why] if any(idle.values()) else [piece]
-    while kept and _rank(" + ".join(kept), rows)[1]:
+    X = formulas.Coding(" + ".join(kept) or "1", rows).learned
+    while kept and _dependent(X):
         last = kept.pop()
         *simpler, product = [str(term) for term in formulas.terms_of(f"0 + {last}")]
         kept += simpler
         said.append(f"{product}: its effects cannot be told from those of the other fixed effects")
-    return " + ".join(kept) or "1", said
+        X = formulas.Coding(" + ".join(kept) or "1", rows).learned
+    return " + ".join(kept) or "1", X, said
 
 
 def _idle(term: str, rows: pd.DataFrame, *, size: bool) -> str | None:
@@ -93,15 +95,14 @@ def _idle(term: str, rows: pd.DataFrame, *, size: bool) -> str | None:
     return None
 
 
-def _rank(fixed: str, rows: pd.DataFrame) -> tuple[np.ndarray, bool]:
-    """The different rows of the fixed part's matrix, and whether its columns depend on each other."""
-    X = np.unique(formulas.Coding(fixed, rows).learned, axis=0)
-    return X, np.linalg.matrix_rank(X, RANK * np.linalg.norm(X)) < X.shape[1]
+def _dependent(X: np.ndarray) -> bool:
+    """Whether columns of a matrix depend on each other."""
+    different = np.unique(X, axis=0)
+    return bool(np.linalg.matrix_rank(different, RANK * np.linalg.norm(different)) < X.shape[1])
 
 
-def _random(formula: Formula, fixed: str, rows: pd.DataFrame, *, size: bool) -> tuple[list[Random], list[str]]:
+def _random(formula: Formula, X: np.ndarray, rows: pd.DataFrame, *, size: bool) -> tuple[list[Random], list[str]]:
     """The random terms that these rows can tell apart, in the formula's order, and what was left out."""
-    X = formulas.Coding(fixed, rows).learned
     kept, said, seen = [], [], dict[bytes, str]()
     for term in formula.random:
         codes = pd.factorize(formulas.labels(rows, term.group))[0]
