@@ -42,7 +42,8 @@ class GroupFit:
     @property
     def refused(self) -> str | None:
         """Why no slope is given, or tested."""
-        return self.failed or self.primary.refused
+        sized = self.fit is None or "lp" in self.fit.grid.numbers
+        return self.failed or self.primary.refused or (None if sized else "the primary model has no slope on lp")
 
     @property
     def tested(self) -> bool:

@@ -98,6 +98,12 @@ def test_a_formula_of_one_s_own_is_fitted_and_loses_what_cannot_be_told(planting
     assert found.formula == "gain ~ lp + (1 | model)" and found.left_out == ("(1 | target): there is one target",)
 
 
+def test_a_formula_without_a_size_gives_gains_and_no_slope(planting):
+    (group,) = groups.fitted(part(planting), Analysis(primary="gain ~ treatment + (1 | model) + (1 | treated_run)"))
+    assert group.fit is not None and not group.tested
+    assert effects.verdict(group) == "No slope is given: the primary model has no slope on lp."
+
+
 @pytest.mark.parametrize(
     ("formula", "message"),
     [
