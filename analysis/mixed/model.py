@@ -328,10 +328,9 @@ class Fit:
         state, rows = self.state, []
         sd = np.sqrt(state.sigma2 * state.mode_variances())
         for t, term in enumerate(state.model.terms):
-            modes = state.by_level(t, state.ZPy) @ (state.T[t] @ state.T[t].T)
             rows += [
                 (term.name, level, name, mode, spread)
-                for level, values, spreads in zip(term.levels, modes, state.by_level(t, sd), strict=True)
+                for level, values, spreads in zip(term.levels, state.modes(t), state.by_level(t, sd), strict=True)
                 for name, mode, spread in zip(term.names, values, spreads, strict=True)
             ]
         return pd.DataFrame(rows, columns=["group", "level", "term", "mode", "sd"])

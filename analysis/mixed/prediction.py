@@ -84,7 +84,7 @@ def _row(fit: Fit, X: np.ndarray, places: list, w: np.ndarray) -> _Row:
 def _one(fit: Fit, row: _Row, w: np.ndarray, observation: bool, level: float, around: "Around") -> tuple[float, ...]:
     state, q = fit.state, fit.state.model.q
     extra = float(w @ w) if observation else 0.0
-    modes = np.concatenate([(state.by_level(t, state.ZPy) @ (T @ T.T)).ravel() for t, T in enumerate(state.T)] or [np.zeros(0)])
+    modes = np.concatenate([state.modes(t).ravel() for t in range(len(state.T))] or [np.zeros(0)])
     estimate = float(row.a[:q] @ modes + (fit.cross.R.T @ row.a[q:]) @ fit.params.to_numpy())
     sigma = np.sqrt(state.sigma2)
     variance = _variance(state, row, sigma, extra)

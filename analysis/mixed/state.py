@@ -160,6 +160,10 @@ class State(ABC):
         term = self.model.terms[t]
         return M[self.model.slices[t]].reshape(len(term.levels), term.k, *M.shape[1:])
 
+    def modes(self, t: int) -> np.ndarray:
+        """(levels, k) conditional modes of term t, D Z'Py."""
+        return self.by_level(t, self.ZPy) @ (self.T[t] @ self.T[t].T)
+
     def times(self, a: Direction, M: np.ndarray) -> np.ndarray:
         """Rows of a's term of (I x D) M, M (q, c) -> (levels * k, c)."""
         return np.matmul(a.D, self.by_level(a.term, M)).reshape(-1, M.shape[1])

@@ -45,8 +45,8 @@ def _hypotheses(card: StudyCard, groups: dict[str, pd.DataFrame], place: Placed)
         yield from _group(hypothesis.group, groups, place, path)
         try:
             estimand = estimands.parse(hypothesis.asked)
-            if kind == "predict" and (estimand.is_slope or estimand.second):
-                raise UserError(f"'{hypothesis.asked}' is no gain that a model could have; write gain at params = 1e10")
+            if kind == "predict":
+                estimands.of_a_model(estimand)
             yield from _possible(estimand, hypothesis.group, groups, card, place, (*path, kind))
         except UserError as error:
             yield Finding("E407", place((*path, kind)), f"{name}: {error}", FORM)

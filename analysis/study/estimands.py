@@ -109,8 +109,15 @@ def lp(params: float, rows: pd.DataFrame, x: str) -> float:
     return log10(params) - (log10(first[x]) - first["lp"])
 
 
-def chosen(mean: Mean, fit: Fit, rows: pd.DataFrame) -> pd.DataFrame:
-    """The combinations of the fixed part's levels that a mean is over, numbers at their means."""
+def of_a_model(estimand: Estimand) -> Mean:
+    """The gain that one model could have; UserError where an estimand is something else."""
+    if estimand.is_slope or estimand.second:
+        raise UserError(f"'{estimand.text}' is no gain that a model could have; write gain at params = 1e10")
+    return estimand.first
+
+
+def chosen(mean: Mean, fit: Fit, rows: pd.DataFrame, x: str) -> pd.DataFrame:
+    """The combinations of the fixed part's levels that a mean is over: lp at its size, other numbers at their means."""
     levels = fit.grid.levels
     grid = pd.DataFrame(list(product(*levels.values())), columns=list(levels))
     known = rows.drop_duplicates("treatment").set_index("treatment")
@@ -128,18 +135,17 @@ def chosen(mean: Mean, fit: Fit, rows: pd.DataFrame) -> pd.DataFrame:
             raise UserError(f"no gain has {mean.condition}")
     if not levels:
         grid = pd.DataFrame(index=[0])
-    return grid.assign(**fit.grid.numbers).reset_index(drop=True)
+    sized = {"lp": lp(mean.params, rows, x) if mean.params else 0.0} if "lp" in fit.grid.numbers else {}
+    return grid.assign(**fit.grid.numbers | sized).reset_index(drop=True)
 
 
 def _row(mean: Mean, fit: Fit, rows: pd.DataFrame, x: str) -> np.ndarray:
-    grid, design = chosen(mean, fit, rows), fit.grid.design
+    grid, design = chosen(mean, fit, rows, x), fit.grid.design
     if mean.quantity == "slope":
         if "lp" not in fit.grid.numbers:
             raise UserError("the primary model has no slope on lp")
         return (design.rows(grid.assign(lp=1.0)) - design.rows(grid.assign(lp=0.0))).mean(0)
-    if "lp" in fit.grid.numbers:
-        grid = grid.assign(lp=lp(mean.params, rows, x) if mean.params else 0.0)
-    elif mean.params:
+    if mean.params and "lp" not in fit.grid.numbers:
         raise UserError("the primary model has no slope on lp, and so no gain at a size")
     return design.rows(grid).mean(0)
 

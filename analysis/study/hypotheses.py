@@ -98,17 +98,20 @@ def _equivalence(row: pd.Series, bounds: tuple[float, float]) -> float:
     return float(stats.t.sf(min(above, below), row["df"]))
 
 
+def _answer(p: float, sign: float, low: float, high: float, bounds: tuple[float, float] | None) -> int:
+    """1, -1 or 0: what was asserted holds, its opposite does, or it is open; `sign` is 1 where the estimate is on its side."""
+    if bounds:
+        outside = low > bounds[1] * POINT or high < bounds[0] * POINT
+        return 1 if p < SURE else -1 if outside else 0
+    return 0 if p >= SURE else 1 if sign > 0 else -1
+
+
 def _judged(verdict: Verdict, hypothesis: Hypothesis, p: float) -> Verdict:
     if verdict.said or np.isnan(p):
         return replace(verdict, p_adjusted=p, said=verdict.said or "undecided")
     sign = {"positive": 1, "negative": -1}.get(hypothesis.direction or "", 0)
-    if hypothesis.bounds:
-        low, high = (bound * POINT for bound in hypothesis.bounds)
-        outside = verdict.low > high or verdict.high < low
-        said = "supported" if p < SURE else "refuted" if outside else "undecided"
-    else:
-        said = "undecided" if p >= SURE else "supported" if np.sign(verdict.estimate) == sign else "refuted"
-    return replace(verdict, p_adjusted=p, said=said)
+    answer = _answer(p, sign * verdict.estimate, verdict.low, verdict.high, hypothesis.bounds)
+    return replace(verdict, p_adjusted=p, said={1: "supported", -1: "refuted", 0: "undecided"}[answer])
 
 
 def _predicted(common: dict, hypothesis: Hypothesis, estimand: Estimand, group: GroupFit, analysis: Analysis) -> Verdict:
@@ -125,12 +128,7 @@ def _predicted(common: dict, hypothesis: Hypothesis, estimand: Estimand, group: 
 
 def predicted(group: GroupFit, estimand: Estimand, level: float) -> pd.Series:
     """What a new model of the estimand's size would gain, with its interval (`sizes.new_model`)."""
-    fit, mean = group.fit, estimand.first
-    if mean.quantity != "gain" or estimand.second:
-        raise UserError(f"'{estimand.text}' is no gain that a model could have; write gain at params = 1e10")
-    rows = estimands.chosen(mean, fit, group.rows)
-    if "lp" in rows:
-        rows = rows.assign(lp=estimands.lp(mean.params, group.rows, group.x) if mean.params else 0.0)
+    rows = estimands.chosen(estimands.of_a_model(estimand), group.fit, group.rows, group.x)
     named = rows if "treatment" in rows else rows.assign(treatment=group.treatments[0])
     return new_model(group, named, level=level).iloc[0]
 
@@ -170,13 +168,10 @@ def _claim(claim: Claim, group: GroupFit | None) -> Verdict:
     except UserError as error:
         return Verdict(**common, said="cannot tell", note=str(error))
     numbers = _numbers(row)
-    if test.bounds:
-        p, (low, high) = _equivalence(row, test.bounds), (bound * POINT for bound in test.bounds)
-        said = "agrees" if p < SURE else "disagrees" if row["low"] > high or row["high"] < low else "cannot tell"
-    else:
-        t = (row["estimate"] - test.than * POINT) / row["se"]
-        p = float(2 * stats.t.sf(abs(t), row["df"]))
-        said = "cannot tell" if p >= SURE else "agrees" if np.sign(t) == test.sign else "disagrees"
+    t = (row["estimate"] - test.than * POINT) / row["se"]
+    p = _equivalence(row, test.bounds) if test.bounds else float(2 * stats.t.sf(abs(t), row["df"]))
+    answer = _answer(p, test.sign * t, row["low"], row["high"], test.bounds)
+    said = {1: "agrees", -1: "disagrees", 0: "cannot tell"}[answer]
     return Verdict(**common, **numbers, p=p, p_adjusted=p, said=said, per_decade=test.estimand.is_slope)
 
 
@@ -214,18 +209,15 @@ def _extreme(common: dict, test: Assertion, group: GroupFit) -> Verdict:
     fit, rows = group.fit, group.rows
     if "treatment" not in fit.grid.levels:
         raise UserError("there is one treatment, and nothing to be larger than")
-    own = set(estimands.chosen(test.estimand.first, fit, rows)["treatment"])
+    own = set(estimands.chosen(test.estimand.first, fit, rows, group.x)["treatment"])
     others = [name for name in fit.grid.levels["treatment"] if name not in own]
     if len(own) != 1 or not others:
         raise UserError(f"'{test.estimand.first.condition}' is not one treatment among several")
     kind, (name,) = test.estimand.first.quantity, own
-    said = estimands.parse(kind)
 
     def row(treatment: str) -> np.ndarray:
-        held = estimands.Estimand(
-            said.text, estimands.Mean(kind, f"treatment == '{treatment}'", test.estimand.first.params), None
-        )
-        return estimands.coefficients(held, fit, rows, group.x)
+        mean = replace(test.estimand.first, condition=f"treatment == '{treatment}'")
+        return estimands.coefficients(Estimand(kind, mean, None), fit, rows, group.x)
 
     table = fit.contrasts(np.array([row(name) - row(other) for other in others]), others)
     one_sided = stats.t.sf(test.sign * table["t"], table["df"])

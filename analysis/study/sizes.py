@@ -84,8 +84,7 @@ def languages(group: GroupFit) -> pd.DataFrame:
     if group.fit is None or not any(term.name == "language" for term in group.fit.state.model.terms):
         return pd.DataFrame(columns=columns)
     effects = group.fit.random_effects.query("group == 'language'").rename(columns={"level": "language", "mode": "deviation"})
-    rows = estimands.chosen(estimands.parse("gain").first, group.fit, group.rows)
-    rows = rows.assign(lp=0.0) if "lp" in rows else rows
+    rows = estimands.chosen(estimands.parse("gain").first, group.fit, group.rows, group.x)
     own = []
     for language in dict.fromkeys(effects["language"]):
         one = prediction.predict(group.fit, rows.assign(language=language), weights=[1 / len(rows)] * len(rows)).iloc[0]
@@ -99,7 +98,7 @@ def curve(group: GroupFit) -> pd.DataFrame:
         return pd.DataFrame(columns=CURVE)
     seen = np.log10(group.rows[group.x].astype(float))
     grid = np.linspace(seen.min(), seen.max(), POINTS)
-    rows = estimands.chosen(estimands.parse("gain").first, group.fit, group.rows)
+    rows = estimands.chosen(estimands.parse("gain").first, group.fit, group.rows, group.x)
     found = []
     for treatment in [None, *(group.treatments if len(group.treatments) > 1 else [])]:
         part = rows if treatment is None else rows[rows["treatment"] == treatment]
@@ -159,9 +158,7 @@ def residuals(group: GroupFit) -> pd.DataFrame:
     parsed = formulas.parse(group.primary.formula)
     design = formulas.build(parsed, group.rows)
     fitted = design.X @ group.fit.params.to_numpy()
-    state = group.fit.state
     for t, term in enumerate(design.terms):
-        modes = state.by_level(t, state.ZPy) @ (state.T[t] @ state.T[t].T)
-        fitted = fitted + np.sum(modes[term.codes] * term.columns, axis=1)
+        fitted = fitted + np.sum(group.fit.state.modes(t)[term.codes] * term.columns, axis=1)
     y = formulas.evaluate(parsed.response, group.rows)
     return pd.DataFrame({"fitted": fitted, "residual": y - fitted})
