@@ -361,7 +361,7 @@ def _condition(text: str, planned):
     try:
         return conditions.parse(text, axes_of(planned.study.manifest, planned.study.facts.models))
     except conditions.BadCondition as error:
-        _stop(f"--only: {error}" + (f"; {error.hint}" if error.hint else ""))
+        _stop(f"--only: {error.words}")
 
 
 def _told_gaps(planned) -> int:

@@ -154,7 +154,7 @@ def _condition(text: str, known: Mapping[str, frozenset[str]]) -> conditions.Con
     try:
         return conditions.parse(text, known)
     except conditions.BadCondition as error:
-        raise UserError(f"{error}" + (f"; {error.hint}" if error.hint else "")) from None
+        raise UserError(error.words) from None
 
 
 def _never(name: str) -> bool:

@@ -36,6 +36,11 @@ class BadCondition(UserError):
         super().__init__(message)
         self.hint, self.column, self.names = hint, column, names  # names: of the manifest, that it speaks of
 
+    @property
+    def words(self) -> str:
+        """The message and what would do, where no place is shown beside them."""
+        return f"{self}; {self.hint}" if self.hint else str(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
