@@ -115,4 +115,5 @@ class StudyCard(Spec):
     outcomes: dict[str, str] = Field({}, description="target -> its metric")
     left_out: tuple[str, ...] = Field((), description="the manifest's rules of what is not run")
     cells: tuple[Cell, ...]
+    untuned: tuple[Cell, ...] = Field((), description="of a tuned study: the cells again, with the study's own recipe")
     stages: tuple[StageCard, ...]

@@ -1,21 +1,23 @@
 """Study -> Plan: the cells of the matrix, and the stages that answer them, each of them once."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from itertools import product
 from typing import Any, NamedTuple
 
 from xlift.registry.card import Cell, StageCard, StudyCard
-from xlift.registry.findings import BadInput, Finding
+from xlift.registry.findings import BadInput, Finding, relative
 from xlift.registry.known.tasks import Task, computed, same_training_data
 from xlift.registry.manifest.conditions import Condition
 from xlift.registry.manifest.declared import Model
 from xlift.registry.manifest.load import Study
 from xlift.registry.manifest.sections import Exclude, Subset, TaskSection, merged, texts
 from xlift.registry.sources import ABSENT, Sources
-from xlift.registry.stage import Data, Mixing, Part, Recipe, Stage, Weights, as_read
+from xlift.registry.stage import Data, Mixing, Part, Recipe, Split, Stage, Weights, as_read
 from xlift.registry.store import Store
+from xlift.registry.tuning import Search, Treated, Values, basis, search_of
+from xlift.registry.tuning import part as part_of
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps with parents before children and no id twice; cells; the cells that the manifest leaves out, by reason."""
+    """Steps with parents before children and no id twice; cells; the cells that the manifest leaves out, by reason.
+
+    `untuned` are the cells of a tuned study once more with the study's own recipe: beside the others, never among them.
+    """
 
     study: Study
     steps: tuple[Step, ...]
     cells: tuple[Cell, ...]
     excluded: dict[str, int]
+    untuned: tuple[Cell, ...] = ()
+    builder: "Builder | None" = field(default=None, compare=False, repr=False)  # which makes the stages of trials
 
     def state(self, step: Step, store: Store) -> str:
         """run, finished, or blocked."""
@@ -61,7 +68,7 @@ class Plan:
         start = self.study.manifest.matrix.seed.start
         return frozenset(
             cell.stage
-            for cell in self.cells
+            for cell in (*self.cells, *self.untuned)
             if cell.stage and condition({**cell.model_dump(), "seed.index": cell.seed - start}, lambda name: False)
         )
 
@@ -104,6 +111,7 @@ class Plan:
             outcomes={target: self.study.facts.tasks[target].metric for target in manifest.matrix.target},
             left_out=tuple(f"{rule.kind}: {rule.when} ({rule.why})" for rule in manifest.matrix.exclude),
             cells=self.cells,
+            untuned=self.untuned,
             stages=stages,
         )
 
@@ -111,21 +119,33 @@ class Plan:
 def expand(study: Study, sources: Sources) -> Plan:
     """Every cell of the study's matrix with its chain of stages."""
     _no_twins(study, sources)
-    builder, cells = _Builder(study, sources), []
-    steps: dict[str, Step] = {}
+    tuning = study.manifest.tuning
+    builder = Builder(study, sources)
+    if tuning is None:
+        return _expanded(builder, {}, tuned=False)
+    beside = _expanded(builder, {}, tuned=False) if tuning.beside else None
+    steps = {step.stage.id: step for step in beside.steps} if beside else {}  # first, since they wait for no search
+    plan = _expanded(builder, steps, tuned=True)
+    _no_leak(plan)
+    return replace(plan, untuned=beside.cells if beside else ())
+
+
+def _expanded(builder: "Builder", steps: dict[str, Step], *, tuned: bool) -> Plan:
+    """The cells and their steps beside those that are known; `tuned`: with what the searches found."""
+    study, sources, cells = builder.study, builder.sources, []
     excluded: dict[str, int] = {}
     for cell in dict.fromkeys(_combinations(study, sources)):
         rule = _left_out(study, cell, sources)
         if rule and rule.kind == "excluded":
             excluded[rule.why] = excluded.get(rule.why, 0) + 1
             continue
-        chain = builder.chain(*cell)
+        chain = builder.chain(*cell, tuned=tuned)
         blocked = f"{rule.kind}: {rule.why}" if rule else next((step.blocked for step in chain if step.blocked), None)
         for step in () if rule else chain:
             why = step.blocked or (blocked and _above(step, chain))
             steps.setdefault(step.stage.id, Step(step.stage, step.model, step.parts, why))
         cells.append(builder.cell(cell, None if blocked else chain[-1].stage.id, blocked, declared=rule is not None))
-    return Plan(study, tuple(steps.values()), tuple(cells), excluded)
+    return Plan(study, tuple(steps.values()), tuple(cells), excluded, builder=builder)
 
 
 def _no_twins(study: Study, sources: Sources) -> None:
@@ -137,6 +157,22 @@ def _no_twins(study: Study, sources: Sources) -> None:
         if twin not in (None, name):
             place = study.root.at(("models", index)).place
             raise BadInput([Finding("E219", place, f"models '{twin}' and '{name}' have the same weights", "keep one of them")])
+
+
+def _no_leak(plan: Plan) -> None:
+    """BadInput where development data are the test data of a target under another name."""
+    builder = plan.builder
+    tested = {mark: (cell.target, language) for cell in plan.cells for language, mark in cell.data.items()}
+    for search, trainings in builder.searches.items():
+        for judge in builder.trial(search, trainings[0], ())[1]:
+            leak = next((tested[mark] for mark in judge.parts.values() if mark in tested), None)
+            if leak:
+                task = judge.stage.data.task
+                message = f"the objective leaks: the development data of {task} are the test data of {leak[0]} in {leak[1]}"
+                place = plan.study.place(("tuning", "objective"))
+                raise BadInput(
+                    [Finding("E315", place, message, "write objective: {split: held-out}, or give a dev file of its own")]
+                )
 
 
 class Combination(NamedTuple):
@@ -209,22 +245,50 @@ def _fitting(part: Part, model: Model, *kinds: Any) -> Part:
     return part.model_copy(update={"max_length": bound}) if bound and part.max_length > bound else part
 
 
-class _Builder:
+class Builder:
     """Stages of one study. Equal stages are made once."""
 
     def __init__(self, study: Study, sources: Sources):
         self.study, self.facts, self.sources = study, study.facts, sources
-        self.train, self.root, self.parts = cache(self._train), cache(self._root), cache(self._parts)
+        self.train, self.root, self.parts, self.found = (
+            cache(self._train),
+            cache(self._root),
+            cache(self._parts),
+            cache(self._found),
+        )
 
-    def chain(self, model: str, intermediate: str, variant: str, target: str, replicate: int) -> tuple[Step, ...]:
-        """The steps of one cell, the first one first."""
+    @cached_property
+    def searches(self) -> dict[Search, tuple[Treated, ...]]:
+        """What is tuned, and the trainings that share it: intermediate ones before those of targets, smaller models first."""
+        study, found = self.study, dict[Search, dict[Treated, None]]()
+        tuning, models = study.manifest.tuning, study.facts.models
+        for cell in _combinations(study, self.sources) if tuning else ():
+            trained = study.facts.tasks[cell.target].trains_on
+            for target in () if _left_out(study, cell, self.sources) else (None, *([trained] if trained else [])):
+                search = search_of(tuning, cell.model, cell.intermediate, cell.variant, target)
+                if search:
+                    found.setdefault(search, {})[cell.intermediate, cell.variant] = None
+        ordered = sorted(found, key=lambda search: (search.target is not None, models[search.model].parameters.non_embedding))
+        return {search: tuple(found[search]) for search in ordered}
+
+    def basis(self, search: Search, *, budget: bool = True) -> str:
+        """What a search is made under: the manifest's section, its budget or not, and the stages of the study's own recipe."""
+        trials = [self.trial(search, treated, ()) for treated in self.searches[search]]
+        stages = [step.stage.id for training, judges in trials for step in (training, *judges)]
+        return basis(self.study.manifest.tuning, stages, budget=budget)
+
+    def chain(self, model: str, intermediate: str, variant: str, target: str, replicate: int, *, tuned: bool) -> tuple[Step, ...]:
+        """The steps of one cell, the first one first; `tuned`: with the values that searches found."""
         seed, chain = self.study.manifest.matrix.seed.start + replicate, []
         weights, missing, root = self.root(model)
         if root:
             chain.append(root)
-        for name, beside in ((intermediate, variant), (self.facts.tasks[target].trains_on or "none", "plain")):
+        trained = self.facts.tasks[target].trains_on
+        for name, beside, task in ((intermediate, variant, None), (trained or "none", "plain", trained)):
             if (name, beside) != ("none", "plain"):
-                chain.append(self.train(model, name, beside, seed, chain[-1].stage if chain else None))
+                values, waits = self.found(model, intermediate, variant, task) if tuned else ((), None)
+                step = self.train(model, name, beside, seed, chain[-1].stage if chain else None, values)
+                chain.append(replace(step, blocked=step.blocked or waits))
         chain.append(self._evaluate(model, target, chain[-1].stage if chain else None, weights))
         if missing:
             chain = [Step(step.stage, step.model, step.parts, step.blocked or missing) for step in chain]
@@ -265,13 +329,72 @@ class _Builder:
         )
         return weights, None, Step(stage, name, {}, self._lacking(data))
 
-    def _train(self, model: str, name: str, variant: str, seed: int, parent: Stage | None) -> Step:
-        """Training on a task or a mixture, or on none, and in variant `mlm` on text beside it."""
+    def _found(self, model: str, intermediate: str, variant: str, target: str | None) -> tuple[Values, str | None]:
+        """What tuning found for a training, and why there is nothing yet; no values where it is not tuned."""
+        tuning, lock = self.study.manifest.tuning, self.study.lock
+        search = search_of(tuning, model, intermediate, variant, target) if tuning else None
+        if search is None:
+            return (), None
+        winner = lock.by_search.get(search) if lock else None
+        if winner is None:
+            return (), f"not tuned yet: xlift tune {relative(self.study.path)}"
+        if winner.basis != self.basis(search):
+            return (), f"tuned with another search or on other data: xlift tune {relative(self.study.path)}"
+        return winner.values, None
+
+    def trial(self, search: Search, treated: tuple[str, str], values: Values) -> tuple[Step, tuple[Step, ...]]:
+        """A training with `values` in its recipe, after what comes before it, and its evaluations on development data."""
+        seed = self.study.manifest.tuning.seed
+        _, missing, root = self.root(search.model)
+        before, waits = root, missing
+        if search.target and treated != ("none", "plain"):
+            own, waits = self.found(search.model, *treated, None)
+            before = self.train(search.model, *treated, seed, root.stage if root else None, own)
+        name, beside = (search.target, "plain") if search.target else treated
+        step = self.train(search.model, name, beside, seed, before.stage if before else None, values, cut=True)
+        step = replace(step, blocked=step.blocked or waits or (before and before.blocked) or missing)
+        parts = [part for part in step.stage.data.parts if part.kind != "mlm"]
+        return step, tuple(self._judge(search.model, part, step) for part in parts)
+
+    def _judge(self, model: str, part: Data, training: Step) -> Step:
+        """The evaluation of a training on one task's development data in the source language."""
+        task = self.facts.tasks[part.task]
+        split, digest = self.dev(task.name)
+        data = self._data(
+            task,
+            split=split,
+            limit=self._limit(task.name).train if split == "held-out" else self._limit(task.name).test,
+            metric=task.metric,
+            normaliser=None if task.normaliser == "squad" else task.normaliser,
+        )
+        scoring = _fitting(
+            merged(self.facts.scorings[task.name], self.facts.models[model].section.scoring), self.facts.models[model], task.kind
+        )
+        stage = Stage(kind="evaluate", weights=training.stage.weights, scoring=scoring, parent=training.stage, data=data)
+        blocked = training.blocked or (None if digest else f"no development data of {task.name}")
+        return Step(stage, model, {self.facts.source_language: digest or ABSENT}, blocked)
+
+    def dev(self, name: str) -> tuple[Split, str | None]:
+        """Where the development data of a task are, and their digest: a file of them, or a tenth of its training data."""
+        wanted, language = self.study.manifest.tuning.objective.split, self.facts.source_language
+        digest = None if wanted == "held-out" else self.sources.digest(name, "dev", language)
+        if digest or wanted == "dev":
+            return "dev", digest
+        return "held-out", self.sources.digest(name, "train", language)
+
+    def _train(
+        self, model: str, name: str, variant: str, seed: int, parent: Stage | None, values: Values = (), cut: bool = False
+    ) -> Step:
+        """Training on a task or a mixture, or on none, and in variant `mlm` on text beside it.
+
+        `values` stand before those of the recipe; `cut`: without what is held out as development data.
+        """
         weights, _, _ = self.root(model)
-        data, manifest = self._training(name, variant), self.study.manifest
+        data, manifest = self._training(name, variant, cut), self.study.manifest
         recipe = self.facts.recipes[data.task if name == "none" else name]
         if variant == "mlm" and manifest.mlm:
             recipe = merged(recipe, manifest.mlm.recipe)
+        recipe = merged(recipe, part_of(values))
         stage = Stage(
             kind="train",
             weights=weights,
@@ -282,10 +405,10 @@ class _Builder:
         )
         return Step(stage, model, {}, self._lacking(data))
 
-    def _training(self, name: str, variant: str) -> Data:
+    def _training(self, name: str, variant: str, cut: bool) -> Data:
         manifest = self.study.manifest
         mixture = manifest.mixtures.get(name)
-        parts = [self._examples(task) for task in (mixture.of if mixture else () if name == "none" else (name,))]
+        parts = [self._examples(task, cut) for task in (mixture.of if mixture else () if name == "none" else (name,))]
         mixing = Mixing(**{field: getattr(mixture, field) for field in Mixing.model_fields}) if mixture else Mixing()
         if variant == "mlm":
             parts.append(self._texts(*texts(manifest)))
@@ -296,10 +419,11 @@ class _Builder:
             return parts[0]
         return Data(source=manifest.data.source, kind="mixture", task=name, of=tuple(parts), mixing=mixing)
 
-    def _examples(self, name: str) -> Data:
+    def _examples(self, name: str, cut: bool) -> Data:
         language = self.facts.source_language
+        split: Split | None = "kept" if cut and self.dev(name)[0] == "held-out" else None
         digest = self.sources.digest(name, "train", language)
-        return self._data(self.facts.tasks[name], digest=digest or ABSENT, limit=self._kept(name, (language,)))
+        return self._data(self.facts.tasks[name], digest=digest or ABSENT, limit=self._kept(name, (language,)), split=split)
 
     def _kept(self, name: str, languages: tuple[str, ...]) -> int | None:
         """The limit of a training set; None where it leaves nothing out."""

@@ -15,6 +15,7 @@ from xlift.registry.spec import Spec, canonical, digest
 NUMBERS = 2  # in every id: raised, with a line in the changelog, by a change of the code that changes what stages compute
 Kind = Literal["pair", "tag", "span", "choice", "retrieve", "mlm"]
 Normaliser = Literal["squad", "mlqa"]
+Split = Literal["dev", "kept", "held-out"]
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -125,6 +126,11 @@ class Data(Spec):
     kind: Kind | Literal["mixture"]
     task: str
     digest: str | None = Field(None, description="sha-256 of the training data, or of the lab's world")
+    split: Split | None = Field(
+        None,
+        description="a file of development data; or the training data without a tenth of it (kept), or that tenth; where absent, "
+        "the training or the test data",
+    )
     languages: tuple[str, ...] = Field((), description="of texts, in reading order; tasks are trained in the source language")
     limit: Positive | None = Field(None, description="items, evenly spaced over the file; all where absent")
     labels: tuple[str, ...] = ()

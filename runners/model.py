@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from xlift.registry.stage import Recipe, Shape
 from xlift.runners.kinds.base import Batch
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # ids 0 to 4, in XLM-R's order
-HEAD = "head.safetensors"
 DROPOUTS = {
     "dropout": ("hidden_dropout_prob", "dropout", "dropout_rate", "hidden_dropout", "embedding_dropout", "mlp_dropout"),
     "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout"),
@@ -29,11 +28,12 @@ DROPOUTS = {
 
 @dataclass
 class Net:
-    """An encoder, its tokenizer and the head that its last task trained; a mixture leaves none."""
+    """An encoder, its tokenizer and the head that its last task trained; a mixture leaves one a task, by its place there."""
 
     encoder: nn.Module
     tokenizer: PreTrainedTokenizerFast
     head: nn.Module | None = None
+    heads: dict[int, nn.Module] = field(default_factory=dict)
 
     @property
     def padding(self) -> int:
@@ -106,10 +106,10 @@ def continued(head: nn.Module, source: Path | str, revision: str | None) -> nn.M
 
 
 def _build(config: Any, recipe: Recipe | None, source: Path | str | None = None, revision: str | None = None) -> nn.Module:
-    for field, names in DROPOUTS.items():
+    for wanted, names in DROPOUTS.items():
         for name in names:
             if hasattr(config, name):
-                setattr(config, name, getattr(recipe, field) if recipe else 0.0)
+                setattr(config, name, getattr(recipe, wanted) if recipe else 0.0)
     kind = MODEL_MAPPING[type(config)]
     options = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
     if source is None:
@@ -160,15 +160,21 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, positions: int) -> Pr
 
 
 def save(net: Net, folder: Path) -> list[str]:
-    """Write a transformers folder, with the head beside the encoder; the names of its files."""
+    """Write a transformers folder, with the heads beside the encoder; the names of its files."""
     net.encoder.save_pretrained(folder)
     net.tokenizer.save_pretrained(folder)
-    if net.head is not None:
-        save_file({name: tensor.contiguous() for name, tensor in net.head.state_dict().items()}, folder / HEAD)
+    heads = {head_file(place): head for place, head in net.heads.items()} | ({head_file(): net.head} if net.head else {})
+    for name, head in heads.items():
+        save_file({part: tensor.contiguous() for part, tensor in head.state_dict().items()}, folder / name)
     return sorted(path.name for path in folder.iterdir())
 
 
-def load_head(head: nn.Module, folder: Path) -> nn.Module:
-    """A head with the weights that were saved in a checkpoint."""
-    head.load_state_dict(load_file(folder / HEAD))
+def head_file(place: int | None = None) -> str:
+    """The name of the file of the only head, or of that of one task of a mixture."""
+    return "head.safetensors" if place is None else f"head-{place}.safetensors"
+
+
+def load_head(head: nn.Module, folder: Path, place: int | None = None) -> nn.Module:
+    """A head with the weights that were saved in a checkpoint: the only one, or that of one task of a mixture."""
+    head.load_state_dict(load_file(folder / head_file(place)))
     return head

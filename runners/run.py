@@ -4,9 +4,9 @@ import json
 import platform
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -76,8 +76,14 @@ def _train(stage: Stage, env: Env, log: Log, store: Store) -> Net:
     ]
     entropy = stage.entropy(stage.data)
     train.fit(net, objectives, stage.recipe, entropy, stage.data.mixing, device=env.device, budget=env.budget, log=log)
-    net.head = objectives[0].head if len(objectives) == 1 else None
-    return net
+    return _headed(net, objectives)
+
+
+def _headed(net: Net, objectives: Sequence[Objective]) -> Net:
+    """The model with what was trained on it: one head, or those of a mixture's tasks."""
+    if len(objectives) == 1:
+        return replace(net, head=objectives[0].head)
+    return replace(net, heads={i: each.head for i, each in enumerate(objectives) if each.data.kind != "mlm"})
 
 
 def _examples(part: Data, env: Env) -> list[Example]:
@@ -125,6 +131,8 @@ def _evaluate(step: Step, env: Env, store: Store, claim: Claim) -> None:
         Unscored: after the last language, where some could not be scored, with the reason of each.
     """
     stage, net, reasons = step.stage, None, {}
+    if stage.data.split and set(step.parts) != {env.sources.study.facts.source_language}:
+        raise DataError(f"development data are read in the source language alone, not in {', '.join(step.parts)}")
     for language in store.missing(stage.id, step.parts):
         started, wanted = datetime.now(UTC), step.parts[language]
         net = net or _scored(stage, env, store)
@@ -151,8 +159,10 @@ def _scored(stage: Stage, env: Env, store: Store) -> Net:
     parent = store.checkpoint(stage.parent.id) if stage.parent else None  # its checksums are computed once
     net = _start(stage, env, parent)
     if stage.data.kind != "retrieve":
-        head = KINDS[stage.data.kind].head(net.encoder, stage.parent.data, 0.0)
-        net.head = model.load_head(head, parent)
+        parts = stage.parent.data.parts
+        place = [part.task for part in parts].index(stage.data.task) if len(parts) > 1 else None
+        head = KINDS[stage.data.kind].head(net.encoder, parts[place or 0], 0.0)
+        net.head = model.load_head(head, parent, place)
     return net
 
 

@@ -16,6 +16,7 @@ from xlift.registry.manifest import document
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.resolve import Resolved, resolve
 from xlift.registry.manifest.sections import Manifest
+from xlift.registry.tuning import Lock, read_lock
 
 WANTED = {
     "int": "a whole number",
@@ -38,6 +39,7 @@ class Study:
     warnings: tuple[Finding, ...]
     root: Node
     sources: dict[str, str]  # the text of each file, for findings that come later
+    lock: Lock | None = None  # what tuning found
 
     @property
     def id(self) -> str:
@@ -67,7 +69,8 @@ def load(path: Path) -> Study:
     manifest, facts = _understand(node, path.parent, reader.findings, whole=not reader.lost) if node else (None, None)
     if any(finding.stops for finding in reader.findings) or node is None or manifest is None or facts is None:
         raise BadInput(reader.findings, reader.sources)
-    return Study(manifest, facts, path, tuple(reader.findings), node, reader.sources)
+    lock = read_lock(path, manifest.id) if manifest.tuning else None
+    return Study(manifest, facts, path, tuple(reader.findings), node, reader.sources, lock)
 
 
 class _Reader:

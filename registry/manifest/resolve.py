@@ -14,6 +14,7 @@ from xlift.registry.manifest.conditions import BadCondition, Condition
 from xlift.registry.manifest.declared import Complaints, Model, check_patterns, declared_models, declared_tasks
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.sections import Exclude, Include, Manifest, TaskSection, merged, texts
+from xlift.registry.manifest.tuned import check_tuning
 from xlift.registry.stage import READ_BY, Recipe, Scoring
 
 
@@ -39,6 +40,7 @@ def resolve(manifest: Manifest, root: Node, folder: Path, findings: list[Finding
     _unread(at, tasks)
     _limits(at, models)
     _analysis(at, models)
+    check_tuning(at, tasks, source_language(manifest))
     axes = axes_of(manifest, models)
     excludes = tuple(
         (condition, rule)
@@ -56,10 +58,15 @@ def resolve(manifest: Manifest, root: Node, folder: Path, findings: list[Finding
         tasks,
         {name: merged(manifest.recipe, *_own_recipe(manifest, name)) for name in tasks},
         {name: merged(manifest.scoring, _section(manifest, name).scoring) for name in tasks},
-        lab.PIVOT if manifest.data.source == "lab" else "en",
+        source_language(manifest),
         excludes,
         includes,
     )
+
+
+def source_language(manifest: Manifest) -> str:
+    """The language of all training."""
+    return lab.PIVOT if manifest.data.source == "lab" else "en"
 
 
 def _own_recipe(manifest: Manifest, name: str) -> tuple[Recipe, ...]:

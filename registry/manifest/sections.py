@@ -126,6 +126,61 @@ class Matrix(Spec):
     exclude: tuple[Exclude, ...] = ()
 
 
+Scalar = bool | int | float | str
+
+
+class Range(Spec):
+    """All values between two, ends included; whole numbers where the field has whole numbers."""
+
+    log: tuple[float, float] | None = Field(None, description="drawn evenly on a logarithmic scale, as learning rates are")
+    uniform: tuple[float, float] | None = Field(None, description="drawn evenly")
+
+
+class Objective(Spec):
+    """What a trial is judged by: the task's own metric on development data in the source language, and nothing else."""
+
+    split: Name | None = Field(
+        None, description="dev: the task's file; held-out: a tenth of its training data; the first that there is where absent"
+    )
+    language: Name | None = Field(None, description="the source language, and no other")
+
+
+class Constraints(Spec):
+    """What a trial must keep to; one whose training diverges or runs out of memory never does."""
+
+    memory_gb: float | None = Field(None, gt=0, description="largest memory of a training, 10^9 bytes; on a CPU of the process")
+
+
+class Tuning(Spec):
+    """A search for the values of a recipe, for each model and intermediate task."""
+
+    roles: Annotated[tuple[Literal["intermediate", "target"], ...], Field(min_length=1)] = Field(
+        ("intermediate",), description="which trainings; with target, baselines too are tuned, with the same budget"
+    )
+    per: tuple[Literal["model", "intermediate"], ...] = Field(
+        ("model", "intermediate"), description="one search for each of these; without intermediate, one value serves them all"
+    )
+    space: Annotated[dict[str, Range | tuple[Scalar, ...]], Field(min_length=1)] = Field(
+        description="fields of the recipe -> a list of values, {log: [low, high]} or {uniform: [low, high]}"
+    )
+    trials: Positive | None = Field(None, description="in each search; the first is the study's own recipe")
+    hours: float | None = Field(None, gt=0, description="of training in each search, after which it asks for no further trial")
+    sampler: Literal["tpe", "gp", "random", "grid"] = Field("tpe", description="tpe: tree-structured Parzen estimator, joint")
+    pruner: Literal["none", "asha", "hyperband"] = Field("none", description="stops trainings that lag behind")
+    reports: Annotated[int, Field(ge=2, le=100)] = Field(4, description="scores that a pruner sees of a training")
+    across: Literal["none", "warm-start", "halving"] = Field(
+        "none",
+        description="models of a family by size: each alone; each after the best of the next smaller one; or at each size the "
+        "best half of the smaller one's trials again",
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**40)] = Field(
+        0, description="of the search and of its trainings; apart from replicates"
+    )
+    objective: Objective = Objective()
+    constraints: Constraints = Constraints()
+    beside: bool = Field(True, description="run all with the study's own recipe too, so that a report tells what tuning changed")
+
+
 class Manifest(Spec):
     """A study, as its author writes it."""
 
@@ -144,6 +199,7 @@ class Manifest(Spec):
     tasks: dict[Name, TaskSection] = {}
     mixtures: dict[Name, Mixture] = {}
     mlm: Mlm | None = None
+    tuning: Tuning | None = None
     matrix: Matrix
     analysis: Analysis = Analysis()
     hypotheses: dict[Name, Hypothesis] = {}

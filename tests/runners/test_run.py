@@ -350,7 +350,7 @@ def test_continued_language_modelling_begins_with_the_model_s_own_head(tmp_path,
     stage = next(step for step in plan.steps if step.stage.data.kind == "mlm")
     store = Store(tmp_path / "store")
     assert run(stage, Env(store.root, Sources(plan.study, files)))
-    kept = load_file(store.checkpoint(stage.stage.id) / model.HEAD)
+    kept = load_file(store.checkpoint(stage.stage.id) / model.head_file())
     assert torch.allclose(kept["dense.weight"], theirs.transform.dense.weight, atol=1e-6)
 
 

@@ -231,7 +231,7 @@ def test_what_is_saved_is_what_is_loaded(net, tmp_path: Path):
     fit(net, [task], RECIPE, 1, device="cpu", budget=4096, log=lambda line: None)
     saved = replace(net, head=task.head)
     names = model.save(saved, tmp_path / "checkpoint")
-    assert {"config.json", "model.safetensors", "tokenizer.json", model.HEAD} <= set(names)
+    assert {"config.json", "model.safetensors", "tokenizer.json", "head.safetensors"} <= set(names)
     loaded = model.load(tmp_path / "checkpoint")
     loaded.head = model.load_head(KINDS["pair"].head(loaded.encoder, task.data, 0.0), tmp_path / "checkpoint")
     features = KINDS["pair"].encode(task.examples, net.tokenizer, task.data, "en", max_length=48, stride=8)

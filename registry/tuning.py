@@ -1,0 +1,141 @@
+"""Tuning as a study declares it: which searches there are, and the lock, which holds what they found.
+
+`study.lock.yaml` stands beside `study.yaml`, is written by `xlift tune`, reviewed and committed. Its values are in the ids
+of the stages that they train; dates, hosts and the other trials stay in the store.
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+from io import StringIO
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import Field, ValidationError
+from ruamel.yaml import YAML
+
+from xlift.registry.findings import BadInput, Finding, relative
+from xlift.registry.manifest import document
+from xlift.registry.manifest.sections import Scalar, Tuning
+from xlift.registry.spec import Spec, digest
+from xlift.registry.stage import Positive, Recipe
+
+ALL = "*"  # in the place of an intermediate: all of them share one search
+Treated = tuple[str, str]  # intermediate and variant
+Values = tuple[tuple[str, Scalar], ...]  # of fields of a recipe, by name
+HEAD = """\
+# Written by `xlift tune`: what it found on development data in the source language. Review it and commit it.
+# The values are in the ids of the stages that they train; scores are fractions.
+"""
+
+
+class Search(NamedTuple):
+    """One search: of an intermediate training, or, with a target, of the training on that task."""
+
+    model: str
+    intermediate: str
+    variant: str = "plain"
+    target: str | None = None  # the task that is trained
+
+    @property
+    def name(self) -> str:
+        """Such as 'tiny/lab-span', 'tiny/lab-span+mlm' or 'tiny/none/lab-pos'."""
+        treated = self.intermediate + ("" if self.variant == "plain" else f"+{self.variant}")
+        return "/".join(filter(None, (self.model, treated, self.target)))
+
+
+class Winner(Spec):
+    """What one search found. `basis` is a digest of what it was found under: another basis asks for another search."""
+
+    model: str
+    intermediate: str
+    variant: str = "plain"
+    target: str | None = None
+    recipe: dict[str, Scalar]
+    trial: int
+    trials: Positive
+    seed: int
+    score: float
+    basis: str
+
+    @property
+    def search(self) -> Search:
+        return Search(self.model, self.intermediate, self.variant, self.target)
+
+    @property
+    def values(self) -> Values:
+        return tuple(sorted(self.recipe.items()))
+
+
+class Lock(Spec):
+    """The winners of a study."""
+
+    form: Literal["xlift-lock/1"] = Field(alias="schema")
+    study: str
+    winners: tuple[Winner, ...]
+
+    @cached_property
+    def by_search(self) -> dict[Search, Winner]:
+        return {winner.search: winner for winner in self.winners}
+
+
+def lock_path(manifest: Path) -> Path:
+    return manifest.with_name(f"{manifest.stem}.lock.yaml")
+
+
+def read_lock(manifest: Path, study: str) -> Lock | None:
+    """The lock beside a manifest; None where there is none. BadInput, with places, where it is not one of this study."""
+    path = lock_path(manifest)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    file = relative(path)
+    node, findings = document.read(data, file)
+    sources = {file: data.decode("utf-8-sig")}
+    again = "correct it, or delete it and run `xlift tune`, which finds it again from the store"
+    if any(finding.stops for finding in findings):
+        raise BadInput(findings, sources)
+    try:
+        lock = Lock.model_validate(node.plain(), strict=False)
+    except ValidationError as errors:
+        findings += [
+            Finding("E141", node.at(slip["loc"]).place, f"{slip['loc'][-1]}: {slip['msg']}", again) for slip in errors.errors()
+        ]
+        raise BadInput(findings, sources) from None
+    if lock.study != study:
+        raise BadInput([Finding("E142", node.at(("study",)).place, f"this is the lock of study '{lock.study}'", again)])
+    for index, winner in enumerate(lock.winners):
+        try:
+            part(winner.values)
+        except ValidationError as errors:
+            place = node.at(("winners", index, "recipe", *errors.errors()[0]["loc"])).place
+            raise BadInput([Finding("E141", place, f"recipe: {errors.errors()[0]['msg']}", again)]) from None
+    return lock
+
+
+def write_lock(lock: Lock) -> bytes:
+    """The text of a lock; equal locks give equal bytes."""
+    yaml = YAML()
+    yaml.default_flow_style = None  # mappings of plain values in one line
+    yaml.width = 200
+    buffer = StringIO()
+    yaml.dump(lock.model_dump(mode="json", by_alias=True, exclude_defaults=True), buffer)
+    return (HEAD + buffer.getvalue()).encode()
+
+
+def part(values: Values) -> Recipe:
+    """Values as what they change in a recipe."""
+    return Recipe.model_validate(dict(values))
+
+
+def search_of(tuning: Tuning, model: str, intermediate: str, variant: str, target: str | None = None) -> Search | None:
+    """The search whose winner gives a training its values; None where it is not tuned. Text alone has no score to be tuned by."""
+    if ("target" if target else "intermediate") not in tuning.roles or (target is None and intermediate == "none"):
+        return None
+    return Search(model, intermediate, variant, target) if "intermediate" in tuning.per else Search(model, ALL, target=target)
+
+
+def basis(tuning: Tuning, stages: Iterable[str], *, budget: bool = True) -> str:
+    """A digest of a section of the manifest, its budget or not, and of the ids of the stages that it stands on."""
+    loose = {"beside", "roles", "per"} | (set() if budget else {"trials", "hours"})
+    return digest([tuning.model_dump(mode="json", exclude=loose), list(stages)])[:16]
