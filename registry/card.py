@@ -99,6 +99,41 @@ class Claim(Spec):
     group: str | None = Field(None, description="of targets; needed where the study has several")
 
 
+Scalar = bool | int | float | str
+
+
+class Trial(Spec):
+    """One trial of a search, as the store remembers it."""
+
+    number: int
+    values: dict[str, Scalar]
+    origin: str = Field(description="own: the study's recipe; searched; or which trial of which model it was taken over from")
+    state: Literal["complete", "pruned", "infeasible", "failed"]
+    score: float | None = Field(None, description="mean of the tasks' own metrics on development data; a fraction")
+    reason: str | None = Field(None, description="why it is not complete")
+    stages: tuple[str, ...] = Field(description="its trainings")
+    judges: tuple[str, ...] = Field(description="their evaluations")
+    memory_gb: float | None = None
+    started: str
+    seconds: float
+
+
+class SearchCard(Spec):
+    """A search of a tuned study: what it is for, its budget, where its trials are, and what it found."""
+
+    model: str
+    intermediate: str
+    variant: str
+    target: str | None
+    tasks: tuple[str, ...] = Field(description="whose development data judge it")
+    trials: int | None
+    hours: float | None
+    folder: str = Field(description="of its trials, below the store's `tuning`")
+    own: dict[str, Scalar] = Field(description="the values of the study's own recipe")
+    found: dict[str, Scalar] | None = None
+    score: float | None = None
+
+
 Control = Literal["holm", "bonferroni", "bh", "by", "none"]
 
 
@@ -117,3 +152,4 @@ class StudyCard(Spec):
     cells: tuple[Cell, ...]
     untuned: tuple[Cell, ...] = Field((), description="of a tuned study: the cells again, with the study's own recipe")
     stages: tuple[StageCard, ...]
+    searches: tuple[SearchCard, ...] = Field((), description="of a tuned study")

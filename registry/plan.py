@@ -1,12 +1,12 @@
 """Study -> Plan: the cells of the matrix, and the stages that answer them, each of them once."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import product
 from typing import Any, NamedTuple
 
-from xlift.registry.card import Cell, StageCard, StudyCard
+from xlift.registry.card import Cell, Scalar, SearchCard, StageCard, StudyCard
 from xlift.registry.findings import BadInput, Finding, relative
 from xlift.registry.known.tasks import Task, computed, same_training_data
 from xlift.registry.manifest.conditions import Condition
@@ -55,11 +55,12 @@ class Plan:
     def todo(self, store: Store, only: frozenset[str] | None = None) -> tuple[Step, ...]:
         """What must run, parents first: unfinished evaluations (or those `only`), and the unfinished stages that they rest on."""
         states = {step.stage.id: self.state(step, store) for step in self.steps}
+        ready = {id for id, state in states.items() if state == "finished" and store.usable(id)}
         needed = {
             ancestor.id
             for step in self.steps
             if step.stage.kind == "evaluate" and states[step.stage.id] == "run" and (only is None or step.stage.id in only)
-            for ancestor in _unfinished(step.stage, states)
+            for ancestor in _unfinished(step.stage, ready)
         }
         return tuple(step for step in self.steps if step.stage.id in needed)
 
@@ -113,6 +114,7 @@ class Plan:
             cells=self.cells,
             untuned=self.untuned,
             stages=stages,
+            searches=tuple(self.builder.search_card(search) for search in self.builder.searches) if self.builder else (),
         )
 
 
@@ -231,10 +233,11 @@ def _above(step: Step, chain: tuple[Step, ...]) -> str | None:
     return next((f"waits for {other.stage.data.task}: {other.blocked}" for other in before if other.blocked), None)
 
 
-def _unfinished(stage: Stage, states: dict[str, str]) -> Iterator[Stage]:
-    """A stage and, below it, ancestors up to the first finished one."""
-    for ancestor in reversed(stage.lineage):
-        if states[ancestor.id] == "finished":
+def _unfinished(stage: Stage, ready: Container[str]) -> Iterator[Stage]:
+    """An evaluation and, below it, ancestors up to the first whose checkpoint is there."""
+    yield stage
+    for ancestor in reversed(stage.lineage[:-1]):
+        if ancestor.id in ready:
             return
         yield ancestor
 
@@ -270,6 +273,31 @@ class Builder:
                     found.setdefault(search, {})[cell.intermediate, cell.variant] = None
         ordered = sorted(found, key=lambda search: (search.target is not None, models[search.model].parameters.non_embedding))
         return {search: tuple(found[search]) for search in ordered}
+
+    def folder(self, search: Search) -> str:
+        """Where the trials of a search are, below the store's `tuning`: one folder for what can be compared with each other."""
+        return f"{self.study.id}/{search.name.replace('/', ',')},{self.basis(search, budget=False)[:8]}"
+
+    def own(self, search: Search) -> dict[str, Scalar]:
+        """What the study's own recipe has for the fields that are searched; of the first training, where several share them."""
+        recipe = self.trial(search, self.searches[search][0], ())[0].stage.recipe
+        return {name: getattr(recipe, name) for name in self.study.manifest.tuning.space if getattr(recipe, name) is not None}
+
+    def search_card(self, search: Search) -> SearchCard:
+        """What analysis needs to know of a search."""
+        tuning, lock = self.study.manifest.tuning, self.study.lock
+        winner = lock.by_search.get(search) if lock else None
+        judges = [judge for treated in self.searches[search] for judge in self.trial(search, treated, ())[1]]
+        return SearchCard(
+            **search._asdict(),
+            tasks=tuple(dict.fromkeys(judge.stage.data.task for judge in judges)),
+            trials=tuning.trials,
+            hours=tuning.hours,
+            folder=self.folder(search),
+            own=self.own(search),
+            found=winner.recipe if winner else None,
+            score=winner.score if winner else None,
+        )
 
     def basis(self, search: Search, *, budget: bool = True) -> str:
         """What a search is made under: the manifest's section, its budget or not, and the stages of the study's own recipe."""

@@ -8,6 +8,7 @@ runs/<id>/stage.json         what the run is
           record.json        written last, by rename: what counts is what it names and whose checksums hold
           failure.json       why the last try failed, until one succeeds
 registrations/<id>.json      what a study committed itself to (`registry.registration.Registration`), written once
+tuning/<search>/trial-<n>.json   a trial of a search (`registry.card.Trial`), written once; beside them the optimiser's journal
 studies/<id>.json            a study's cells and stages (`registry.card.StudyCard`), derived from its manifest
 
 <n> is the number of the claim under which a file was written: an owner that was taken over while it slept, and goes on,
@@ -18,6 +19,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -27,7 +29,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from xlift.registry import claims
-from xlift.registry.card import StudyCard
+from xlift.registry.card import StudyCard, Trial
 from xlift.registry.claims import Claim, write_atomically
 from xlift.registry.registration import Registration
 from xlift.registry.score import Score
@@ -141,6 +143,22 @@ class Store:
                 raise Damaged(f"{stage_id}: {name} is not what was committed; run the study again to make it")
         return folder / names[0].partition("/")[0]
 
+    def usable(self, stage_id: str) -> bool:
+        """Whether a training is finished and its checkpoint was not released."""
+        record = self.record(stage_id)
+        return record is not None and not record.released
+
+    def release(self, stage: Stage) -> None:
+        """Delete the checkpoint of a finished training that nothing needs; it stays finished, and is trained again if need be."""
+        with self.claim(stage) or nullcontext() as claim:
+            record = self.record(stage.id)
+            if claim and record:
+                kept = {name: mark for name, mark in record.files.items() if not name.startswith("checkpoint.")}
+                released = record.model_copy(update={"files": kept, "released": True})
+                write_atomically(claim.folder / "record.json", released.model_dump_json(indent=1).encode())
+                for path in claim.folder.glob("checkpoint.*"):
+                    shutil.rmtree(path, ignore_errors=True)
+
     def claim(self, stage: Stage) -> Claim | None:
         """The right to compute a stage, or None while a living process has it."""
         claimed = claims.claim(self.folder(stage.id))
@@ -213,6 +231,16 @@ class Store:
             return StudyCard.model_validate_json((self.root / "studies" / f"{study}.json").read_bytes())
         except FileNotFoundError:
             return None
+
+    def save_trial(self, folder: str, trial: Trial) -> None:
+        path = self.root / "tuning" / folder / f"trial-{trial.number}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, trial.model_dump_json(indent=1).encode())
+
+    def trials(self, folder: str) -> list[Trial]:
+        """The trials of a search that came to an end, by number."""
+        found = (self.root / "tuning" / folder).glob("trial-*.json")
+        return sorted((Trial.model_validate_json(path.read_bytes()) for path in found), key=lambda trial: trial.number)
 
     def register(self, registration: Registration) -> None:
         """Keep a registration; FileExistsError where there is one."""

@@ -13,9 +13,10 @@ from typing import Literal, NamedTuple
 from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
 
+from xlift.registry.card import Scalar
 from xlift.registry.findings import BadInput, Finding, relative
 from xlift.registry.manifest import document
-from xlift.registry.manifest.sections import Scalar, Tuning
+from xlift.registry.manifest.sections import Tuning
 from xlift.registry.spec import Spec, digest
 from xlift.registry.stage import Positive, Recipe
 

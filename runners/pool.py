@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -32,73 +32,140 @@ class Outcome:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Job:
+    """A step to run, and, of a training that is watched, the evaluations that judge it and how often they look."""
+
+    step: Step
+    judges: tuple[Step, ...] = ()
+    reports: int = 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a job: done, held (another process has it), failed, diverged, memory, pruned or died, and why."""
+
+    job: Job
+    kind: str
+    reason: str = ""
+
+
 @dataclass
 class _Worker:
     process: Any
     pipe: Connection
-    step: Step | None = None
+    job: Job | None = None
 
 
-def execute(plan: Plan, todo: Sequence[Step], env: "Env", workers: int, tell: Callable[[Outcome, list[Step]], None]) -> Outcome:
+class Crew:
+    """Up to `size` workers, started as there is work; a context that ends them softly, whatever the reason."""
+
+    def __init__(self, env: "Env", size: int):
+        self.env, self.size = env, size
+        self.workers: list[_Worker] = []
+        self._tries: dict[str, int] = {}
+
+    def __enter__(self) -> "Crew":
+        self._before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+        for worker in self.workers:
+            worker.pipe.close() if worker.job is None else worker.process.terminate()
+        for worker in self.workers:
+            worker.process.join(timeout=20)
+            if worker.process.is_alive():
+                worker.process.kill()
+
+    @property
+    def busy(self) -> list[Job]:
+        return [worker.job for worker in self.workers if worker.job]
+
+    @property
+    def free(self) -> int:
+        """How many jobs may be given."""
+        return self.size - len(self.busy)
+
+    def give(self, job: Job) -> None:
+        """Hand a job to an idle worker; there has to be a free one."""
+        worker = next((worker for worker in self.workers if worker.job is None), None)
+        if worker is None:
+            worker = _start(self.env)
+            self.workers.append(worker)
+        worker.job = job
+        with contextlib.suppress(BrokenPipeError):  # the worker died while idle: `collect` finds out
+            worker.pipe.send(job)
+
+    def collect(self, go_on: Callable[[Job, int, float], bool] = lambda *_: True) -> list[Verdict]:
+        """What workers report, for at most a second. `go_on` answers for watched trainings: job, look, score.
+
+        A worker that dies is replaced as jobs come; its job is `died` after `TRIES`, and before that `held`, to be given again.
+        """
+        busy, found = [worker for worker in self.workers if worker.job], []
+        if not busy:
+            time.sleep(PAUSE)
+        for pipe in wait([worker.pipe for worker in busy], timeout=1.0) if busy else ():
+            worker = next(worker for worker in busy if worker.pipe is pipe)
+            job = worker.job
+            assert job is not None
+            try:
+                kind, told = worker.pipe.recv()
+                if kind == "look":
+                    worker.pipe.send(go_on(job, *told))
+                    continue
+                worker.job = None
+                found.append(Verdict(job, kind, told))
+            except (EOFError, ConnectionResetError, BrokenPipeError):
+                self.workers.remove(worker)
+                worker.process.join()
+                tries = self._tries[job.step.stage.id] = self._tries.get(job.step.stage.id, 0) + 1
+                kind = "died" if tries >= TRIES else "held"
+                found.append(Verdict(job, kind, f"the worker died ({_signal(worker.process.exitcode)})"))
+        return found
+
+
+def execute(
+    plan: Plan,
+    todo: Sequence[Step],
+    env: "Env",
+    workers: int,
+    tell: Callable[[Outcome, list[Step]], None],
+    crew: Crew | None = None,
+) -> Outcome:
     """Run the steps of a plan that are to do, parents before children, the largest models first.
 
     `tell` is called at least every second with the outcome so far and the steps under way. A worker that dies is
     replaced and its step tried again; a step that fails takes only its descendants with it.
     """
-    store, outcome = Store(env.store), Outcome()
-    waiting, tries = list(todo), dict.fromkeys((step.stage.id for step in plan.steps), 0)
+    store, outcome, waiting = Store(env.store), Outcome(), list(todo)
     sizes = {name: model.parameters.non_embedding for name, model in plan.study.facts.models.items()}
     waiting.sort(key=lambda step: -sizes[step.model])  # stable: parents stay before children
-    crew: list[_Worker] = []
-    with _terminated_softly(crew):
-        while waiting or any(worker.step for worker in crew):
+    with Crew(env, workers) if crew is None else contextlib.nullcontext(crew) as crew:
+        while waiting or crew.busy:
             _drop_descendants(waiting, outcome)
-            _hand_out(waiting, crew, env, store, workers)
-            tell(outcome, [worker.step for worker in crew if worker.step])
-            _collect(waiting, crew, outcome, tries)
+            _hand_out(waiting, crew, store)
+            tell(outcome, [job.step for job in crew.busy])
+            for verdict in crew.collect():
+                stage = verdict.job.step.stage.id
+                if verdict.kind == "done":
+                    outcome.done.append(stage)
+                elif verdict.kind == "held":
+                    waiting.insert(0, verdict.job.step)
+                else:
+                    outcome.failed[stage] = verdict.reason
     return outcome
 
 
-def _hand_out(waiting: list[Step], crew: list[_Worker], env: "Env", store: Store, workers: int) -> None:
-    """Give each idle worker a step whose parents are finished, starting workers as there is work."""
-    pending = {step.stage.id for step in waiting} | {worker.step.stage.id for worker in crew if worker.step}
+def _hand_out(waiting: list[Step], crew: Crew, store: Store) -> None:
+    """Give each free worker a step whose parents are finished and which no other process has."""
+    pending = {step.stage.id for step in waiting} | {job.step.stage.id for job in crew.busy}
     for step in [s for s in waiting if not any(a.id in pending for a in s.stage.lineage[:-1])]:
-        idle = next((worker for worker in crew if worker.step is None), None)
-        if idle is None and len(crew) < workers:
-            idle = _start(env)
-            crew.append(idle)
-        if idle is None:
+        if not crew.free:
             return
-        if store.busy(step.stage.id):  # another process has it
-            continue
-        idle.step = step
-        waiting.remove(step)
-        with contextlib.suppress(BrokenPipeError):  # the worker died while idle: `_collect` finds out
-            idle.pipe.send(step)
-
-
-def _collect(waiting: list[Step], crew: list[_Worker], outcome: Outcome, tries: dict[str, int]) -> None:
-    """Take in what workers report, for at most a second."""
-    busy = [worker for worker in crew if worker.step]
-    if not busy:
-        time.sleep(PAUSE)
-    for pipe in wait([worker.pipe for worker in busy], timeout=1.0) if busy else ():
-        worker = next(worker for worker in busy if worker.pipe is pipe)
-        step = worker.step
-        try:
-            verdict, reason = worker.pipe.recv()
-            worker.step = None
-        except (EOFError, ConnectionResetError):
-            crew.remove(worker)
-            worker.process.join()
-            verdict, reason = "died", f"the worker died ({_signal(worker.process.exitcode)})"
-        tries[step.stage.id] += verdict == "died"
-        if verdict == "done":
-            outcome.done.append(step.stage.id)
-        elif verdict == "held" or (verdict == "died" and tries[step.stage.id] < TRIES):
-            waiting.insert(0, step)
-        else:
-            outcome.failed[step.stage.id] = reason
+        if not store.busy(step.stage.id):
+            waiting.remove(step)
+            crew.give(Job(step))
 
 
 def _drop_descendants(waiting: list[Step], outcome: Outcome) -> None:
@@ -119,51 +186,53 @@ def _start(env: "Env") -> _Worker:
 
 
 def work(pipe: Connection, env: "Env") -> None:
-    """A worker: steps in, verdicts out, until the pipe closes."""
+    """A worker: jobs in, looks and verdicts out, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the scheduler decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # leaves by the claim's own door
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import torch
     from transformers.utils import logging
 
-    from xlift.runners.run import run
-
     torch.set_num_threads(env.threads)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    store = Store(env.store)
+
+    def look(number: int, score: float) -> bool:
+        pipe.send(("look", (number, score)))
+        try:
+            return pipe.recv()
+        except EOFError:  # nobody is there to decide
+            sys.exit(1)
+
     while True:
         try:
-            step = pipe.recv()
+            job = pipe.recv()
         except EOFError:
             return
-        try:
-            verdict = ("done" if run(step, env) else "held"), ""
-        except Lost:
-            verdict = "held", ""
-        except Exception as error:  # the boundary: a failing stage is recorded, whatever it was, and the worker lives on
-            verdict = "failed", f"{type(error).__name__}: {error}"
-            detail = traceback.format_exc()
-            with contextlib.suppress(OSError), store.claim(step.stage) or contextlib.nullcontext() as claim:
-                if claim:
-                    store.fail(claim, verdict[1], detail)  # unless the disk is full
-        pipe.send(verdict)
+        pipe.send(attempt(job, env, look))
 
 
-@contextlib.contextmanager
-def _terminated_softly(crew: list[_Worker]) -> Iterator[None]:
-    """On the way out, whatever the reason, workers release their claims and end."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+def attempt(job: Job, env: "Env", look: Callable[[int, float], bool]) -> tuple[str, str]:
+    """Run a job here: the kind of its verdict, and the reason. `look` answers for a watched training."""
+    import torch
+
+    from xlift.runners.run import Pruned, Watched, run
+    from xlift.runners.train import Diverged
+
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        for worker in crew:
-            worker.pipe.close() if worker.step is None else worker.process.terminate()
-        for worker in crew:
-            worker.process.join(timeout=20)
-            if worker.process.is_alive():
-                worker.process.kill()
+        watched = Watched(job.judges, job.reports, look) if job.reports else None
+        return ("done" if run(job.step, env, watched) else "held"), ""
+    except Lost:
+        return "held", ""
+    except Pruned as end:
+        return "pruned", str(end)
+    except Exception as error:  # the boundary: a failing stage is recorded, whatever it was, and the worker lives on
+        store, reason, detail = Store(env.store), f"{type(error).__name__}: {error}", traceback.format_exc()
+        with contextlib.suppress(OSError), store.claim(job.step.stage) or contextlib.nullcontext() as claim:
+            if claim:
+                store.fail(claim, reason, detail)  # unless the disk is full
+        out = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        return "memory" if out else "diverged" if isinstance(error, Diverged) else "failed", reason
 
 
 def _signal(code: int | None) -> str:

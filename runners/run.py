@@ -4,12 +4,13 @@ import json
 import platform
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,7 +27,7 @@ from xlift.runners import data, evaluate, model, train
 from xlift.runners.data.examples import Example, Text
 from xlift.runners.kinds import KINDS
 from xlift.runners.model import Net
-from xlift.runners.train import Log, Objective
+from xlift.runners.train import Log, Objective, Watch
 
 
 class Unscored(UserError):
@@ -44,7 +45,20 @@ class Env:
     budget: int = 8192  # tokens in a micro-batch, padding included
 
 
-def run(step: Step, env: Env) -> bool:
+class Pruned(Exception):
+    """A watched training that was told to end, since others are further."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Looks at a training under way: the mean score of its `judges` at `reports` - 1 even points, and whether it goes on."""
+
+    judges: tuple[Step, ...]
+    reports: int
+    go_on: Callable[[int, float], bool]  # number of the look, from 1; score
+
+
+def run(step: Step, env: Env, watched: Watched | None = None) -> bool:
     """Compute a step's stage and commit it; False if a living process has it. What is finished is not computed again."""
     store, stage, started = Store(env.store), step.stage, datetime.now(UTC)
     claim = store.claim(stage)
@@ -53,15 +67,15 @@ def run(step: Step, env: Env) -> bool:
     with claim:
         if stage.kind == "evaluate":
             _evaluate(step, env, store, claim)
-        elif not store.record(stage.id):
+        elif not store.usable(stage.id):
             with _log(claim) as log:
-                net = _train(stage, env, log, store)
+                net = _train(stage, env, log, store, watched)
             folder = claim.own("checkpoint")
             _commit(store, claim, [f"{folder}/{name}" for name in model.save(net, claim.folder / folder)], started)
     return True
 
 
-def _train(stage: Stage, env: Env, log: Log, store: Store) -> Net:
+def _train(stage: Stage, env: Env, log: Log, store: Store, watched: Watched | None) -> Net:
     """A model trained as the stage says; `Stage.entropy` says which draws it shares with which others."""
     examples = [_examples(part, env) for part in stage.data.parts]
     torch.manual_seed(stage.entropy(stage.data))
@@ -75,7 +89,9 @@ def _train(stage: Stage, env: Env, log: Log, store: Store) -> Net:
         for part, read in zip(stage.data.parts, examples, strict=True)
     ]
     entropy = stage.entropy(stage.data)
-    train.fit(net, objectives, stage.recipe, entropy, stage.data.mixing, device=env.device, budget=env.budget, log=log)
+    watch = _watch(net, objectives, env, log, watched) if watched else None
+    how: dict[str, Any] = {"device": env.device, "budget": env.budget, "log": log, "watch": watch}
+    train.fit(net, objectives, stage.recipe, entropy, stage.data.mixing, **how)
     return _headed(net, objectives)
 
 
@@ -84,6 +100,55 @@ def _headed(net: Net, objectives: Sequence[Objective]) -> Net:
     if len(objectives) == 1:
         return replace(net, head=objectives[0].head)
     return replace(net, heads={i: each.head for i, each in enumerate(objectives) if each.data.kind != "mlm"})
+
+
+def _watch(net: Net, objectives: Sequence[Objective], env: Env, log: Log, watched: Watched) -> Watch:
+    """Scores on development data while the training goes on; the last is left to the evaluation of what it ends with."""
+    language = env.sources.study.facts.source_language
+    heads = {each.data.task: each.head for each in objectives}
+    tests = [(judge, _development(judge, env)) for judge in watched.judges]
+
+    def watch(step: int, steps: int) -> bool:
+        looks = [k for k in range(1, watched.reports) if step == max(1, round(k * steps / watched.reports))]
+        if not looks or step == steps:
+            return False
+        found = []
+        for judge, examples in tests:
+            stage, headed = judge.stage, replace(net, head=heads[judge.stage.data.task])
+            scores = evaluate.score(
+                headed,
+                examples,
+                stage.data,
+                stage.scoring,
+                language,
+                judge.parts[language],
+                device=env.device,
+                budget=env.budget,
+            )
+            found.append(scores[0].value)
+        score = sum(found) / len(found)
+        log({"step": step, "of": steps, "dev": score, "look": looks[-1]})
+        if not watched.go_on(looks[-1], score):
+            raise Pruned(f"step {step} of {steps}: {score:.4f} on development data, and others are further")
+        return True
+
+    return watch
+
+
+def _development(judge: Step, env: Env) -> list[Example]:
+    """The development data of a judge, which are in the source language and those that its stage was named by."""
+    _in_source(judge, env)
+    language = env.sources.study.facts.source_language
+    mark, examples = data.read(env.sources, judge.stage.data, "test", language)
+    if mark != judge.parts[language]:
+        raise DataError(f"the development data of {judge.stage.data.task} changed after the plan was made; run it again")
+    return examples
+
+
+def _in_source(judge: Step, env: Env) -> None:
+    """DataError where an objective would read test data, or another language."""
+    if judge.stage.data.split is None or set(judge.parts) != {env.sources.study.facts.source_language}:
+        raise DataError(f"the objective leaks: development data are in the source language, not in {', '.join(judge.parts)}")
 
 
 def _examples(part: Data, env: Env) -> list[Example]:
@@ -131,8 +196,8 @@ def _evaluate(step: Step, env: Env, store: Store, claim: Claim) -> None:
         Unscored: after the last language, where some could not be scored, with the reason of each.
     """
     stage, net, reasons = step.stage, None, {}
-    if stage.data.split and set(step.parts) != {env.sources.study.facts.source_language}:
-        raise DataError(f"development data are read in the source language alone, not in {', '.join(step.parts)}")
+    if stage.data.split:
+        _in_source(step, env)
     for language in store.missing(stage.id, step.parts):
         started, wanted = datetime.now(UTC), step.parts[language]
         net = net or _scored(stage, env, store)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from xlift.registry.findings import UserError
@@ -74,7 +75,7 @@ def run(plan: Plan, store: Store, data: Path | None, *, workers: int, device: st
         + "".join(f"\n  blocked: {reason}" for reason in sorted(blocked)),
         highlight=False,
     )
-    _remember(plan, store, console)
+    remember(plan, store, console)
     if not todo:
         return Outcome()
     outcome = _execute(plan, todo, store, data, workers, device, console)
@@ -90,13 +91,36 @@ def run(plan: Plan, store: Store, data: Path | None, *, workers: int, device: st
     return outcome
 
 
-def _remember(plan: Plan, store: Store, console: Console) -> None:
+def tune(plan: Plan, store: Store, data: Path | None, *, workers: int, device: str, storage: str | None = None) -> Plan:
+    """Bring the searches of a plan to their end, with progress on standard error; the plan with what they found."""
+    from xlift.runners import tuning
+
+    console = Console(stderr=True, force_jupyter=False)
+    searches = len(plan.builder.searches) if plan.builder else 0
+    console.print(f"{plan.study.id}: {searches} searches", highlight=False)
+    said, heard = time.monotonic(), ""
+
+    def tell(tunings: list[tuning.Tuning], busy: list[pool.Job]) -> None:
+        nonlocal said, heard
+        lines = [f"{each.search.name}: {each.told()}" for each in tunings]
+        now = "\n".join(lines) or "; ".join(f"{job.step.stage.kind} {job.step.model} {job.step.stage.data.task}" for job in busy)
+        live.update(now)
+        if not console.is_terminal and now != heard and time.monotonic() - said >= LINE:
+            said, heard = time.monotonic(), now
+            console.print("; ".join(lines) or now, highlight=False, soft_wrap=True)
+
+    with _Live(plan, store, console), Live("", console=console, transient=True, refresh_per_second=2) as live:
+        return tuning.tune(plan, store, data, workers=workers, device=device, url=storage, tell=tell)
+
+
+def remember(plan: Plan, store: Store, console: Console | None = None) -> None:
     """Keep the study's card, unless the store has one on which more can run: data that are not here today hide no result."""
     card, known = plan.card(), store.card(plan.study.id)
     if known == card:
         return
     if known and plan.gaps() and sum(c.blocked is None for c in known.cells) > sum(c.blocked is None for c in card.cells):
-        console.print("  the store's card of this study stays as it was: more of it could run then", highlight=False)
+        if console:
+            console.print("  the store's card of this study stays as it was: more of it could run then", highlight=False)
         return
     try:
         store.save_card(card)

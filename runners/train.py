@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from xlift.registry.stage import Data, Mixing, Recipe
+from xlift.runners import memory
 from xlift.runners.kinds import KINDS
 from xlift.runners.kinds.base import Feature
 from xlift.runners.model import Net
@@ -18,6 +19,7 @@ from xlift.runners.packing import collate, micro_batches
 
 LINES = 200  # of the log, at most, whatever the number of steps
 Log = Callable[[dict[str, float]], None]
+Watch = Callable[[int, int], bool]  # step, of how many -> whether the model was looked at
 
 
 class Diverged(RuntimeError):
@@ -45,17 +47,20 @@ def fit(
     device: str,
     budget: int,
     log: Log,
+    watch: Watch | None = None,
 ) -> None:
-    """Train the encoder of `net` and the heads of `courses` in place (Loshchilov and Hutter 2019; the recipe says the rest).
+    """Train the encoder of `net` and the heads of `objectives` in place (Loshchilov and Hutter 2019; the recipe says the rest).
 
     The loss of a step is the sum over the optimizer batch's units divided by their number, so micro-batches of any
     size give the same gradient. Batches follow each other in a fresh order every epoch, across its end. Each batch of
-    several courses is of one, drawn as `mixing` says. `entropy` is that of dropout and of these draws.
+    several objectives is of one, drawn as `mixing` says. `entropy` is that of dropout and of these draws. `watch` is called
+    after every step; it may look at the model, which changes nothing of the training, and end it by an exception.
 
     Raises:
         Diverged: at the first step whose loss or gradient norm is not finite.
     """
     torch.manual_seed(entropy)
+    memory.start(device)
     streams = [_BatchStream(objective, net, recipe) for objective in objectives]
     shares, epoch = batch_shares(
         [objective.data.kind for objective in objectives], [stream.items for stream in streams], mixing or Mixing()
@@ -68,7 +73,7 @@ def fit(
     optimizer = _optimizer(parameters, recipe)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, recipe.warmup))
     turn = np.random.default_rng(entropy)
-    recent = _Recent(log, every=max(1, math.ceil(steps / LINES)), steps=steps)
+    recent = _Recent(log, every=max(1, math.ceil(steps / LINES)), steps=steps, device=device)
     for step in range(steps):
         stream = streams[turn.choice(len(streams), p=shares)] if len(streams) > 1 else streams[0]
         loss, tokens = _backward(net, stream.objective, stream.batch(), recipe, device, budget)
@@ -79,6 +84,9 @@ def fit(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         rate.step()
+        if watch and watch(step + 1, steps):
+            for module in modules:
+                module.train()
 
 
 def batch_shares(kinds: Sequence[str], items: Sequence[int], mixing: Mixing) -> tuple[np.ndarray, float]:
@@ -97,7 +105,7 @@ def batch_shares(kinds: Sequence[str], items: Sequence[int], mixing: Mixing) -> 
 
 
 class _BatchStream:
-    """The batches of one course, without end."""
+    """The batches of one objective, without end."""
 
     def __init__(self, objective: Objective, net: Net, recipe: Recipe):
         self.objective, self.net, self.mask, self.kind = objective, net, recipe.mask, KINDS[objective.data.kind]
@@ -169,8 +177,8 @@ def _rate(step: int, steps: int, warmup: float) -> float:
 class _Recent:
     """Means over the steps since the last line of the log."""
 
-    def __init__(self, log: Log, every: int, steps: int):
-        self.log, self.every, self.steps = log, every, steps
+    def __init__(self, log: Log, every: int, steps: int, device: str):
+        self.log, self.every, self.steps, self.device = log, every, steps, device
         self.losses: list[float] = []
         self.tokens, self.since = 0, time.monotonic()
 
@@ -178,7 +186,7 @@ class _Recent:
         self.losses.append(loss)
         self.tokens += tokens
         if step % self.every == 0 or step == self.steps:
-            seconds = time.monotonic() - self.since
+            seconds, taken = time.monotonic() - self.since, memory.peak_gb(self.device)
             self.log(
                 {
                     "step": step,
@@ -187,6 +195,7 @@ class _Recent:
                     "gradient_norm": norm,
                     "lr": rate,
                     "tokens_per_second": self.tokens / max(seconds, 1e-9),
+                    **({"memory_gb": taken} if taken is not None else {}),
                 }
             )
             self.losses, self.tokens, self.since = [], 0, time.monotonic()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOORS = {"mlflow": {"runners/tracking/mirror.py"}, "duckdb": {"analysis/facts.py"}}
+DOORS = {"mlflow": {"runners/tracking/mirror.py"}, "optuna": {"runners/tuning.py"}, "duckdb": {"analysis/facts.py"}}
 FORBIDDEN = {
     "registry": {"runners", "analysis", "cli", "torch", "transformers", "numpy", "pandas"},
     "runners": {"analysis", "cli", "duckdb", "pandas"},

@@ -28,6 +28,7 @@ def place(tmp_path_factory) -> Path:
     """A folder in which README's commands run one after the other."""
     folder = tmp_path_factory.mktemp("readme")
     rows = [f"{study},{study}{i},{0.1 * i + 0.05 * j},{0.02 + 0.01 * i}" for j, study in enumerate("abcdef") for i in range(4)]
+    (folder / "tuned.yaml").write_text(re.search(r"```yaml\n# tuned.yaml\n(.*?)```", README, re.DOTALL)[1])
     (folder / "effects.csv").write_text("study,effect,yi,vi\n" + "\n".join(rows) + "\n")
     return folder
 

@@ -190,6 +190,47 @@ def run(
 
 
 @app.command()
+def tune(
+    study: Study,
+    store: StoreAt = Path("store"),
+    data: DataAt = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="worker processes; one a core, or one on a GPU")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
+    storage: Annotated[
+        str | None, typer.Option(envvar="XLIFT_TUNING", help="a database for the trials, such as postgresql://…; else the store")
+    ] = None,
+) -> None:
+    """Search for the values of recipes on development data, and write what was found into the lock beside the manifest."""
+    from xlift.registry.findings import relative
+    from xlift.registry.tuning import lock_path
+    from xlift.runners import session, tuning
+
+    planned, kept = studies.planned(study, data), studies.store_at(store)
+    device, count = session.device_and_workers(device, workers)
+    try:
+        made = session.tune(planned, kept, data, workers=count, device=device, storage=storage)
+    except KeyboardInterrupt:
+        print("\nxlift: interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        raise typer.Exit(130) from None
+    except tuning.NotTuned as error:
+        print(f"xlift: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    rows = [
+        (
+            search.name,
+            ", ".join(
+                f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in found.recipe.items()
+            ),
+            f"{found.trial} of {found.trials}",
+            f"{100 * found.score:.1f}",
+        )
+        for search, found in made.study.lock.by_search.items()
+    ]
+    _table(("search", "values", "trial", "development score"), rows)
+    print(f"\nwrote {relative(lock_path(study))}; look at it, commit it, and go on: xlift run {study}")
+
+
+@app.command()
 def sync(study: Study, store: StoreAt = Path("store"), data: DataAt = None) -> None:
     """Make MLflow complete from the store; safe to repeat."""
     from xlift.runners import tracking

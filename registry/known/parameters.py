@@ -25,21 +25,23 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How far a model goes: tokens in a sequence (None: no table of positions bounds them), and layers."""
+    """How far a model goes: tokens in a sequence (None: no table of positions bounds them), layers, and width of its states."""
 
     positions: int | None
     layers: int
+    width: int
 
 
 def limits(config: Config) -> Capacity:
     """The limits in a configuration that `count` accepts. RoBERTa's kind numbers positions from its padding token on."""
     layers = _size(config, "num_hidden_layers", "n_layers", "n_layer", "num_layers")
+    width = _size(config, "hidden_size", "d_model", "dim", "n_embd")
     if "max_position_embeddings" not in config:
-        return Capacity(None, layers)
+        return Capacity(None, layers, width)
     taken = 0
     if config["model_type"] in ("roberta", "camembert", "xlm-roberta", "xlm-roberta-xl"):
         taken = (1 if config.get("pad_token_id") is None else _size(config, "pad_token_id", least=0)) + 1
-    return Capacity(_size(config, "max_position_embeddings") - taken, layers)
+    return Capacity(_size(config, "max_position_embeddings") - taken, layers, width)
 
 
 def count(config: Config, *, encoder_only: bool = False) -> Parameters:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from xlift.registry.card import Analysis, Claim, Control, Hypothesis
+from xlift.registry.card import Analysis, Claim, Control, Hypothesis, Scalar
 from xlift.registry.known.lab import World
 from xlift.registry.spec import Spec
 from xlift.registry.stage import Kind, Mixing, Normaliser, Positive, Recipe, Scoring, Shape
@@ -124,9 +124,6 @@ class Matrix(Spec):
     seed: Seeds
     include: tuple[Include, ...] = ()
     exclude: tuple[Exclude, ...] = ()
-
-
-Scalar = bool | int | float | str
 
 
 class Range(Spec):

@@ -237,8 +237,8 @@ def test_a_switch_that_is_neither_true_nor_false_is_refused():
         count({"model_type": "qwen3", **TINY["qwen3"], "attention_bias": "no"})
 
 
-def test_the_table_of_positions_and_the_layers_bound_what_is_asked_of_a_model():
-    assert limits(MODELS["FacebookAI/xlm-roberta-base"].config) == Capacity(512, 12)
-    assert limits(MODELS["intfloat/multilingual-e5-small"].config) == Capacity(512, 12)
-    assert limits({"model_type": "distilbert", **TINY["distilbert"]}) == Capacity(17, 3)
-    assert limits(MODELS["google/mt5-xl"].config) == Capacity(None, 24)
+def test_positions_layers_and_width_bound_what_is_asked_of_a_model():
+    assert limits(MODELS["FacebookAI/xlm-roberta-base"].config) == Capacity(512, 12, 768)
+    assert limits(MODELS["intfloat/multilingual-e5-small"].config) == Capacity(512, 12, 384)
+    assert limits({"model_type": "distilbert", **TINY["distilbert"]}) == Capacity(17, 3, 12)
+    assert limits(MODELS["google/mt5-xl"].config) == Capacity(None, 24, 2048)

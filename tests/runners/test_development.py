@@ -51,7 +51,7 @@ def test_every_task_of_a_mixture_is_scored_on_its_own_development_data(tmp_path,
         (score,) = [score for score in store.scores(judge.stage.id) if score.primary]
         assert (score.language, score.data) == ("al1", judge.parts["al1"])
         assert (score.items == 20) == (split == "dev") and score.items >= 2
-    with pytest.raises(DataError, match="source language alone"):
+    with pytest.raises(DataError, match="the objective leaks"):
         run(replace(judges[0], parts={"al2": judges[0].parts["al1"]}), env)
 
 
