@@ -90,7 +90,7 @@ class Tuning:
         self.before: Tuning | None = None
         self.folder = builder.folder(search)
         self.space = {name: distribution(name, axis) for name, axis in self.section.space.items()}
-        self.entropy = digest([self.section.seed, self.folder])
+        self.entropy = digest([self.section.seed, search.name])
         self.study = optuna.create_study(
             storage=optunas,
             study_name=self.folder,

@@ -154,6 +154,33 @@ def plan(study: Study, store: StoreAt = Path("store"), data: DataAt = None, as_j
 
 
 @app.command()
+def why(
+    study: Study,
+    stage: Annotated[str | None, typer.Argument(help="the beginning of a stage's id", show_default=False)] = None,
+    store: StoreAt = Path("store"),
+    data: DataAt = None,
+    as_json: AsJson = False,
+) -> None:
+    """What would run again, and which field differs from the nearest finished run."""
+    from xlift.registry import why as reasons
+
+    found = reasons.why(studies.planned(study, data), studies.existing(store), stage)
+    if as_json:
+        rows = [{"id": w.step.stage.id, "reason": w.reason, "nearest": w.nearest, "differs": w.differs} for w in found]
+        print(json.dumps(rows, indent=1))
+        return
+    for reason in found:
+        step = reason.step.stage
+        seed = "" if step.seed is None else f", seed {step.seed}"
+        print(f"{step.id}  {step.kind} {reason.step.model} {step.data.task}{seed}: {reason.reason}")
+        if reason.nearest and reason.differs:
+            more = f"\n    … and {len(reason.differs) - 6} fields more" if len(reason.differs) > 6 else ""
+            print(f"    nearest: {reason.nearest}\n    " + "\n    ".join(reason.differs[:6]) + more)
+    if not found:
+        print("nothing would run: all that can is finished")
+
+
+@app.command()
 def register(study: Study, store: StoreAt = Path("store"), data: DataAt = None) -> None:
     """Freeze hypotheses, outcomes, exclusions and formulas by hash: confirmatory, if no target has a score yet."""
     made = studies.register(studies.planned(study, data), studies.store_at(store))

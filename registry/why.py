@@ -1,0 +1,108 @@
+"""Why a stage of a plan would run: what differs between it and the finished run that is nearest to it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xlift.registry.findings import UserError, similar
+from xlift.registry.plan import Plan, Step
+from xlift.registry.stage import NUMBERS, Stage
+from xlift.registry.store import Store
+
+Fields = dict[str, Any]
+KINDS = ("kind", "data.kind")  # what two stages share that are compared
+
+
+@dataclass(frozen=True)
+class Why:
+    """A stage that would run, and the reason; `nearest` is the finished run that differs least, `differs` how it does."""
+
+    step: Step
+    reason: str
+    nearest: str | None = None
+    differs: tuple[str, ...] = ()
+
+
+def why(plan: Plan, store: Store, stage: str | None = None) -> list[Why]:
+    """The reasons of all that would run, or of one stage, by how its id begins. UserError where it is none of the plan's."""
+    todo = plan.todo(store) if stage is None else (_named(plan, stage),)
+    again = {step.stage.id for step in todo}
+    finished = dict(_finished(store))
+    return [_why(step, plan, store, again, finished) for step in todo]
+
+
+def _named(plan: Plan, name: str) -> Step:
+    found = [step for step in plan.steps if step.stage.id.startswith(name)]
+    if len(found) != 1:
+        known = [step.stage.id for step in plan.steps]
+        hint = similar(name, known) if not found else f"it begins {len(found)} ids; write more of it"
+        raise UserError(f"no stage '{name}' in this plan; {hint}")
+    return found[0]
+
+
+def _why(step: Step, plan: Plan, store: Store, again: set[str], finished: Mapping[str, Fields]) -> Why:
+    stage, state = step.stage, plan.state(step, store)
+    if state == "blocked":
+        return Why(step, f"it cannot run: {step.blocked}")
+    record = store.record(stage.id)
+    if record and state == "finished" and not (record.released and stage.id in again):
+        return Why(step, f"it is finished, and would not run; it ran on {record.started[:19]}")
+    if record and record.released:
+        return Why(step, "its checkpoint was released after tuning, and is needed again")
+    if record:
+        return Why(step, f"languages without a whole score: {', '.join(store.missing(stage.id, step.parts))}")
+    if failure := store.failure(stage.id):
+        return Why(step, f"its last try failed: {failure}")
+    above = next((ancestor for ancestor in stage.lineage[:-1] if ancestor.id in again), None)
+    own = _flat(stage)
+    like = {name: fields for name, fields in finished.items() if all(fields[kind] == own[kind] for kind in KINDS)}
+    nearest = min(
+        like, key=lambda name: (like[name]["data.task"] != own["data.task"], _distance(own, like[name]), name), default=None
+    )
+    differs = tuple(_differences(own, finished[nearest])) if nearest else ()
+    if above and (not nearest or all(name.startswith("parent") for name in differs)):
+        return Why(step, f"it follows {above.kind} {above.id} ({above.data.task}), which would run", nearest, differs)
+    return Why(step, "it never ran here", nearest, differs)
+
+
+def _finished(store: Store) -> Iterator[tuple[str, Fields]]:
+    """The finished runs, by id, with their fields."""
+    for path in sorted((store.root / "runs").glob("*/record.json")):
+        name = path.parent.name
+        try:
+            stage = store.stage(name)
+        except (OSError, ValueError):
+            continue
+        yield name, _flat(stage) | ({} if stage.id == name else {"numbers": f"before {NUMBERS}"})
+
+
+def _flat(stage: Stage) -> Fields:
+    """All fields of a stage by their paths, those of its ancestors below `parent`; lists are one value."""
+    found: Fields = {"numbers": NUMBERS}
+    below = [("", stage.model_dump(mode="json"))]
+    while below:
+        path, value = below.pop()
+        for name, content in value.items():
+            at = f"{path}{name}"
+            if isinstance(content, dict) and content:
+                below.append((f"{at}.", content))
+            else:
+                found[at] = content
+    return found
+
+
+def _distance(one: Fields, other: Fields) -> int:
+    return sum(one.get(name) != other.get(name) for name in one.keys() | other.keys())
+
+
+def _differences(now: Fields, then: Fields) -> Iterator[str]:
+    """'recipe.lr: 0.002, was 0.001', the fields of the stage itself before those of its ancestors."""
+    names = [name for name in now.keys() | then.keys() if now.get(name) != then.get(name)]
+    for name in sorted(names, key=lambda name: (name.count("parent"), name)):
+        yield f"{name}: {_shown(now.get(name))}, was {_shown(then.get(name))}"
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:18]}…{text[-18:]}"
