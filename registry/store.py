@@ -20,7 +20,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -237,10 +237,10 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, trial.model_dump_json(indent=1).encode())
 
-    def trials(self, folder: str) -> list[Trial]:
-        """The trials of a search that came to an end, by number."""
-        found = (self.root / "tuning" / folder).glob("trial-*.json")
-        return sorted((Trial.model_validate_json(path.read_bytes()) for path in found), key=lambda trial: trial.number)
+    def trials(self, folder: str, known: Container[int] = ()) -> list[Trial]:
+        """The trials of a search that came to an end, by number, without those that are `known`."""
+        paths = {int(path.stem.removeprefix("trial-")): path for path in (self.root / "tuning" / folder).glob("trial-*.json")}
+        return [Trial.model_validate_json(paths[number].read_bytes()) for number in sorted(paths) if number not in known]
 
     def register(self, registration: Registration) -> None:
         """Keep a registration; FileExistsError where there is one."""

@@ -5,6 +5,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.live import Live
@@ -93,7 +94,7 @@ def run(plan: Plan, store: Store, data: Path | None, *, workers: int, device: st
 
 def tune(plan: Plan, store: Store, data: Path | None, *, workers: int, device: str, storage: str | None = None) -> Plan:
     """Bring the searches of a plan to their end, with progress on standard error; the plan with what they found."""
-    from xlift.runners import tuning
+    from xlift.runners import tracking, tuning
 
     console = Console(stderr=True, force_jupyter=False)
     searches = len(plan.builder.searches) if plan.builder else 0
@@ -110,7 +111,14 @@ def tune(plan: Plan, store: Store, data: Path | None, *, workers: int, device: s
             console.print("; ".join(lines) or now, highlight=False, soft_wrap=True)
 
     with _Live(plan, store, console), Live("", console=console, transient=True, refresh_per_second=2) as live:
-        return tuning.tune(plan, store, data, workers=workers, device=device, url=storage, tell=tell)
+        made = tuning.tune(plan, store, data, workers=workers, device=device, url=storage, tell=tell)
+    with TemporaryDirectory() as folder:
+        tuning.draw(made, store, Path(folder), storage)
+        try:
+            tracking.Mirror(made, store).attach(Path(folder), what="tuning")
+        except tracking.TrackingError as error:
+            console.print(f"the figures of the searches are not in MLflow: {error}", style="yellow", highlight=False)
+    return made
 
 
 def remember(plan: Plan, store: Store, console: Console | None = None) -> None:

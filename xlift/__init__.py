@@ -75,13 +75,9 @@ def fit(formula: str, data: Any, **options: Any) -> "Fit":
 def report(study: AnyStudy, out: Folder | None = None, *, store: Folder = "store", data: Folder | None = None) -> Path:
     """Write tables, figures and the HTML page into `out` (reports/<study> where absent); the path of the page."""
     from xlift import studies
-    from xlift.analysis import facts
-    from xlift.analysis.report.page import report as analyse
 
     found = studies.read(plan(study, data=data), Path(store), _path(data))
-    name = found.card.study
-    made = analyse(found.card, facts.connect(found.store, [found.card]), found.store.registration(name))
-    return made.write(_path(out) or Path("reports") / name)
+    return studies.report_of(found.card, found.store).write(_path(out) or Path("reports") / found.card.study)
 
 
 def _path(folder: Folder | None) -> Path | None:

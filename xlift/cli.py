@@ -198,8 +198,6 @@ def run(
     only: Annotated[str | None, typer.Option(help="run these cells alone, such as \"target == 'lab-pos'\"")] = None,
 ) -> None:
     """Run what is missing of a study. The same command again goes on, and runs nothing twice."""
-    from xlift.analysis import facts
-    from xlift.analysis.report.page import report as analyse
     from xlift.runners import session
 
     planned, kept = studies.planned(study, data), studies.store_at(store)
@@ -210,8 +208,7 @@ def run(
     except KeyboardInterrupt:
         print("\nxlift: interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
         raise typer.Exit(130) from None
-    card = planned.card()
-    print(analyse(card, facts.connect(kept, [card]), kept.registration(card.study)).summary())
+    print(studies.report_of(planned.card(), kept).summary())
     gaps = _told_gaps(planned)
     raise typer.Exit(1 if outcome.failed or outcome.skipped else gaps)
 
@@ -329,12 +326,9 @@ def report(
 
     A local study is read as the store knows it; with --data, as its manifest and those data make it now.
     """
-    from xlift.analysis import facts
-    from xlift.analysis.report.page import report as analyse
-
     found = studies.read(studies.planned(study, data), store, data)
     folder = out or Path("reports") / found.card.study
-    made = analyse(found.card, facts.connect(found.store, [found.card]), found.store.registration(found.card.study))
+    made = studies.report_of(found.card, found.store)
     print(f"report: {made.write(folder)}")
     if found.fresh and any(found.store.record(step.stage.id) for step in found.plan.steps):
         from xlift.runners import tracking

@@ -11,6 +11,7 @@ from xlift.registry.findings import BadInput, Finding, UserError
 from xlift.registry.manifest.load import Study, load
 
 if TYPE_CHECKING:
+    from xlift.analysis.report.page import Report
     from xlift.registry.plan import Plan
     from xlift.registry.registration import Registration
     from xlift.registry.store import Store
@@ -118,6 +119,21 @@ def _same_data(now: StudyCard, ran: StudyCard) -> StudyCard:
             "run, or run the study on these"
         )
     return now
+
+
+def report_of(card: StudyCard, kept: "Store") -> "Report":
+    """The report of a study, from its store."""
+    from xlift.analysis import facts
+    from xlift.analysis import gains as pairing
+    from xlift.analysis.report.page import report
+    from xlift.analysis.study.tuned import Tuned
+
+    tuned = None
+    if card.searches:
+        own = card.model_copy(update={"cells": card.untuned})
+        rows = pairing.gains(facts.connect(kept, [own]), card.study) if own.cells else None
+        tuned = Tuned(card, {search.folder: kept.trials(search.folder) for search in card.searches}, rows)
+    return report(card, facts.connect(kept, [card]), kept.registration(card.study), tuned)
 
 
 def primary_models(card: StudyCard) -> Iterator[tuple[str, str, tuple[str, ...], str | None]]:

@@ -136,7 +136,7 @@ class Answers:
         return made
 
     def _scaling(self) -> Plate:
-        parts = [(group.name, group.x, sizes.curve(group), sizes.dots(group)) for group in self.groups]
+        parts = [(group.name, group.x, sizes.curve(group), sizes.dots(group.rows, group.x)) for group in self.groups]
         lines = (
             "Lines are the primary model's, thin for an intermediate and thick for all of them equally; the grey band is the "
             "95 % interval of that mean, dashed lines the 95 % band of a new model's mean gain."

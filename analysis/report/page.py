@@ -14,7 +14,7 @@ import pandas as pd
 from xlift.analysis import facts
 from xlift.analysis import gains as pairing
 from xlift.analysis.facts import Facts
-from xlift.analysis.report import effects, plots, tables
+from xlift.analysis.report import effects, plots, tables, tuning
 from xlift.analysis.report.answers import Answers, Plate
 from xlift.analysis.report.methods import methods
 from xlift.analysis.report.tables import Table, count
@@ -22,6 +22,7 @@ from xlift.analysis.study.check import planned_groups
 from xlift.analysis.study.groups import GroupFit, fitted
 from xlift.analysis.study.primary import primary
 from xlift.analysis.study.slope import CAUTION
+from xlift.analysis.study.tuned import Tuned
 from xlift.registry.card import StudyCard
 from xlift.registry.findings import UserError
 from xlift.registry.registration import Registration, deviations
@@ -140,8 +141,11 @@ class Report:
         (folder / "report.html").write_text(self.html(), encoding="utf-8")
 
 
-def report(card: StudyCard, connection: Facts, registration: Registration | None = None) -> Report:
-    """All that the facts say about one study, at whatever state its runs are; beside what it registered, where it did."""
+def report(card: StudyCard, connection: Facts, registration: Registration | None = None, tuned: Tuned | None = None) -> Report:
+    """All that the facts say about one study, at whatever state its runs are.
+
+    Beside it what the study registered, where it did, and what its searches found, where it is tuned.
+    """
     rows = pairing.gains(connection, card.study)
     answers = Answers(card, fitted(rows, card.analysis))
     every = [
@@ -150,6 +154,7 @@ def report(card: StudyCard, connection: Facts, registration: Registration | None
         coverage_table(connection, card.study),
         tables.missing_table(pairing.missing(connection, card.study)),
         *(answers.tables(rows) if len(rows) else []),
+        *(tuning.tables_of(tuned, rows) if tuned else []),
         *tables.score_tables(pairing.scores(connection, card.study)),
         gains_table(rows),
         runs_table(rows),
@@ -166,7 +171,10 @@ def report(card: StudyCard, connection: Facts, registration: Registration | None
         verdicts,
         (*_notes(card, rows, answers.groups), *_registered(card, registration)),
         {table.name: replace(table, query=_query(table.name, card.study)) for table in every},
-        {plate.name: plate for plate in (answers.plates(rows) if len(rows) else [])},
+        {
+            plate.name: plate
+            for plate in [*(answers.plates(rows) if len(rows) else []), *(tuning.plates_of(tuned, rows) if tuned else [])]
+        },
         tuple(stages),
         tuple(dict.fromkeys(id for _, _, ids in roles for id in ids)),
         roles,
@@ -192,7 +200,7 @@ def _registered(card: StudyCard, registration: Registration | None) -> Iterator[
 
 def _query(name: str, study: str) -> str:
     """The rows behind a table, in SQL that `xlift sql` answers."""
-    views = {"coverage": "stages", "missing": "missing", "design": "", "models": ""}
+    views = {"coverage": "stages", "missing": "missing", "design": "", "models": "", "searches": ""}
     view = "scores" if name.startswith("scores-") else views.get(name, "gains")
     target = f" AND target = '{name.removeprefix('scores-')}'" if view == "scores" else ""
     return f"SELECT * FROM {view} WHERE study = '{study}'{target}" if view else ""

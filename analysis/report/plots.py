@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from xlift.analysis.report.tables import points, signed, size
 
@@ -19,6 +20,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a68c8", "#b8860b", "#5
 PALE = 0.3  # of a tile's colour, where the interval holds zero
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "*")
 NAMES = {"params_non_embedding": "parameters without embeddings", "params_total": "parameters, embeddings included"}
+FIELDS = {"lr": "learning rate", "batch": "batch size", "epochs": "number of epochs", "steps": "number of steps"}
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -158,6 +160,44 @@ def diagnostics(parts: Sequence[tuple[str, pd.DataFrame]], *, stacked: bool = Fa
             right.plot(theory, intercept + slope * theory, color=INK, linewidth=1)
             right.set_xlabel("normal quantile")
             right.set_ylabel("residual (points)")
+    return figure
+
+
+def tuning(optima: pd.DataFrame, changes: pd.DataFrame, name: str, x: str, *, stacked: bool = False) -> Figure:
+    """Values found against size (`study.tuned.optima`), and what they changed in the gain (`by_model`), if anything."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _figure(2 if len(changes) else 1, (4.8, 4.2), sharey=False, stacked=stacked)
+        left = axes[0]
+        for number, (search, own) in enumerate(optima.groupby("search")):
+            own, colour = own.sort_values("params"), COLOURS[number % len(COLOURS)]
+            left.vlines(own["params"], own["low"], own["high"], color=colour, linewidth=4, alpha=0.25)
+            left.plot(
+                own["params"], own["best"], MARKERS[number % len(MARKERS)], linestyle="-", color=colour, linewidth=1, label=search
+            )
+        for value in optima["own"].dropna().unique():
+            left.axhline(value, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+        if (optima[["best", "low", "high"]] > 0).all(axis=None):
+            left.set_yscale("log")
+            left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            left.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            left.yaxis.set_minor_formatter(NullFormatter())
+        left.set_ylabel(FIELDS.get(name, name))
+        left.set_title(f"{FIELDS.get(name, name)} found", pad=12)
+        for number, (group, own) in enumerate(changes.groupby("target_group") if len(changes) else ()):
+            colour, aside = COLOURS[number], 10 ** (0.02 * number)
+            axes[1].vlines(own["params"] * aside, points(own["low"]), points(own["high"]), color=colour, linewidth=1.2, alpha=0.6)
+            axes[1].plot(
+                own["params"] * aside, points(own["gain"]), MARKERS[number], color=colour, markersize=6, label=f"{group} targets"
+            )
+        for axis, rows in zip(axes, (optima, changes), strict=False):
+            axis.set_xscale("log")
+            axis.set_xlabel(f"{NAMES[x]} (log scale)")
+            _name_sizes(axis, rows.drop_duplicates("model").sort_values(["params", "model"]))
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=9)
+        if len(changes):
+            axes[1].axhline(0, color=INK, linewidth=0.9)
+            axes[1].set_ylabel("change of the gain (points)")
+            axes[1].set_title("tuned − own recipe", pad=12)
     return figure
 
 

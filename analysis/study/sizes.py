@@ -137,10 +137,10 @@ def new_model(group: GroupFit, rows: pd.DataFrame, weights: np.ndarray | None = 
     return pd.DataFrame({"estimate": estimate, "se": se, "df": df, "low": estimate - half, "high": estimate + half})
 
 
-def dots(group: GroupFit) -> pd.DataFrame:
+def dots(rows: pd.DataFrame, x: str) -> pd.DataFrame:
     """treatment, model, params, gain, low, high: raw mean gains of models, with t intervals over their runs."""
-    runs = group.rows.groupby(["treatment", "model", "treated_run", "target"], as_index=False).agg(
-        params=(group.x, "first"), gain=("gain", "mean")
+    runs = rows.groupby(["treatment", "model", "treated_run", "target"], as_index=False).agg(
+        params=(x, "first"), gain=("gain", "mean")
     )
     table = runs.groupby(["treatment", "model"], as_index=False).agg(
         params=("params", "first"), gain=("gain", "mean"), sd=("gain", "std"), runs=("gain", "size")

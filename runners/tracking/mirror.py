@@ -36,6 +36,7 @@ from xlift.runners.tracking.status import (
     status_of,
     tags_of,
 )
+from xlift.runners.tracking.trials import SearchView, searches, times
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -45,6 +46,7 @@ __all__ = ["Mirror", "TrackingError", "migrate", "serve"]
 FORM = 2  # of what is sent; a new one sends finished runs again
 PAGE = 1000  # runs read at once
 METRICS, ENTITIES = 1000, 100  # in a batch: metrics; params or tags
+ATTACHED = {"report": ("report.html", "tables/*", "figures/*"), "tuning": ("tuning/*/*.png",)}
 ENDED = ("FINISHED", "FAILED", "KILLED")
 
 
@@ -88,8 +90,13 @@ class Mirror:
         self._cells: dict[str, dict[str, list[RunView]]] = {}  # key of a parent -> target -> its cells
         for view in self.views:
             if view.cell:
-                for above in (view.parent, *(("study",) if view.baseline else ())):  # the study has the means of what is treated
+                for above in (
+                    view.parent,
+                    *(("study",) if view.baseline and not view.own else ()),
+                ):  # the study has the means of what is treated
                     self._cells.setdefault(above, {}).setdefault(view.cell.target, []).append(view)
+        self._searches = searches(plan)
+        self._sent: dict[str, set[int]] = {search.key: set() for search in self._searches}  # trials that MLflow has
         self._client: MlflowClient | None = None
         self._experiment: str | None = None
         self._documents: dict[str, str] = {}
@@ -108,27 +115,29 @@ class Mirror:
             self._look()
             for view in self.views:
                 self._show(view)
+            for search in self._searches:
+                self._show_trials(search)
             return f"MLflow: {len(self._shown)} runs, {self._new} new"
 
     @_translating
-    def attach(self, folder: Path, metrics: dict[str, float] | None = None) -> None:
-        """Put a report (report.html, tables, figures) and what it found on the run `study`; an equal one is not sent again."""
-        files = [
-            path for part in ("report.html", "tables/*", "figures/*") for path in sorted(folder.glob(part)) if path.is_file()
-        ]
+    def attach(self, folder: Path, metrics: dict[str, float] | None = None, what: str = "report") -> None:
+        """Put a report and what it found, or the figures of `tuning`, on the run `study`; what is equal is not sent again."""
+        files = [path for part in ATTACHED[what] for path in sorted(folder.glob(part)) if path.is_file()]
         mark = digest({str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
         with self._alone():
             self._look()
             self._show(self.views[0])
+            for search in self._searches:
+                self._show_trials(search)
             shown = self._shown.get("study")
-            if shown is None or shown.tags.get("xlift.report") == mark:
+            if shown is None or shown.tags.get(f"xlift.{what}") == mark:
                 return
             for path in files:
                 below = path.relative_to(folder).parent.as_posix()
                 self._client.log_artifact(shown.id, str(path), None if below == "." else below)
             now = round(time.time() * 1000)
             self._plot(shown, ((name, value, now, 0) for name, value in (metrics or {}).items()))
-            self._tag(shown, {"xlift.report": mark})
+            self._tag(shown, {f"xlift.{what}": mark})
 
     def link(self) -> str | None:
         """Where the study's runs are in the UI (on loopback: while `xlift ui` runs); None before the first update."""
@@ -145,6 +154,8 @@ class Mirror:
         """Make one run equal to the store."""
         statuses = [self._statuses[step.stage.id] for step in view.steps]
         status, parent = standing(statuses), self._shown[view.parent].id if view.parent in self._shown else None
+        if view.kind == "study" and status is None and any(self.store.trials(search.folder) for search in self._searches):
+            status = "SCHEDULED"  # it was tuned, and nothing of it ran yet
         if status is None or self._complete.get(view.key, "") == parent:
             return
         tags, shown = tags_of(view, statuses, parent, self.plan.study.id, self.store), self._shown.get(view.key)
@@ -163,6 +174,47 @@ class Mirror:
         if status == "FINISHED" and not (view.baseline and self._statuses[view.baseline.stage.id].state != "finished"):
             self._complete[view.key] = parent
 
+    def _show_trials(self, search: SearchView) -> None:
+        """The run of a search, and one below it for each trial that ended: each in three calls, since it never changes."""
+        from mlflow.entities import Metric, Param
+
+        sent = self._sent[search.key]
+        new = self.store.trials(search.folder, sent)
+        if not new:
+            return
+        above = self._shown.get(search.key) or self._made(search.key, search.name, search.tags(self.plan.study.id), None)
+        for trial in new:
+            key, tags = search.key_of(trial), search.tags_of(trial, self.plan.study.id, above.id)
+            shown = self._shown.get(key)
+            if shown and shown.status not in ENDED:  # it was not sent whole
+                self._client.delete_run(shown.id)
+            if not shown or shown.status not in ENDED:
+                begun, ended = times(trial)
+                shown = self._made(key, search.name_of(trial), tags, begun)
+                points = [Metric(*point) for point in search.points(trial, self.store)]
+                self._client.log_batch(shown.id, metrics=points[:METRICS], params=[Param(*pair) for pair in search.params(trial)])
+                for part in _batches(points[METRICS:], METRICS):
+                    self._client.log_batch(shown.id, metrics=part)
+                shown.status = "FINISHED" if trial.state == "complete" else "FAILED" if trial.state == "failed" else "KILLED"
+                self._client.set_terminated(shown.id, shown.status, ended)
+            sent.add(trial.number)
+        best = max(
+            (t.score for t in self.store.trials(search.folder) if t.state == "complete" and t.score is not None), default=None
+        )
+        if best is not None:
+            self._plot(above, [("score", best, times(new[-1])[1], len(sent))])
+        if above.status not in ENDED:
+            self._client.set_terminated(above.id, "FINISHED", times(new[-1])[1])
+            above.status = "FINISHED"
+
+    def _made(self, key: str, name: str, tags: dict[str, str], begun: int | None) -> _MlflowRun:
+        """A new run under a key."""
+        self._announce()
+        run = self._client.create_run(self._experiment, start_time=begun, tags=tags, run_name=name)
+        self._new += 1
+        self._shown[key] = _MlflowRun(run.info.run_id, "RUNNING", dict(tags), {})
+        return self._shown[key]
+
     def _current(self, view: RunView, tags: dict[str, str], started: int | None) -> _MlflowRun:
         """The run of a view. One of another recipe or an earlier try, whose points would mix, goes to MLflow's bin."""
         shown = self._shown.get(view.key)
@@ -171,13 +223,10 @@ class Mirror:
             same += [shown.tags.get(name, tags[name]) == tags[name] for name in ("xlift.stage", "xlift.try") if name in tags]
             if all(same):
                 return shown
-        self._announce()
         if shown:
+            self._announce()
             self._client.delete_run(shown.id)
-        run = self._client.create_run(self._experiment, start_time=started, tags=tags, run_name=view.name)
-        self._new += 1
-        self._shown[view.key] = _MlflowRun(run.info.run_id, "RUNNING", dict(tags), {})
-        return self._shown[view.key]
+        return self._made(view.key, view.name, tags, started)
 
     def _describe(self, view: RunView, shown: _MlflowRun, tags: dict[str, str], texts: dict[str, str]) -> None:
         """Tags, the study's documents, and once the params and the data sets."""

@@ -1,8 +1,8 @@
 """What MLflow shows of a study: one view for each run there, from the plan alone. MLflow itself is not needed here."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 from xlift.registry.card import Cell
 from xlift.registry.findings import relative
@@ -31,6 +31,7 @@ class RunView:
     steps: tuple[Step, ...] = ()
     cell: Cell | None = None
     baseline: Step | None = None  # the evaluation that its gain is over
+    own: bool = False  # of a tuned study: with the study's own recipe, beside the others
 
     @property
     def leaf(self) -> bool:
@@ -60,27 +61,49 @@ class RunView:
 def views(plan: Plan) -> tuple[RunView, ...]:
     """The study, then each parent followed by its children."""
     steps = {step.stage.id: step for step in plan.steps}
+    found = [RunView("study", "study", "study", plan.study.manifest.question, steps=plan.steps)]
+    found += _families(plan, plan.cells, plan.cells, steps)
+    shown = {cell.stage for cell in plan.cells}
+    beside = [cell for cell in plan.untuned if cell.stage not in shown]
+    return (*found, *(_as_own(view) for view in _families(plan, beside, plan.untuned, steps)))
+
+
+def _as_own(view: RunView) -> RunView:
+    """A view of a tuned study's run with the study's own recipe: beside that with what tuning found, under a name of its own."""
+    more = {"recipe": "own"}
+    return replace(
+        view,
+        key=f"own:{view.key}",
+        name=f"{view.name} / own recipe",
+        parent=f"own:{view.parent}" if view.parent else None,
+        axes=view.axes | more,
+        params=view.params | more,
+        own=True,
+    )
+
+
+def _families(plan: Plan, cells: Iterable[Cell], paired: Iterable[Cell], steps: dict[str, Step]) -> list[RunView]:
+    """Parents, each followed by its children; baselines are among the cells `paired`."""
     groups: dict[tuple[str, str, str], list[Cell]] = {}
-    for cell in plan.cells:
+    for cell in cells:
         if cell.stage:
             groups.setdefault((cell.model, cell.intermediate, cell.variant), []).append(cell)
-    baselines = _baselines(plan, steps)
-    found = [RunView("study", "study", "study", plan.study.manifest.question, steps=plan.steps)]
+    baselines, found = _baselines(plan, paired, steps), []
     homes: dict[str, tuple[str, str, str]] = {}  # model -> the parent that its pretraining stands under
     for group in groups:
         if group[1:] == ("none", "plain") or group[0] not in homes:
             homes[group[0]] = group
     for group, cells in groups.items():
         found += _family(group, cells, steps, homes[group[0]] == group, baselines)
-    return tuple(found)
+    return found
 
 
-def _baselines(plan: Plan, steps: dict[str, Step]) -> dict[str, Step]:
+def _baselines(plan: Plan, cells: Iterable[Cell], steps: dict[str, Step]) -> dict[str, Step]:
     """The evaluation that each treated cell is compared with, by the study's rule; by the treated cell's key."""
     rule = plan.study.manifest.analysis.gain
     axes = [axis for axis in rule.match if axis != "language"]
     base, treated = {}, []
-    for cell in [cell for cell in plan.cells if cell.stage]:
+    for cell in [cell for cell in cells if cell.stage]:
         pair = tuple(getattr(cell, axis) for axis in axes)
         if all(getattr(cell, axis) == level for axis, level in rule.baseline.items()):
             base[pair] = steps[cell.stage]

@@ -5,16 +5,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from xlift.registry.card import Trial
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import Plan, Step, expand
 from xlift.registry.score import Score
 from xlift.registry.sources import Sources
 from xlift.registry.store import Store, part
+from xlift.registry.tuning import Lock, Winner
 from xlift.runners import tracking
 from xlift.runners.tracking import mirror, server
 from xlift.runners.tracking.runs import front, views
@@ -411,3 +414,88 @@ def test_a_gain_waits_for_its_baseline(plan, store):
     plant(store, step_of(plan, CHILD.replace("lab-paraphrase", "none"), "evaluate"))
     mirror.update()
     assert "gain" in runs(store)[CHILD].data.metrics
+
+
+def trial_of(plan: Plan, number: int, state: str = "complete") -> Trial:
+    search = next(iter(plan.builder.searches))
+    training, (judge,) = plan.builder.trial(search, ("lab-paraphrase", "plain"), (("lr", 1e-3 * (number + 1)),))
+    return Trial(
+        number=number,
+        values={"lr": 1e-3 * (number + 1)},
+        origin="searched",
+        state=state,
+        score=0.5 + 0.1 * number if state == "complete" else None,
+        reason=None if state == "complete" else "Diverged: step 1",
+        stages=(training.stage.id,),
+        judges=(judge.stage.id,),
+        started="2026-01-02T03:04:05.000+00:00",
+        seconds=60.0,
+    )
+
+
+def test_each_trial_is_a_child_of_its_search_and_is_sent_once(tmp_path, store):
+    text = STUDY.format(quickstart=QUICKSTART, lr=1e-3) + "tuning: {trials: 3, space: {lr: {log: [1.0e-4, 1.0e-1]}}}\n"
+    (tmp_path / "small.yaml").write_text(text)
+    study = load(tmp_path / "small.yaml")
+    plan = expand(study, Sources(study))
+    folder = plan.builder.folder(next(iter(plan.builder.searches)))
+    first = trial_of(plan, 0)
+    (store.folder(first.stages[0])).mkdir(parents=True)
+    write_log(store.folder(first.stages[0]), 3)
+    store.save_trial(folder, first)
+    store.save_trial(folder, trial_of(plan, 1, "infeasible"))
+    mirror_ = tracking.Mirror(plan, store)
+    mirror_.update()
+    shown = runs(store)
+    above = shown[f"search:{folder}"]
+    assert above.info.run_name == "tiny / lab-paraphrase / tuning" and above.data.metrics == {"score": 0.5}
+    one, two = (shown[f"trial:{folder}:{number}"] for number in range(2))
+    assert {run.data.tags["mlflow.parentRunId"] for run in (one, two)} == {above.info.run_id}
+    assert (one.info.status, two.info.status) == ("FINISHED", "KILLED") and two.data.tags["failure"] == "Diverged: step 1"
+    assert one.data.params["recipe.lr"] == "0.001" and one.data.metrics["score"] == 0.5
+    assert one.info.end_time - one.info.start_time == 60_000
+    assert [point.value for point in client(store).get_metric_history(one.info.run_id, "train/loss")] == [2.0, 1.0, 2 / 3]
+    store.save_trial(folder, trial_of(plan, 2))
+    mirror_.update()
+    assert tracking.Mirror(plan, store).update().endswith(", 0 new")
+    assert runs(store)[f"search:{folder}"].data.metrics == {"score": 0.7}
+    figures = tmp_path / "figures"
+    (figures / "tuning" / "tiny,lab-paraphrase").mkdir(parents=True)
+    (figures / "tuning" / "tiny,lab-paraphrase" / "history.png").write_bytes(b"x")
+    tracking.Mirror(plan, store).attach(figures, what="tuning")
+    study_run = runs(store)["study"]
+    assert [f.path for f in client(store).list_artifacts(study_run.info.run_id, "tuning")] == ["tuning/tiny,lab-paraphrase"]
+
+
+def test_cells_with_the_study_s_own_recipe_stand_beside_those_that_are_tuned(tmp_path, store):
+    """A baseline is the same run in both, and is shown once."""
+    text = STUDY.format(quickstart=QUICKSTART, lr=1e-3) + "tuning: {trials: 3, space: {lr: {log: [1.0e-4, 1.0e-1]}}}\n"
+    (tmp_path / "small.yaml").write_text(text)
+    study = load(tmp_path / "small.yaml")
+    plan = expand(study, Sources(study))
+    winners = tuple(
+        Winner(**search._asdict(), recipe={"lr": 0.01}, trial=0, trials=3, seed=0, score=0.5, basis=plan.builder.basis(search))
+        for search in plan.builder.searches
+    )
+    study = replace(study, lock=Lock(schema="xlift-lock/1", study=study.id, winners=winners))
+    plan = expand(study, Sources(study))
+    keys = {view.key: view for view in views(plan)}
+    assert keys[CHILD].params["recipe.lr"] == keys[f"own:{CHILD}"].params["recipe.lr"]  # of the target
+    assert keys[TRAIN].params["recipe.lr"] == "0.01" and keys[f"own:{TRAIN}"].params["recipe.lr"] != "0.01"
+    assert keys[f"own:{CHILD}"].parent == f"own:{PARENT}" and keys[f"own:{CHILD}"].axes["recipe"] == "own"
+    assert not any(key.startswith("own:") and ":none:" in key for key in keys)
+    plant_all(store, plan)
+    tracking.Mirror(plan, store).update()
+    shown = runs(store)
+    assert shown[f"own:{CHILD}"].data.metrics["gain"] != shown[CHILD].data.metrics["gain"]
+    own = [shown[key].data.metrics["gain"] for key in shown if key.startswith("own:child") and "lab-entail" in key]
+    tuned = [
+        shown[key.removeprefix("own:")].data.metrics["gain"]
+        for key in shown
+        if key.startswith("own:child") and "lab-entail" in key
+    ]
+    assert (
+        shown["study"].data.metrics["gain/lab-entail"]
+        == pytest.approx(sum(tuned) / len(tuned))
+        != pytest.approx(sum(own) / len(own))
+    )
