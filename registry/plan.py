@@ -253,12 +253,8 @@ class Builder:
 
     def __init__(self, study: Study, sources: Sources):
         self.study, self.facts, self.sources = study, study.facts, sources
-        self.train, self.root, self.parts, self.found = (
-            cache(self._train),
-            cache(self._root),
-            cache(self._parts),
-            cache(self._found),
-        )
+        self.train, self.root, self.parts = cache(self._train), cache(self._root), cache(self._parts)
+        self.found, self.dev, self.training = cache(self._found), cache(self._dev), cache(self._training)
 
     @cached_property
     def searches(self) -> dict[Search, tuple[Treated, ...]]:
@@ -379,7 +375,8 @@ class Builder:
             own, waits = self.found(search.model, *treated, None)
             before = self.train(search.model, *treated, seed, root.stage if root else None, own)
         name, beside = (search.target, "plain") if search.target else treated
-        step = self.train(search.model, name, beside, seed, before.stage if before else None, values, cut=True)
+        make = self._train if values else self.train  # trials are many, and each is made once
+        step = make(search.model, name, beside, seed, before.stage if before else None, values, cut=True)
         step = replace(step, blocked=step.blocked or waits or (before and before.blocked) or missing)
         parts = [part for part in step.stage.data.parts if part.kind != "mlm"]
         return step, tuple(self._judge(search.model, part, step) for part in parts)
@@ -402,7 +399,7 @@ class Builder:
         blocked = training.blocked or (None if digest else f"no development data of {task.name}")
         return Step(stage, model, {self.facts.source_language: digest or ABSENT}, blocked)
 
-    def dev(self, name: str) -> tuple[Split, str | None]:
+    def _dev(self, name: str) -> tuple[Split, str | None]:
         """Where the development data of a task are, and their digest: a file of them, or a tenth of its training data."""
         wanted, language = self.study.manifest.tuning.objective.split, self.facts.source_language
         digest = None if wanted == "held-out" else self.sources.digest(name, "dev", language)
@@ -418,7 +415,7 @@ class Builder:
         `values` stand before those of the recipe; `cut`: without what is held out as development data.
         """
         weights, _, _ = self.root(model)
-        data, manifest = self._training(name, variant, cut), self.study.manifest
+        data, manifest = self.training(name, variant, cut), self.study.manifest
         recipe = self.facts.recipes[data.task if name == "none" else name]
         if variant == "mlm" and manifest.mlm:
             recipe = merged(recipe, manifest.mlm.recipe)

@@ -161,9 +161,9 @@ class Store:
 
     def claim(self, stage: Stage) -> Claim | None:
         """The right to compute a stage, or None while a living process has it."""
-        claimed = claims.claim(self.folder(stage.id))
-        if claimed:
-            write_atomically(self.folder(stage.id) / "stage.json", stage.json().encode())
+        claimed, path = claims.claim(self.folder(stage.id)), self.folder(stage.id) / "stage.json"
+        if claimed and not path.exists():  # an id has one content
+            write_atomically(path, stage.json().encode())
         return claimed
 
     def commit(self, claim: Claim, files: Iterable[str], *, started: datetime, host: str, versions: dict[str, str]) -> None:

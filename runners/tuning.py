@@ -5,11 +5,12 @@ What a trial came to is a file of the store, written before Optuna is told, and 
 belongs to a tuner, which holds a claim: of one that died, trials with a file are told and the others are tried again.
 """
 
+import gc
 import math
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -89,6 +90,7 @@ class Tuning:
             points = math.prod(len(axis) for axis in self.section.space.values() if isinstance(axis, tuple))
             self.budget = min(self.budget or points, points)
         self.before: Tuning | None = None
+        self.asking: optuna.samplers.BaseSampler | None = None
         self.folder = builder.folder(search)
         self.space = {name: distribution(name, axis) for name, axis in self.section.space.items()}
         self.entropy = digest([self.section.seed, search.name])
@@ -127,39 +129,55 @@ class Tuning:
         for trial in trials:
             if trial.state == states.RUNNING and not alive(trial.user_attrs.get("tuner", "")):
                 if trial.number in ended:
-                    self._tell(trial.number, ended[trial.number])
+                    self._tell(optuna.Trial(self.study, trial._trial_id), ended[trial.number])
                 else:
                     self.study.tell(trial.number, state=states.FAIL, skip_if_finished=True)
         retried = {trial.user_attrs.get("retry_of") for trial in trials}
         for trial in self.study.get_trials(deepcopy=False):
-            lost = trial.state == states.FAIL and trial.number not in ended and trial.number not in retried
-            if lost and trial.params:
+            kept = trial.number in ended or trial.number in retried or "surplus" in trial.user_attrs
+            if trial.state == states.FAIL and trial.params and not kept:
                 again = {"retry_of": trial.number, "origin": trial.user_attrs.get("origin", "searched")}
                 self.study.enqueue_trial(trial.params, user_attrs=again)
 
     def ask(self, tuner: str) -> "optuna.Trial | None":
-        """The next trial, or None: where the budget is spent, or where it is given up."""
+        """The next trial, or None: where the budget is spent, or where it is given up.
+
+        Tuners ask without waiting for each other: of trials beyond the budget, those with the higher numbers are given back.
+        """
         import optuna
 
         states, trials = optuna.trial.TrialState, self.study.get_trials(deepcopy=False)
-        counted = [trial for trial in trials if not (trial.state == states.FAIL and "reason" not in trial.user_attrs)]
-        waiting = any(trial.state == states.WAITING for trial in trials)
-        if not waiting and (self.budget is not None and len(counted) >= self.budget):
+        counted = [trial for trial in trials if trial.state != states.FAIL or "reason" in trial.user_attrs]
+        waiting = sum(trial.state == states.WAITING for trial in trials)
+        if not waiting and self._spent(counted):
             return None
         ended = [trial for trial in counted if trial.state.is_finished()]
         if self.section.hours and sum(trial.duration.total_seconds() for trial in ended) >= 3600 * self.section.hours:
             return None
         if len(ended) >= HOPELESS and all(trial.state == states.FAIL for trial in ended):
             return None
-        self.study.sampler = self._sampler(len(trials))
+        sampler = self._sampler(len(trials))
+        if known := getattr(self.asking, "_search_space", None):  # what it learned of the space, which is not random
+            vars(sampler)["_search_space"] = known
+        self.study.sampler = self.asking = sampler
         trial = self.study.ask(self.space)
         trial.set_user_attr("tuner", tuner)
-        return trial
+        if self.budget is None or trial.number < self.budget:
+            return trial
+        earlier = self.study.get_trials(deepcopy=False)[: trial.number]
+        if not self._spent([other for other in earlier if other.state != states.FAIL or "reason" in other.user_attrs]):
+            return trial
+        trial.set_user_attr("surplus", True)
+        self.study.tell(trial, state=states.FAIL)
+        return self.ask(tuner) if waiting > 1 else None
+
+    def _spent(self, counted: Sized) -> bool:
+        return self.budget is not None and len(counted) >= self.budget
 
     def end(self, trial: "optuna.Trial", record: Trial) -> None:
         """Keep what a trial came to, then tell Optuna."""
         self.store.save_trial(self.folder, record)
-        self._tell(trial.number, record)
+        self._tell(trial, record)
 
     def winner(self) -> Winner | None:
         """The complete trial with the best score, the first of equals; None where there is none."""
@@ -193,15 +211,12 @@ class Tuning:
         reasons = [trial.reason for trial in self.store.trials(self.folder) if trial.reason]
         return f"{self.search.name}: " + (f"no trial is complete; the last says: {reasons[-1]}" if reasons else "no trial ended")
 
-    def _tell(self, number: int, record: Trial) -> None:
+    def _tell(self, trial: "optuna.Trial", record: Trial) -> None:
         """Optuna's account of a trial: infeasible ones are pruned and violate a constraint, so that the sampler keeps away."""
         import optuna
 
         states = optuna.trial.TrialState
         self.study.sampler = optuna.samplers.RandomSampler()  # a grid's would want to stop a loop that is not there
-        trial = optuna.Trial(
-            self.study, self.study._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
-        )
         if record.state == "failed":
             trial.set_user_attr("reason", record.reason)
             self.study.tell(trial, state=states.FAIL, skip_if_finished=True)
@@ -340,12 +355,12 @@ class Tuner:
 
     def _ask(self, tuning: Tuning) -> _Running | None:
         """The next trial with the jobs that it needs; None where the search is over."""
-        with self._claim("lock", wait=True):
-            if tuning not in self.begun:
+        if tuning not in self.begun:
+            with self._claim("lock", wait=True):
                 tuning.begin()
                 tuning.sweep(self.alive)
-                self.begun.append(tuning)
-            trial = tuning.ask(self.name)
+            self.begun.append(tuning)
+        trial = tuning.ask(self.name)
         if trial is None:
             return None
         values = tuple(sorted(readable(trial.params).items()))
@@ -538,6 +553,7 @@ def tune(
         raise UserError(f"{plan.study.path} has no 'tuning'; add it, and see `xlift schema`")
     from xlift.runners.session import cores, remember
 
+    gc.freeze()  # what the imports made is for ever: a thousand trials need not look at it again and again
     optunas, reasons = storage(store, plan.study.id, url), list[str]()
     env = Env(store.root, Sources(plan.study, data.resolve() if data else None), device, max(1, cores() // workers))
     remember(plan, store)
