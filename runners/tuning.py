@@ -54,7 +54,8 @@ def storage(store: Store, study: str, url: str | None) -> "optuna.storages.BaseS
         try:
             return optuna.storages.RDBStorage(url)
         except Exception as error:  # the boundary: whatever the database's driver raises
-            raise UserError(f"--storage {url}: {str(error).partition(chr(10))[0]}") from None
+            driver = "; for postgresql:// pip install 'psycopg[binary]'" if isinstance(error, ImportError) else ""
+            raise UserError(f"--storage {url}: {str(error).partition(chr(10))[0]}{driver}") from None
     path = journal(store, study)
     path.parent.mkdir(parents=True, exist_ok=True)
     return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
@@ -120,24 +121,39 @@ class Tuning:
         for values, origin in first[: self.budget]:
             self.study.enqueue_trial(self._within(values), user_attrs={"origin": origin}, skip_if_exists=True)
 
-    def sweep(self, alive: Callable[[str], bool]) -> None:
-        """Trials of tuners that died: told what their file says, or tried again."""
+    def elsewhere(self, tuner: str) -> bool:
+        """Whether other tuners still run trials of this search."""
+        import optuna
+
+        running = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
+        return any(trial.user_attrs.get("tuner") != tuner for trial in running)
+
+    def sweep(self, alive: Callable[[str], bool]) -> int:
+        """Trials of tuners that died: told what their file says, or tried again; how many are."""
         import optuna
 
         trials, states = self.study.get_trials(deepcopy=False), optuna.trial.TrialState
         ended = {trial.number: trial for trial in self.store.trials(self.folder)} if trials else {}
         for trial in trials:
-            if trial.state == states.RUNNING and not alive(trial.user_attrs.get("tuner", "")):
+            if trial.state == states.RUNNING and not self._owned(trial, alive):
                 if trial.number in ended:
                     self._tell(optuna.Trial(self.study, trial._trial_id), ended[trial.number])
                 else:
                     self.study.tell(trial.number, state=states.FAIL, skip_if_finished=True)
+        again = 0
         retried = {trial.user_attrs.get("retry_of") for trial in trials}
         for trial in self.study.get_trials(deepcopy=False):
             kept = trial.number in ended or trial.number in retried or "surplus" in trial.user_attrs
             if trial.state == states.FAIL and trial.params and not kept:
-                again = {"retry_of": trial.number, "origin": trial.user_attrs.get("origin", "searched")}
-                self.study.enqueue_trial(trial.params, user_attrs=again)
+                more = {"retry_of": trial.number, "origin": trial.user_attrs.get("origin", "searched")}
+                self.study.enqueue_trial(trial.params, user_attrs=more)
+                again += 1
+        return again
+
+    def _owned(self, trial: "optuna.trial.FrozenTrial", alive: Callable[[str], bool]) -> bool:
+        """Whether a living tuner has a trial; one that has just been asked for does not say yet whose it is."""
+        tuner, begun = trial.user_attrs.get("tuner"), trial.datetime_start
+        return alive(tuner) if tuner else begun is not None and (datetime.now() - begun).total_seconds() < claims.PATIENCE
 
     def ask(self, tuner: str) -> "optuna.Trial | None":
         """The next trial, or None: where the budget is spent, or where it is given up.
@@ -312,12 +328,23 @@ class Tuner:
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """Hold the claim by which others see that this tuner lives."""
-        with self._claim(f"tuners/{self.name}"):
+        folder = self.folder / "tuners" / self.name
+        claim = claims.claim(folder)
+        assert claim is not None  # its name is its own
+        with claim:
             yield
-        shutil.rmtree(self.folder / "tuners" / self.name, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Work that one tuner does at a time."""
+        while (claim := claims.claim(self.folder / "lock")) is None:
+            time.sleep(0.05)
+        with claim:
+            yield
 
     def alive(self, tuner: str) -> bool:
-        return bool(tuner) and claims.alive(self.folder / "tuners" / tuner)
+        return claims.alive(self.folder / "tuners" / tuner)
 
     def search(self, tunings: list[Tuning], keep: frozenset[str]) -> None:
         """Bring searches to their end; `keep`: trainings whose checkpoints are needed later."""
@@ -333,14 +360,18 @@ class Tuner:
         for _, run in list(self.running.values()):
             if self.crew.free and not run.busy and not self.store.busy(run.queue[0].step.stage.id):
                 self._give(run)
+        held: list[Tuning] = []  # whose last trials others have
         while self.crew.free and open_ and all(run.busy for _, run in self.running.values()):
             ready = [each for each in open_ if not each.before or not (each.before in open_ or self._busy(each.before))]
-            tuning = min(ready, key=self._busy, default=None)
+            tuning = min((each for each in ready if each not in held), key=self._busy, default=None)
             if tuning is None:
                 return
             run = self._ask(tuning)
             if run is None:
-                open_.remove(tuning)
+                with self.alone():
+                    again = tuning.sweep(self.alive)
+                if not again:
+                    (held.append if tuning.elsewhere(self.name) else open_.remove)(tuning)
             elif run.queue:
                 self._give(run)
             else:  # all of it is in the store
@@ -356,7 +387,7 @@ class Tuner:
     def _ask(self, tuning: Tuning) -> _Running | None:
         """The next trial with the jobs that it needs; None where the search is over."""
         if tuning not in self.begun:
-            with self._claim("lock", wait=True):
+            with self.alone():
                 tuning.begin()
                 tuning.sweep(self.alive)
             self.begun.append(tuning)
@@ -445,16 +476,6 @@ class Tuner:
         for stage in trainings:
             if stage.id not in self.keep:
                 self.store.release(stage)
-
-    @contextmanager
-    def _claim(self, name: str, *, wait: bool = False) -> Iterator[None]:
-        """The claim on a folder of the tuning; with `wait`, once no other tuner has it."""
-        while (claim := claims.claim(self.folder / name)) is None:
-            if not wait:
-                raise UserError(f"{self.folder / name} is claimed by another process")
-            time.sleep(0.05)
-        with claim:
-            yield
 
 
 def run_ids(run: _Running) -> set[str]:
@@ -554,12 +575,14 @@ def tune(
     from xlift.runners.session import cores, remember
 
     gc.freeze()  # what the imports made is for ever: a thousand trials need not look at it again and again
-    optunas, reasons = storage(store, plan.study.id, url), list[str]()
+    reasons: list[str] = []
     env = Env(store.root, Sources(plan.study, data.resolve() if data else None), device, max(1, cores() // workers))
     remember(plan, store)
     with Crew(env, workers) as crew:
         tuner = Tuner(store, crew, plan.study.id, tell)
         with tuner.at_work():
+            with tuner.alone():  # tables of a database are made by one
+                optunas = storage(store, plan.study.id, url)
             for targets in (False, True):
                 searches = [search for search in plan.builder.searches if (search.target is not None) == targets]
                 tunings, why = _prepared(plan, searches, store, optunas, tuner)
