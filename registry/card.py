@@ -102,13 +102,16 @@ class Claim(Spec):
 Scalar = bool | int | float | str
 
 
+TrialState = Literal["complete", "pruned", "infeasible", "failed"]
+
+
 class Trial(Spec):
     """One trial of a search, as the store remembers it."""
 
     number: int
     values: dict[str, Scalar]
     origin: str = Field(description="own: the study's recipe; searched; or which trial of which model it was taken over from")
-    state: Literal["complete", "pruned", "infeasible", "failed"]
+    state: TrialState
     score: float | None = Field(None, description="mean of the tasks' own metrics on development data; a fraction")
     reason: str | None = Field(None, description="why it is not complete")
     stages: tuple[str, ...] = Field(description="its trainings")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlift.registry import claims
-from xlift.registry.card import Scalar, Trial
+from xlift.registry.card import Scalar, Trial, TrialState
 from xlift.registry.findings import UserError
 from xlift.registry.manifest.sections import Range
 from xlift.registry.manifest.tuned import is_whole
@@ -37,7 +37,12 @@ if TYPE_CHECKING:
 Values = dict[str, Scalar]
 TAKEN_OVER = 3  # best trials of the next smaller model that a warm start begins with
 HOPELESS = 3  # trials that fail, and none that does not, after which a search is given up
-INFEASIBLE = ("diverged", "memory")  # verdicts on trainings whose values are to blame
+STATES: dict[str, TrialState] = {  # of trials, by the verdict on their last job; the values of infeasible ones are to blame
+    "complete": "complete",
+    "pruned": "pruned",
+    "diverged": "infeasible",
+    "memory": "infeasible",
+}
 
 
 class NotTuned(UserError):
@@ -74,8 +79,8 @@ class _Running:
     begun: float
     started: str
     queue: list[Job] = field(default_factory=list)
+    job: Job | None = None  # what a worker has of it; two trials may share stages, and never jobs
     looks: int = 0
-    busy: bool = False
 
 
 class Tuning:
@@ -358,10 +363,10 @@ class Tuner:
     def _fill(self, open_: list[Tuning]) -> None:
         """Give free workers what running trials have next, then new trials, of searches with the fewest under way first."""
         for _, run in list(self.running.values()):
-            if self.crew.free and not run.busy and not self.store.busy(run.queue[0].step.stage.id):
+            if self.crew.free and not run.job and not self.store.busy(run.queue[0].step.stage.id):
                 self._give(run)
         held: list[Tuning] = []  # whose last trials others have
-        while self.crew.free and open_ and all(run.busy for _, run in self.running.values()):
+        while self.crew.free and open_ and all(run.job for _, run in self.running.values()):
             ready = [each for each in open_ if not each.before or not (each.before in open_ or self._busy(each.before))]
             tuning = min((each for each in ready if each not in held), key=self._busy, default=None)
             if tuning is None:
@@ -378,8 +383,8 @@ class Tuner:
                 self._finish(tuning, run)
 
     def _give(self, run: _Running) -> None:
-        run.busy = True
-        self.crew.give(run.queue.pop(0))
+        run.job = run.queue.pop(0)
+        self.crew.give(run.job)
 
     def _busy(self, tuning: Tuning) -> int:
         return sum(other is tuning for other, _ in self.running.values())
@@ -399,13 +404,20 @@ class Tuner:
         run = _Running(trial, pairs, time.monotonic(), datetime.now(UTC).isoformat(timespec="milliseconds"))
         for training, judges in pairs:
             leak(training, judges, tuning.builder)
-            unscored = [judge for judge in judges if self.store.missing(judge.stage.id, judge.parts)]
-            if unscored and not self.store.usable(training.stage.id):
-                watched = tuning.section.pruner != "none" and len(pairs) == 1
-                run.queue.append(Job(training, judges if watched else (), tuning.section.reports if watched else 0))
-            run.queue += [Job(judge) for judge in unscored]
+        run.queue = self._jobs(tuning, pairs)
         self.running[id(run)] = (tuning, run)
         return run
+
+    def _jobs(self, tuning: Tuning, pairs: list[tuple[Step, tuple[Step, ...]]]) -> list[Job]:
+        """What of a trial is not in the store."""
+        found = []
+        watched = tuning.section.pruner != "none" and len(pairs) == 1
+        for training, judges in pairs:
+            unscored = [judge for judge in judges if self.store.missing(judge.stage.id, judge.parts)]
+            if unscored and not self.store.usable(training.stage.id):
+                found.append(Job(training, judges if watched else (), tuning.section.reports if watched else 0))
+            found += [Job(judge) for judge in unscored]
+        return found
 
     def _go_on(self, job: Job, look: int, score: float) -> bool:
         """Whether a watched training goes on, by the pruner's word."""
@@ -416,14 +428,16 @@ class Tuner:
         return not run.trial.should_prune()
 
     def _of(self, job: Job) -> tuple[Tuning, _Running]:
-        return next(pair for pair in self.running.values() if job.step.stage.id in run_ids(pair[1]))
+        return next(pair for pair in self.running.values() if pair[1].job is job)
 
     def _take(self, verdict: Verdict) -> None:
         """One job less, or the end of its trial."""
         tuning, run = self._of(verdict.job)
-        run.busy = False
+        run.job = None
         if verdict.kind == "held":
-            run.queue.insert(0, verdict.job)
+            run.queue = self._jobs(tuning, run.pairs)  # another trial, or another process, may have done it
+            if not run.queue:
+                self._finish(tuning, run)
         elif verdict.kind != "done":
             self._finish(tuning, run, verdict)
         elif not run.queue:
@@ -457,13 +471,7 @@ class Tuner:
                 number=run.trial.number,
                 values=readable(run.trial.params),
                 origin=run.trial.user_attrs.get("origin", "searched"),
-                state="infeasible"
-                if kind in INFEASIBLE or over
-                else "pruned"
-                if kind == "pruned"
-                else "complete"
-                if not verdict
-                else "failed",
+                state="infeasible" if over else STATES.get(kind, "failed"),
                 score=None if verdict else self._score(run.pairs),
                 reason=verdict.reason if verdict else f"{memory:.2f} GB, above {limit:g}" if over else None,
                 stages=tuple(stage.id for stage in trainings),
@@ -476,11 +484,6 @@ class Tuner:
         for stage in trainings:
             if stage.id not in self.keep:
                 self.store.release(stage)
-
-
-def run_ids(run: _Running) -> set[str]:
-    """The stages of a trial."""
-    return {step.stage.id for training, judges in run.pairs for step in (training, *judges)}
 
 
 def leak(training: Step, judges: Iterable[Step], builder: Builder) -> None:

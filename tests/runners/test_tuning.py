@@ -76,7 +76,9 @@ def trials(plan, store):
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    return tuned(tmp_path_factory.mktemp("done"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuning, "Crew", Inline)
+        return tuned(tmp_path_factory.mktemp("done"))
 
 
 def test_each_search_has_its_trials_the_study_s_own_recipe_first_and_the_best_wins(done):
@@ -105,7 +107,7 @@ def test_checkpoints_of_trials_are_let_go_and_trained_again_where_they_are_neede
     assert all(store.usable(step.stage.id) for step in plan.steps if step.stage.kind == "pretrain")
 
 
-def test_tuned_again_nothing_runs_and_the_lock_stays(done):
+def test_tuned_again_nothing_runs_and_the_lock_stays(done, inline):
     plan, store = done
     path = lock_path(plan.study.path)
     before, runs = path.read_bytes(), sorted((store.root / "runs").iterdir())
@@ -171,6 +173,35 @@ def test_a_larger_model_begins_where_the_smaller_one_ended(tmp_path, across, inl
     for trial, source in zip(over, best, strict=False):
         assert trial.origin == f"one, trial {source.number}" and trial.values["steps"] == source.values["steps"]
         assert trial.values["lr"] == pytest.approx(max(source.values["lr"] / 2, 1e-4), rel=1e-3)  # widths 16 and 32
+
+
+def test_trials_that_share_a_stage_at_once_are_each_told(tmp_path, monkeypatch):
+    """Two workers have the same training for two trials: one of them holds it, and both end with its score."""
+
+    class Two(Inline):
+        jobs: list = []
+
+        def give(self, job):
+            self.jobs.append(job)
+
+        def collect(self, go_on=lambda *_: True):
+            verdicts = [
+                pool.Verdict(job, "held" if i else pool.attempt(job, self.env, go_on)[0]) for i, job in enumerate(self.jobs)
+            ]
+            self.jobs.clear()
+            return verdicts
+
+        @property
+        def busy(self):
+            return list(self.jobs)
+
+    monkeypatch.setattr(tuning, "Crew", Two)
+    text = STUDY.replace("trials: 3", "trials: 4, sampler: random").replace(
+        "{log: [1.0e-4, 1.0e-2]}, steps: [4, 8]", "[1.0e-3], steps: [6]"
+    )
+    plan, store = tuned(tmp_path, text.replace("  - {id: two", "#"), workers=2)
+    (ended,) = trials(plan, store).values()
+    assert [trial.number for trial in ended] == [0, 1, 2, 3] and len({(trial.score, *trial.stages) for trial in ended}) == 1
 
 
 def test_targets_are_tuned_after_intermediates_and_baselines_with_the_same_budget(tmp_path, inline):
