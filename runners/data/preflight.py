@@ -35,6 +35,10 @@ def _wanted(plan: Plan) -> dict[Wanted, Data]:
             if not facts.tasks[part.task].licensed:
                 for language in part.languages or (facts.source_language,):
                     found[part.task, "train", language] = part
+    for search, trainings in plan.builder.searches.items() if plan.builder else ():
+        for judge in (judge for treated in trainings for judge in plan.builder.trial(search, treated, ())[1]):
+            if judge.stage.data.split == "dev":
+                found[judge.stage.data.task, "dev", facts.source_language] = judge.stage.data
     for step in plan.steps:
         if step.stage.kind == "evaluate" and step.stage.data.task in targets and not facts.tasks[step.stage.data.task].licensed:
             for language in plan.languages(step.stage.data.task):
@@ -52,7 +56,7 @@ def _file(plan: Plan, sources: Sources, data: Data, split: str, language: str) -
         message, _, hint = str(error).rpartition("; ")
         yield Finding("E501", place, f"{data.task}, {split} in {language}: {message or hint}", hint if message else None)
         return
-    if split == "test" and (fault := _unscorable(examples)):
+    if split != "train" and (fault := _unscorable(examples)):
         what = f"{data.task}, {split} in {language}: {fault}"
         yield Finding("E502", place, what, "give a file with real labels, or leave the language out")
 

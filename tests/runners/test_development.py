@@ -16,6 +16,7 @@ from xlift.registry.store import Store
 from xlift.registry.tuning import Search
 from xlift.runners import data
 from xlift.runners.data.examples import Choice, Pair, Question, Tagged
+from xlift.runners.data.preflight import look
 from xlift.runners.run import Env, run
 
 STUDY = Editable("""\
@@ -79,3 +80,34 @@ def test_items_on_one_text_fall_on_one_side_and_a_tenth_is_held_out():
         (Tagged(("a", "b"), ("X", "Y")), Tagged(("a", "b"), ("Y", "X"))),
     ):
         assert data.held_out(one) == data.held_out(other)
+
+
+@pytest.mark.parametrize(
+    ("dev", "code", "said"),
+    [
+        ("not json\n", "E501", "mine, dev in en"),
+        ('{"first": "a", "second": "b", "label": "0"}\n' * 3, "E502", "the same label everywhere"),
+    ],
+)
+def test_a_bad_file_of_development_data_is_found_before_anything_trains(tmp_path, dev, code, said):
+    rows = "".join(f'{{"first": "a {i}", "second": "b", "label": "{i % 2}"}}\n' for i in range(20))
+    (tmp_path / "mine").mkdir()
+    for name, text in (("train.en", rows), ("test.en", rows), ("dev.en", dev), ("text.en", '{"text": "a"}\n')):
+        (tmp_path / "mine" / f"{name}.jsonl").write_text(text)
+    (tmp_path / "study.yaml").write_text("""\
+schema: xlift/1
+id: own
+question: q
+data: {source: local}
+models: [{id: tiny, make: {layers: 1, hidden: 32, heads: 2}}]
+pretrain: {corpus: text, languages: [en]}
+tasks:
+  mine: {kind: pair, labels: ["0", "1"], languages: [en]}
+  text: {kind: mlm, files: "mine/text.{language}.jsonl"}
+tuning: {trials: 2, space: {lr: [1.0e-3, 2.0e-3]}}
+matrix: {intermediate: [none, mine], target: [mine], seed: {count: 1, from: 1}}
+""")
+    study = load(tmp_path / "study.yaml")
+    sources = Sources(study, tmp_path)
+    (finding,) = look(expand(study, sources), sources)
+    assert finding.code == code and said in finding.message
