@@ -47,5 +47,16 @@ def methods(card: StudyCard, groups: Sequence[GroupFit]) -> Iterator[str]:
             else ""
         )
     )
+    if card.searches:
+        allowed = sorted(
+            {
+                f"{search.trials} trials" if search.trials else f"{search.hours:g} hours" if search.hours else "a grid"
+                for search in card.searches
+            }
+        )
+        yield (
+            f"Recipes were tuned by searches ({len(card.searches):,}), {' or '.join(allowed)} each, judged on development data "
+            f"in {card.source_language} alone; gains with the study's own recipe stand beside, in tables of their own."
+        )
     used = ", ".join(f"{name} {version(name)}" for name in ("xlift", "duckdb", "numpy", "scipy", "statsmodels"))
     yield f"Software: {used}."

@@ -93,6 +93,7 @@ def test_budgets_and_what_was_spent_stand_in_the_report(made):
     assert shown["Budget"].unique().tolist() == ["4 trials"] and set(shown["Complete"]) == {"3, 1 pruned"}
     assert set(shown["Hours"]) == {"2.00"} and set(shown["Own recipe's"]) == {"60.0"} and set(shown["Score"]) == {"80.0"}
     html = page.html()
+    assert "tuned by searches (5), 4 trials each, judged on development data in en alone" in html
     assert 'id="tuning"' in html and 'href="#tuning"' in html and "Is the slope one of tuning?" in html
     assert 'id="tuning"' not in report(card.model_copy(update={"searches": ()}), connection).html()
 
