@@ -46,7 +46,7 @@ class Claim:
         self._heart.join()
         if latest(self.folder) == self.number:
             try:
-                write_atomically(self._path, json.dumps({"released": True}).encode(), lasting=False)
+                write_atomically(self._path, json.dumps({"released": True}).encode())
             except OSError:  # a full disk has no room for a release, and room for none at all
                 self._path.unlink(missing_ok=True)
         for path in self.folder.glob("claim.*"):  # only those below our own: they are history
@@ -110,32 +110,28 @@ def latest(folder: Path) -> int:
     return max(map(_number, folder.glob("claim.*")), default=0)
 
 
-def write_atomically(path: Path, data: bytes, *, lasting: bool = True) -> None:
-    """Write a file so that a reader sees the old bytes or the new ones; if `lasting`, after a crash of the machine too.
-
-    Claims need not last: whoever made them is gone after such a crash, and a torn one is free.
-    """
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old bytes or the new ones, after a crash too."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
-        _written(temporary, data, lasting)
+        _written(temporary, data)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _written(path: Path, data: bytes, lasting: bool) -> None:
+def _written(path: Path, data: bytes) -> None:
     with open(path, "wb") as file:
         file.write(data)
-        if lasting:
-            file.flush()
-            os.fsync(file.fileno())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _take(folder: Path, number: int) -> Claim | None:
     owner = {"host": _host(), "pid": os.getpid(), "started": _started(os.getpid()), "since": time.time()}
     temporary, path = folder / f".claim.{secrets.token_hex(6)}", folder / f"claim.{number}"
     try:
-        _written(temporary, json.dumps(owner).encode(), lasting=False)
+        _written(temporary, json.dumps(owner).encode())
         os.link(temporary, path)
     except FileExistsError:
         return None

@@ -84,14 +84,17 @@ def test_a_report_has_tables_figures_and_one_page(finished):
 def test_a_language_more_computes_that_part_alone(finished, tmp_path):
     small = SMALL.replace("data:", "languages: [al1, al2]\ndata:")
     (tmp_path / "small.yaml").write_text(small)
-    xlift("run", "small.yaml", "--workers", 1, folder=tmp_path)
+    one = ("--workers", 1, "--only", "model == 'one'")
+    xlift("run", "small.yaml", *one, folder=tmp_path)
     checkpoints = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
     (tmp_path / "small.yaml").write_text(SMALL)
-    xlift("run", "small.yaml", "--workers", 1, folder=tmp_path)
-    assert checkpoints == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
+    xlift("run", "small.yaml", *one, folder=tmp_path)
+    assert checkpoints and checkpoints == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
+    scores = SCORES.replace("FROM scores", "FROM scores WHERE model = 'one'")
+    assert scores != SCORES
     assert (
-        xlift("sql", SCORES, "--format", "csv", folder=tmp_path).stdout
-        == xlift("sql", SCORES, "--format", "csv", folder=finished).stdout
+        xlift("sql", scores, "--format", "csv", folder=tmp_path).stdout
+        == xlift("sql", scores, "--format", "csv", folder=finished).stdout
     )
 
 

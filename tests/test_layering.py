@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ def imported(source: str, package: str) -> set[str]:
     return {name.removeprefix("xlift.").split(".")[0] for name in names}
 
 
+@cache
 def of(path: Path) -> set[str]:
     return imported((ROOT / path).read_text(encoding="utf-8"), "xlift." + ".".join(path.parent.parts))
 

@@ -13,6 +13,7 @@ from xlift.analysis.study.tuned import Tuned
 from xlift.registry.card import SearchCard, Trial
 
 MODELS = sized(5)
+SMALL = {"models": MODELS, "bridges": ("none", "mnli"), "targets": ("xnli", "panx", "tatoeba")}
 CHANGED = 0.01  # a factor of ten above 10^6, by which tuning raises every treated score
 
 
@@ -36,8 +37,8 @@ def trial(number: int, lr: float, score: float | None, **more) -> Trial:
 @pytest.fixture(scope="module")
 def made():
     """A study whose lr optimum halves with each model, beside itself with the study's own recipe."""
-    own_card, own_shelf = plant(scattered, models=MODELS)
-    card, shelf = plant(tuned_score, models=MODELS)
+    own_card, own_shelf = plant(scattered, **SMALL)
+    card, shelf = plant(tuned_score, **SMALL)
     trials, searches = {}, []
     for index, model in enumerate(MODELS):
         best = 1e-3 / 2**index
@@ -95,7 +96,6 @@ def test_budgets_and_what_was_spent_stand_in_the_report(made):
     html = page.html()
     assert "tuned by searches (5), 4 trials each, judged on development data in en alone" in html
     assert 'id="tuning"' in html and 'href="#tuning"' in html and "Is the slope one of tuning?" in html
-    assert 'id="tuning"' not in report(card.model_copy(update={"searches": ()}), connection).html()
 
 
 def test_a_study_that_is_not_run_yet_tells_its_searches(made):
