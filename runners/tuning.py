@@ -577,11 +577,10 @@ def tune(
         raise UserError(f"{plan.study.path} has no 'tuning'; add it, and see `xlift schema`")
     from xlift.runners.session import cores, remember
 
-    gc.freeze()  # what the imports made is for ever: a thousand trials need not look at it again and again
     reasons: list[str] = []
     env = Env(store.root, Sources(plan.study, data.resolve() if data else None), device, max(1, cores() // workers))
     remember(plan, store)
-    with Crew(env, workers) as crew:
+    with Crew(env, workers) as crew, _settled():
         tuner = Tuner(store, crew, plan.study.id, tell)
         with tuner.at_work():
             with tuner.alone():  # tables of a database are made by one
@@ -597,6 +596,16 @@ def tune(
     if reasons:
         raise NotTuned("; ".join(reasons))
     return plan
+
+
+@contextmanager
+def _settled() -> Iterator[None]:
+    """Meanwhile the garbage collector passes over what the imports made, which a thousand trials need not look at again."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _prepared(
