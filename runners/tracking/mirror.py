@@ -182,7 +182,8 @@ class Mirror:
         new = self.store.trials(search.folder, sent)
         if not new:
             return
-        above = self._shown.get(search.key) or self._made(search.key, search.name, search.tags(self.plan.study.id), None)
+        above = self._shown.get(search.key)
+        above = above or self._made(search.key, search.name, search.tags(self.plan.study.id), times(new[0])[0])
         for trial in new:
             key, tags = search.key_of(trial), search.tags_of(trial, self.plan.study.id, above.id)
             shown = self._shown.get(key)
@@ -203,9 +204,8 @@ class Mirror:
         )
         if best is not None:
             self._plot(above, [("score", best, times(new[-1])[1], len(sent))])
-        if above.status not in ENDED:
-            self._client.set_terminated(above.id, "FINISHED", times(new[-1])[1])
-            above.status = "FINISHED"
+        above.status = "FINISHED"
+        self._client.set_terminated(above.id, above.status, max(times(trial)[1] for trial in new))
 
     def _made(self, key: str, name: str, tags: dict[str, str], begun: int | None) -> _MlflowRun:
         """A new run under a key."""

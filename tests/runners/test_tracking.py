@@ -448,6 +448,7 @@ def test_each_trial_is_a_child_of_its_search_and_is_sent_once(tmp_path, store):
     mirror_.update()
     shown = runs(store)
     above = shown[f"search:{folder}"]
+    assert above.info.end_time - above.info.start_time == 60_000
     assert above.info.run_name == "tiny / lab-paraphrase / tuning" and above.data.metrics == {"score": 0.5}
     one, two = (shown[f"trial:{folder}:{number}"] for number in range(2))
     assert {run.data.tags["mlflow.parentRunId"] for run in (one, two)} == {above.info.run_id}
