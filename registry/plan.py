@@ -165,8 +165,8 @@ def _no_leak(plan: Plan) -> None:
     """BadInput where development data are the test data of a target under another name."""
     builder = plan.builder
     tested = {mark: (cell.target, language) for cell in plan.cells for language, mark in cell.data.items()}
-    for search, trainings in builder.searches.items():
-        for judge in builder.trial(search, trainings[0], ())[1]:
+    for search in builder.searches:
+        for judge in (judge for _, judges in builder.trials(search) for judge in judges):
             leak = next((tested[mark] for mark in judge.parts.values() if mark in tested), None)
             if leak:
                 task = judge.stage.data.task
@@ -276,14 +276,14 @@ class Builder:
 
     def own(self, search: Search) -> dict[str, Scalar]:
         """What the study's own recipe has for the fields that are searched; of the first training, where several share them."""
-        recipe = self.trial(search, self.searches[search][0], ())[0].stage.recipe
+        recipe = self.trials(search)[0][0].stage.recipe
         return {name: getattr(recipe, name) for name in self.study.manifest.tuning.space if getattr(recipe, name) is not None}
 
     def search_card(self, search: Search) -> SearchCard:
         """What analysis needs to know of a search."""
         tuning, lock = self.study.manifest.tuning, self.study.lock
         winner = lock.by_search.get(search) if lock else None
-        judges = [judge for treated in self.searches[search] for judge in self.trial(search, treated, ())[1]]
+        judges = [judge for _, judges in self.trials(search) for judge in judges]
         return SearchCard(
             **search._asdict(),
             tasks=tuple(dict.fromkeys(judge.stage.data.task for judge in judges)),
@@ -297,8 +297,7 @@ class Builder:
 
     def basis(self, search: Search, *, budget: bool = True) -> str:
         """What a search is made under: the manifest's section, its budget or not, and the stages of the study's own recipe."""
-        trials = [self.trial(search, treated, ()) for treated in self.searches[search]]
-        stages = [step.stage.id for training, judges in trials for step in (training, *judges)]
+        stages = [step.stage.id for training, judges in self.trials(search) for step in (training, *judges)]
         return basis(self.study.manifest.tuning, stages, budget=budget)
 
     def chain(self, model: str, intermediate: str, variant: str, target: str, replicate: int, *, tuned: bool) -> tuple[Step, ...]:
@@ -365,6 +364,10 @@ class Builder:
         if winner.basis != self.basis(search):
             return (), f"tuned with another search or on other data: xlift tune {relative(self.study.path)}"
         return winner.values, None
+
+    def trials(self, search: Search, values: Values = ()) -> list[tuple[Step, tuple[Step, ...]]]:
+        """The trainings that share a search, each with its evaluations; without values by the study's own recipe."""
+        return [self.trial(search, treated, values) for treated in self.searches[search]]
 
     def trial(self, search: Search, treated: tuple[str, str], values: Values) -> tuple[Step, tuple[Step, ...]]:
         """A training with `values` in its recipe, after what comes before it, and its evaluations on development data."""

@@ -61,13 +61,9 @@ def storage(store: Store, study: str, url: str | None) -> "optuna.storages.BaseS
         except Exception as error:  # the boundary: whatever the database's driver raises
             driver = "; for postgresql:// pip install 'psycopg[binary]'" if isinstance(error, ImportError) else ""
             raise UserError(f"--storage {url}: {str(error).partition(chr(10))[0]}{driver}") from None
-    path = journal(store, study)
+    path = store.root / "tuning" / f"{study}.journal"
     path.parent.mkdir(parents=True, exist_ok=True)
     return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
-
-
-def journal(store: Store, study: str) -> Path:
-    return store.root / "tuning" / f"{study}.journal"
 
 
 @dataclass
@@ -202,15 +198,14 @@ class Tuning:
 
     def winner(self) -> Winner | None:
         """The complete trial with the best score, the first of equals; None where there is none."""
-        ended = self.store.trials(self.folder)
-        best = max((t for t in ended if t.state == "complete"), key=lambda t: (t.score, -t.number), default=None)
+        best = next(iter(self.best(1)), None)
         if best is None:
             return None
         return Winner(
             **self.search._asdict(),
             recipe=best.values,
             trial=best.number,
-            trials=len(ended),
+            trials=len(self.store.trials(self.folder)),
             seed=self.section.seed,
             score=best.score,
             basis=self.builder.basis(self.search),
@@ -400,7 +395,7 @@ class Tuner:
         if trial is None:
             return None
         values = tuple(sorted(readable(trial.params).items()))
-        pairs = [tuning.builder.trial(tuning.search, treated, values) for treated in tuning.builder.searches[tuning.search]]
+        pairs = tuning.builder.trials(tuning.search, values)
         run = _Running(trial, pairs, time.monotonic(), datetime.now(UTC).isoformat(timespec="milliseconds"))
         for training, judges in pairs:
             leak(training, judges, tuning.builder)
@@ -616,7 +611,7 @@ def _prepared(
     below: dict[str, Step] = {}
     ready = []
     for search in searches:
-        trainings = [builder.trial(search, treated, ()) for treated in builder.searches[search]]
+        trainings = builder.trials(search)
         if blocked := next(
             (step.blocked for training, judges in trainings for step in (training, *judges) if step.blocked), None
         ):
@@ -630,7 +625,7 @@ def _prepared(
     failed = execute(plan, todo, crew.env, crew.size, lambda *_: tuner.tell([], crew.busy), crew).failed if todo else {}
     tunings = {search: Tuning(builder, search, store, optunas) for search in ready}
     for search in list(tunings):
-        lineage = builder.trial(search, builder.searches[search][0], ())[0].stage.lineage
+        lineage = builder.trials(search)[0][0].stage.lineage
         if lost := next((failed[stage.id] for stage in lineage if stage.id in failed), None):
             reasons.append(f"{search.name}: {lost}")
             del tunings[search]

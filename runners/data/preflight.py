@@ -35,8 +35,8 @@ def _wanted(plan: Plan) -> dict[Wanted, Data]:
             if not facts.tasks[part.task].licensed:
                 for language in part.languages or (facts.source_language,):
                     found[part.task, "train", language] = part
-    for search, trainings in plan.builder.searches.items() if plan.builder else ():
-        for judge in (judge for treated in trainings for judge in plan.builder.trial(search, treated, ())[1]):
+    for search in plan.builder.searches if plan.builder else ():
+        for judge in (judge for _, judges in plan.builder.trials(search) for judge in judges):
             if judge.stage.data.split == "dev":
                 found[judge.stage.data.task, "dev", facts.source_language] = judge.stage.data
     for step in plan.steps:

@@ -82,7 +82,7 @@ class SearchView:
 def searches(plan: Plan) -> tuple[SearchView, ...]:
     """The searches of a study; none where it is not tuned."""
     builder = plan.builder
-    cards = plan.card().searches if builder and plan.study.manifest.tuning else ()
+    cards = [builder.search_card(search) for search in builder.searches] if builder else []
     models = plan.study.facts.models
     return tuple(
         SearchView(
