@@ -25,6 +25,8 @@ Study = Annotated[Path, typer.Argument(help="a study's manifest (YAML)", show_de
 StoreAt = Annotated[Path, typer.Option("--store", envvar="XLIFT_STORE", help="folder of the run store")]
 DataAt = Annotated[Path | None, typer.Option("--data", envvar="XLIFT_DATA", help="folder of the data, for 'source: local'")]
 AsJson = Annotated[bool, typer.Option("--json", help="for machines")]
+Workers = Annotated[int | None, typer.Option(min=1, help="worker processes; one a core, or one on a GPU")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
 
 
 @app.command()
@@ -193,8 +195,8 @@ def run(
     study: Study,
     store: StoreAt = Path("store"),
     data: DataAt = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="worker processes; one a core, or one on a GPU")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
+    workers: Workers = None,
+    device: Device = "auto",
     only: Annotated[str | None, typer.Option(help="run these cells alone, such as \"target == 'lab-pos'\"")] = None,
 ) -> None:
     """Run what is missing of a study. The same command again goes on, and runs nothing twice."""
@@ -218,8 +220,8 @@ def tune(
     study: Study,
     store: StoreAt = Path("store"),
     data: DataAt = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="worker processes; one a core, or one on a GPU")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
+    workers: Workers = None,
+    device: Device = "auto",
     storage: Annotated[
         str | None, typer.Option(envvar="XLIFT_TUNING", help="a database for the trials, such as postgresql://…; else the store")
     ] = None,
