@@ -10,17 +10,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from multiprocessing.context import ForkServerContext, SpawnContext
+from pathlib import Path
+from typing import Any
 
 from xlift.registry.claims import Lost
 from xlift.registry.plan import Plan, Step
+from xlift.registry.sources import Sources
 from xlift.registry.store import Store
-
-if TYPE_CHECKING:
-    from xlift.runners.run import Env
 
 TRIES = 2  # of a stage whose worker dies
 PAUSE = 0.5  # seconds between looks at stages that another process has
+
+
+@dataclass(frozen=True)
+class Env:
+    """How stages are run: nothing here changes what they compute, up to rounding and, with dropout, its draws."""
+
+    store: Path
+    sources: Sources
+    device: str = "cpu"
+    threads: int = 1
+    budget: int = 8192  # tokens in a micro-batch, padding included
 
 
 @dataclass
@@ -60,7 +71,7 @@ class _Worker:
 class Crew:
     """Up to `size` workers, started as there is work; a context that ends them softly, whatever the reason."""
 
-    def __init__(self, env: "Env", size: int):
+    def __init__(self, env: Env, size: int):
         self.env, self.size = env, size
         self.workers: list[_Worker] = []
         self._tries: dict[str, int] = {}
@@ -128,7 +139,7 @@ class Crew:
 def execute(
     plan: Plan,
     todo: Sequence[Step],
-    env: "Env",
+    env: Env,
     workers: int,
     tell: Callable[[Outcome, list[Step]], None],
     crew: Crew | None = None,
@@ -176,8 +187,8 @@ def _drop_descendants(waiting: list[Step], outcome: Outcome) -> None:
             outcome.skipped[step.stage.id] = f"its {lost.kind} stage {lost.id} ({lost.data.task}) failed"
 
 
-def _start(env: "Env") -> _Worker:
-    context = get_context("spawn")
+def _start(env: Env) -> _Worker:
+    context = _context()
     here, there = context.Pipe()
     process = context.Process(target=work, args=(there, env), daemon=True)
     process.start()
@@ -185,7 +196,16 @@ def _start(env: "Env") -> _Worker:
     return _Worker(process, here)
 
 
-def work(pipe: Connection, env: "Env") -> None:
+def _context() -> "ForkServerContext | SpawnContext":
+    """How processes are made: forked off one that has imported torch and transformers, and done nothing with them."""
+    if sys.platform != "linux":
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["xlift.runners.run", "transformers.modeling_utils"])
+    return context
+
+
+def work(pipe: Connection, env: Env) -> None:
     """A worker: jobs in, looks and verdicts out, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the scheduler decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # leaves by the claim's own door
@@ -212,7 +232,7 @@ def work(pipe: Connection, env: "Env") -> None:
         pipe.send(attempt(job, env, look))
 
 
-def attempt(job: Job, env: "Env", look: Callable[[int, float], bool]) -> tuple[str, str]:
+def attempt(job: Job, env: Env, look: Callable[[int, float], bool]) -> tuple[str, str]:
     """Run a job here: the kind of its verdict, and the reason. `look` answers for a watched training."""
     import torch
 

@@ -19,7 +19,6 @@ from xlift.registry.claims import Claim, write_atomically
 from xlift.registry.files import DataError
 from xlift.registry.findings import UserError
 from xlift.registry.plan import Step
-from xlift.registry.sources import Sources
 from xlift.registry.spec import digest
 from xlift.registry.stage import Data, Stage
 from xlift.registry.store import Store, part
@@ -27,22 +26,12 @@ from xlift.runners import data, evaluate, model, train
 from xlift.runners.data.examples import Example, Text
 from xlift.runners.kinds import KINDS
 from xlift.runners.model import Net
+from xlift.runners.pool import Env
 from xlift.runners.train import Log, Objective, Watch
 
 
 class Unscored(UserError):
     """Languages without a score, with the reason of each; the scores of the others are committed."""
-
-
-@dataclass(frozen=True)
-class Env:
-    """How stages are run: nothing here changes what they compute, up to rounding and, with dropout, its draws."""
-
-    store: Path
-    sources: Sources
-    device: str = "cpu"
-    threads: int = 1
-    budget: int = 8192  # tokens in a micro-batch, padding included
 
 
 class Pruned(Exception):

@@ -139,9 +139,7 @@ def remember(plan: Plan, store: Store, console: Console | None = None) -> None:
 def _execute(
     plan: Plan, todo: tuple[Step, ...], store: Store, data: Path | None, workers: int, device: str, console: Console
 ) -> Outcome:
-    from xlift.runners.run import Env
-
-    env = Env(store.root, Sources(plan.study, data.resolve() if data else None), device, max(1, cores() // workers))
+    env = pool.Env(store.root, Sources(plan.study, data.resolve() if data else None), device, max(1, cores() // workers))
     ahead = Ahead(plan, todo, store)
     with (
         _Live(plan, store, console),

@@ -28,8 +28,7 @@ from xlift.registry.sources import Sources
 from xlift.registry.spec import digest
 from xlift.registry.store import Store
 from xlift.registry.tuning import Lock, Search, Winner, lock_path, write_lock
-from xlift.runners.pool import Crew, Job, Verdict, execute
-from xlift.runners.run import Env
+from xlift.runners.pool import Crew, Env, Job, Verdict, execute
 
 if TYPE_CHECKING:
     import optuna

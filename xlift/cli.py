@@ -284,10 +284,10 @@ def sql(
 ) -> None:
     """Ask DuckDB about the runs."""
     from xlift.analysis import facts
-    from xlift.analysis.report import tables
+    from xlift.analysis.report import table
 
     kept = studies.existing(store)
-    print(tables.rendered(facts.query(facts.connect(kept, kept.cards()), query), form))
+    print(table.rendered(facts.query(facts.connect(kept, kept.cards()), query), form))
 
 
 @app.command()
@@ -302,13 +302,13 @@ def gains(
     """Every paired gain of a study, with lp and all that a formula may group by: what `fit` reads."""
     from xlift.analysis import facts
     from xlift.analysis import gains as pairing
-    from xlift.analysis.report import tables
+    from xlift.analysis.report import table
 
     found = studies.read(studies.planned(study, data), store, data)
     rows = pairing.gains(facts.connect(found.store, [found.card]), found.card.study, group)
     if form == "parquet" and not (out or not sys.stdout.isatty()):
         _stop("--format parquet is not for a terminal; give --out FILE")
-    made = rows.to_parquet(index=False) if form == "parquet" else f"{tables.rendered(rows, form)}\n".encode()
+    made = rows.to_parquet(index=False) if form == "parquet" else f"{table.rendered(rows, form)}\n".encode()
     if out is None:
         sys.stdout.buffer.write(made)
     else:

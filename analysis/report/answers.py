@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from xlift.analysis.mixed import beside_statsmodels, profile, twostage
 from xlift.analysis.mixed.model import NotConverged
 from xlift.analysis.report import effects, plots, tables
-from xlift.analysis.report.tables import Table
+from xlift.analysis.report.table import Table
 from xlift.analysis.study import hypotheses, sizes
 from xlift.analysis.study.groups import SURE, GroupFit
 from xlift.analysis.study.sensitivity import LOGIT, sensitivity

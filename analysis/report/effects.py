@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from xlift.analysis.estimates import LEVEL
 from xlift.analysis.mixed.beside_statsmodels import Nearest
-from xlift.analysis.report.tables import DASH, LEVEL, Table, count, interval, points, probability, signed, size
+from xlift.analysis.report.table import DASH, Table, count, interval, points, probability, signed, size
 from xlift.analysis.study.groups import SURE, GroupFit
 from xlift.analysis.study.hypotheses import Verdict
 from xlift.analysis.study.sensitivity import CLIPPED, LOGIT

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
-from xlift.analysis.report.tables import count
+from xlift.analysis.report.table import count
 from xlift.analysis.study.groups import GroupFit
 from xlift.registry.card import StudyCard
 

@@ -17,7 +17,7 @@ from xlift.analysis.facts import Facts
 from xlift.analysis.report import effects, plots, tables, tuning
 from xlift.analysis.report.answers import Answers, Plate
 from xlift.analysis.report.methods import methods
-from xlift.analysis.report.tables import Table, count
+from xlift.analysis.report.table import DASH, Table, count, points
 from xlift.analysis.study.check import planned_groups
 from xlift.analysis.study.groups import GroupFit, fitted
 from xlift.analysis.study.primary import primary
@@ -86,7 +86,7 @@ class Report:
             [
                 *shown,
                 *(f"{group}: {sentence}" for group, sentence, _ in self.verdicts),
-                *([f"{tables.count(missing, 'score')} missing: see the report"] if missing else []),
+                *([f"{count(missing, 'score')} missing: see the report"] if missing else []),
             ]
         )
 
@@ -97,8 +97,8 @@ class Report:
             if len(group.slopes) and group.tested:
                 row = group.slopes.iloc[0]
                 name = f"slope/{group.name}"
-                found |= {name: tables.points(row["estimate"]), f"{name}/p": row["p"], f"{name}/df": row["df"]}
-                found |= {f"{name}/low": tables.points(row["low"]), f"{name}/high": tables.points(row["high"])}
+                found |= {name: points(row["estimate"]), f"{name}/p": row["p"], f"{name}/df": row["df"]}
+                found |= {f"{name}/low": points(row["low"]), f"{name}/high": tables.points(row["high"])}
         return {name: float(value) for name, value in found.items()}
 
     def write(self, out: Path) -> Path:
@@ -253,7 +253,7 @@ def coverage_table(connection: Facts, study: str) -> Table:
                 "Stage": row.kind,
                 "State": row.state,
                 "Stages": f"{row.stages:,}",
-                "Hours": tables.DASH if pd.isna(row.hours) else f"{row.hours:,.2f}",
+                "Hours": DASH if pd.isna(row.hours) else f"{row.hours:,.2f}",
             }
             for row in data.itertuples()
         ],

@@ -13,7 +13,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from xlift.analysis.report.tables import points, signed, size
+from xlift.analysis.report.table import points, signed, size
 
 INK, FAINT, DARK, LIGHT = "#23262d", "#d5d8de", "#15171b", "#fdfdfd"  # INK and FAINT follow the page where inlined
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a68c8", "#b8860b", "#56a0d3", "#8c564b")  # after Okabe and Ito

@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from xlift.analysis.report import effects, plots, tables
+from xlift.analysis.report import effects, plots
 from xlift.analysis.report.answers import Plate
 from xlift.analysis.report.effects import number
-from xlift.analysis.report.tables import DASH, Table, interval, plain, points, probability, signed, size
+from xlift.analysis.report.table import DASH, Table, interval, plain, points, probability, signed, size
 from xlift.analysis.study.tuned import Tuned
 from xlift.registry.card import Scalar
 
@@ -141,4 +141,4 @@ def plates_of(tuned: Tuned, gains: pd.DataFrame) -> list[Plate]:
 
 def _values(values: dict[str, Scalar]) -> str:
     shown = (f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
-    return tables.DASH if not values else ", ".join(shown)
+    return DASH if not values else ", ".join(shown)

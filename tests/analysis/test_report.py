@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from xlift.analysis import facts, gains
-from xlift.analysis.report import plots, tables
+from xlift.analysis.report import plots, table
 from xlift.analysis.report.answers import Answers
 from xlift.analysis.report.page import _notes, report
 from xlift.analysis.study import groups
@@ -166,4 +166,4 @@ def test_figures_are_drawn_for_any_number_of_models(planting, models):
     ("number", "text"), [(850e3, "850k"), (1e6, "1M"), (1.27e9, "1.3B"), (10.7e9, "11B"), (999_900, "1.0M"), (12, "12")]
 )
 def test_sizes_read_as_one_says_them(number, text):
-    assert tables.size(number) == text
+    assert table.size(number) == text

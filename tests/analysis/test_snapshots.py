@@ -8,7 +8,7 @@ import pytest
 
 from xlift.analysis import facts
 from xlift.analysis.report import page
-from xlift.analysis.report.tables import Table
+from xlift.analysis.report.table import Table
 
 from .planted import plant, scattered, sized
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from xlift.analysis import gains
-from xlift.analysis.report import tables
+from xlift.analysis.report import table, tables
 
 from .planted import rising, sized
 
@@ -23,26 +23,26 @@ def study_tables(connection):
     ("value", "text"), [(0.0123, "+1.2"), (-0.0123, "−1.2"), (0.0001, "0.0"), (-0.0004, "0.0"), (float("nan"), "–")]
 )
 def test_a_gain_is_shown_in_points_with_its_sign(value, text):
-    assert tables.signed(value) == text
+    assert table.signed(value) == text
 
 
 def test_an_interval_that_does_not_exist_is_not_shown():
-    assert tables.interval(float("nan"), float("nan")) == ""
-    assert tables.interval(-0.003, 0.027) == "[−0.3, +2.7]"
+    assert table.interval(float("nan"), float("nan")) == ""
+    assert table.interval(-0.003, 0.027) == "[−0.3, +2.7]"
 
 
 def test_what_latex_would_take_for_a_command_is_written_out():
-    assert tables.latex(r"a_b & 5 % \x {−1.2} †") == r"a\_b \& 5 \% \textbackslash{}x \{$-$1.2\} $^\dagger$"
+    assert table.latex(r"a_b & 5 % \x {−1.2} †") == r"a\_b \& 5 \% \textbackslash{}x \{$-$1.2\} $^\dagger$"
 
 
 def test_every_latex_table_is_balanced_ruled_and_plain_ascii(planting):
     made = study_tables(planting(models=sized(4))[2])
-    assert [table.name for table in made if not table.to_latex()] == ["missing"]  # no shell of a table without rows
-    for table in made[:-1]:
-        text = table.to_latex()
+    assert [each.name for each in made if not each.to_latex()] == ["missing"]  # no shell of a table without rows
+    for each in made[:-1]:
+        text = each.to_latex()
         assert r"needs \usepackage{booktabs}" in text.splitlines()[0]
         body = text[text.index(r"\midrule") + 8 : text.index(r"\bottomrule")].strip()
-        width = len(table.shown.columns)
+        width = len(each.shown.columns)
         assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
         assert text.count("$") % 2 == 0 and text.isascii()
         assert text.count(r"\begin{") == text.count(r"\end{") == 2
@@ -51,7 +51,7 @@ def test_every_latex_table_is_balanced_ruled_and_plain_ascii(planting):
 
 def test_markdown_has_a_row_for_every_row_and_escapes_bars():
     frame = pd.DataFrame({"a": ["x|y", "z"], "b": ["+1.0", "2.0"]})
-    text = tables.Table("t", "Title", frame, frame).to_markdown()
+    text = table.Table("t", "Title", frame, frame).to_markdown()
     assert [line.count(" |") for line in text.splitlines() if line.startswith("|")] == [2, 0, 2, 2]
     assert r"x\|y" in text and "+1.0" in text
 
@@ -79,12 +79,12 @@ def test_a_gain_that_never_varies_has_no_interval_and_says_so(planting):
 
 
 def test_wide_tables_take_both_columns_and_the_widest_lose_their_intervals():
-    def table(columns: int) -> str:
+    def made(columns: int) -> str:
         frame = pd.DataFrame([["a"] + ["+1.0 [−0.1, +2.1]"] * columns], columns=["x", *(f"c{i}" for i in range(columns))])
-        return tables.Table("t", "T", frame, frame).to_latex()
+        return table.Table("t", "T", frame, frame).to_latex()
 
-    assert r"\begin{table}[t]" in table(2) and r"\begin{table*}[t]" in table(4)
-    assert "[$-$0.1" in table(5) and "[$-$0.1" not in table(9) and "Intervals are in the CSV file." in table(9)
+    assert r"\begin{table}[t]" in made(2) and r"\begin{table*}[t]" in made(4)
+    assert "[$-$0.1" in made(5) and "[$-$0.1" not in made(9) and "Intervals are in the CSV file." in made(9)
 
 
 def test_the_table_of_targets_has_one_mean_a_group_and_none_over_both(planting):
