@@ -6,11 +6,14 @@ BIN := $(VENV)/bin
 
 .PHONY: install quickstart test lint clean
 
+# modules are compiled when they are first imported: most never are
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
+
 # torch comes first and alone: with 2.13.0 in place, nothing later draws the build with several GB of CUDA packages
 $(VENV)/.installed: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check "$(TORCH)"
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[train,track,tune,dev]"
+	$(INSTALL) "$(TORCH)"
+	$(INSTALL) --constraint constraints.txt --editable ".[train,track,tune,dev]"
 	touch $@
 
 install: $(VENV)/.installed

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,8 +67,17 @@ def device_and_workers(device: str, workers: int | None) -> tuple[str, int]:
     return device, workers or (cores() if kind == "cpu" else 1)
 
 
-def run(plan: Plan, store: Store, data: Path | None, *, workers: int, device: str, only: frozenset[str] | None = None) -> Outcome:
-    """Run what is missing of a plan, or of its evaluations `only`, with progress on standard error."""
+def run(
+    plan: Plan,
+    store: Store,
+    data: Path | None,
+    *,
+    workers: int,
+    device: str,
+    only: frozenset[str] | None = None,
+    mlflow: bool = True,
+) -> Outcome:
+    """Run what is missing of a plan, or of its evaluations `only`, with progress on standard error and, meanwhile, in MLflow."""
     console = Console(stderr=True, force_jupyter=False)  # a notebook gets plain lines too
     todo = plan.todo(store, only)
     blocked = {step.blocked for step in plan.steps if step.blocked}
@@ -79,7 +89,7 @@ def run(plan: Plan, store: Store, data: Path | None, *, workers: int, device: st
     remember(plan, store, console)
     if not todo:
         return Outcome()
-    outcome = _execute(plan, todo, store, data, workers, device, console)
+    outcome = _execute(plan, todo, store, data, workers, device, console, mlflow)
     for stage, reason in {**outcome.failed, **outcome.skipped}.items():
         trace = store.folder(stage) / "failure.json"
         said = f"; its trace is in {trace}" if stage in outcome.failed and trace.exists() else ""
@@ -92,7 +102,9 @@ def run(plan: Plan, store: Store, data: Path | None, *, workers: int, device: st
     return outcome
 
 
-def tune(plan: Plan, store: Store, data: Path | None, *, workers: int, device: str, storage: str | None = None) -> Plan:
+def tune(
+    plan: Plan, store: Store, data: Path | None, *, workers: int, device: str, storage: str | None = None, mlflow: bool = True
+) -> Plan:
     """Bring the searches of a plan to their end, with progress on standard error; the plan with what they found."""
     from xlift.runners import tracking, tuning
 
@@ -110,8 +122,10 @@ def tune(plan: Plan, store: Store, data: Path | None, *, workers: int, device: s
             said, heard = time.monotonic(), now
             console.print("; ".join(lines) or now, highlight=False, soft_wrap=True)
 
-    with _Live(plan, store, console), Live("", console=console, transient=True, refresh_per_second=2) as live:
+    with _live(plan, store, console, mlflow), Live("", console=console, transient=True, refresh_per_second=2) as live:
         made = tuning.tune(plan, store, data, workers=workers, device=device, url=storage, tell=tell)
+    if not mlflow:
+        return made
     with TemporaryDirectory() as folder:
         tuning.draw(made, store, Path(folder), storage)
         try:
@@ -137,12 +151,19 @@ def remember(plan: Plan, store: Store, console: Console | None = None) -> None:
 
 
 def _execute(
-    plan: Plan, todo: tuple[Step, ...], store: Store, data: Path | None, workers: int, device: str, console: Console
+    plan: Plan,
+    todo: tuple[Step, ...],
+    store: Store,
+    data: Path | None,
+    workers: int,
+    device: str,
+    console: Console,
+    mlflow: bool,
 ) -> Outcome:
     env = pool.Env(store.root, Sources(plan.study, data.resolve() if data else None), device, max(1, cores() // workers))
     ahead = Ahead(plan, todo, store)
     with (
-        _Live(plan, store, console),
+        _live(plan, store, console, mlflow),
         Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -215,6 +236,10 @@ def _left(elapsed: float, share: float) -> str:
         if seconds >= 2 * size:
             return f"about {seconds / size:.0f} {unit} left"
     return f"about {seconds:.0f} s left"
+
+
+def _live(plan: Plan, store: Store, console: Console, mlflow: bool) -> AbstractContextManager[None]:
+    return _Live(plan, store, console) if mlflow else nullcontext()
 
 
 class _Live:

@@ -73,6 +73,10 @@ def test_the_same_command_again_trains_nothing(finished):
     assert before == {path: path.stat().st_mtime_ns for path in (finished / "store" / "runs").rglob("record.json")}
 
 
+def test_without_mlflow_nothing_of_it_is_there(finished):
+    assert not list(finished.rglob("mlflow*")) and not list(finished.rglob("mlruns"))
+
+
 def test_a_report_has_tables_figures_and_one_page(finished):
     said = xlift("report", "small.yaml", folder=finished).stdout
     page = finished / re.search(r"report: (.+report\.html)", said)[1]
@@ -84,13 +88,13 @@ def test_a_report_has_tables_figures_and_one_page(finished):
 def test_a_language_more_computes_that_part_alone(finished, tmp_path):
     small = SMALL.replace("data:", "languages: [al1, al2]\ndata:")
     (tmp_path / "small.yaml").write_text(small)
-    one = ("--workers", 1, "--only", "model == 'one'")
+    one = ("--workers", 1, "--only", "model == 'one' and intermediate == 'none'")
     xlift("run", "small.yaml", *one, folder=tmp_path)
     checkpoints = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
     (tmp_path / "small.yaml").write_text(SMALL)
     xlift("run", "small.yaml", *one, folder=tmp_path)
     assert checkpoints and checkpoints == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
-    scores = SCORES.replace("FROM scores", "FROM scores WHERE model = 'one'")
+    scores = SCORES.replace("FROM scores", "FROM scores WHERE model = 'one' AND intermediate = 'none'")
     assert scores != SCORES
     assert (
         xlift("sql", scores, "--format", "csv", folder=tmp_path).stdout

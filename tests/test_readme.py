@@ -67,6 +67,7 @@ def _smaller(study: Path) -> None:
         ("{source: lab}", json.dumps({"source": "lab", "world": FAST})),
         ("steps: 600", "steps: 4"),
         ("epochs: 2", "steps: 4"),
+        ("{count: 2, from: 1}", "{count: 1, from: 1}"),
     ):
         assert text.count(old) == 1
         text = text.replace(old, new)

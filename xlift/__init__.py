@@ -40,7 +40,13 @@ def plan(study: AnyStudy, *, data: Folder | None = None) -> "Plan":
 
 
 def run(
-    study: AnyStudy, *, store: Folder = "store", data: Folder | None = None, workers: int | None = None, device: str = "auto"
+    study: AnyStudy,
+    *,
+    store: Folder = "store",
+    data: Folder | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    mlflow: bool = True,
 ) -> dict[str, int]:
     """Run what is missing of a study; again: runs nothing. Counts of stages: done, failed, skipped (an ancestor failed)."""
     from xlift.registry.store import Store
@@ -48,7 +54,7 @@ def run(
 
     made = plan(study, data=data)
     device, count = session.device_and_workers(device, workers)
-    outcome = session.run(made, Store(Path(store)), _path(data), workers=count, device=device)
+    outcome = session.run(made, Store(Path(store)), _path(data), workers=count, device=device, mlflow=mlflow)
     return {"done": len(outcome.done), "failed": len(outcome.failed), "skipped": len(outcome.skipped)}
 
 

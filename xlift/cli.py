@@ -27,6 +27,7 @@ DataAt = Annotated[Path | None, typer.Option("--data", envvar="XLIFT_DATA", help
 AsJson = Annotated[bool, typer.Option("--json", help="for machines")]
 Workers = Annotated[int | None, typer.Option(min=1, help="worker processes; one a core, or one on a GPU")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
+Tracked = Annotated[bool, typer.Option("--mlflow/--no-mlflow", envvar="XLIFT_MLFLOW", help="or `xlift sync` later")]
 
 
 @app.command()
@@ -198,6 +199,7 @@ def run(
     workers: Workers = None,
     device: Device = "auto",
     only: Annotated[str | None, typer.Option(help="run these cells alone, such as \"target == 'lab-pos'\"")] = None,
+    mlflow: Tracked = True,
 ) -> None:
     """Run what is missing of a study. The same command again goes on, and runs nothing twice."""
     from xlift.runners import session
@@ -206,7 +208,7 @@ def run(
     chosen = planned.where(_condition(only, planned)) if only else None
     device, count = session.device_and_workers(device, workers)
     try:
-        outcome = session.run(planned, kept, data, workers=count, device=device, only=chosen)
+        outcome = session.run(planned, kept, data, workers=count, device=device, only=chosen, mlflow=mlflow)
     except KeyboardInterrupt:
         print("\nxlift: interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -225,6 +227,7 @@ def tune(
     storage: Annotated[
         str | None, typer.Option(envvar="XLIFT_TUNING", help="a database for the trials, such as postgresql://…; else the store")
     ] = None,
+    mlflow: Tracked = True,
 ) -> None:
     """Search for the values of recipes on development data, and write what was found into the lock beside the manifest."""
     from xlift.registry.findings import relative
@@ -234,7 +237,7 @@ def tune(
     planned, kept = studies.planned(study, data), studies.store_at(store)
     device, count = session.device_and_workers(device, workers)
     try:
-        made = session.tune(planned, kept, data, workers=count, device=device, storage=storage)
+        made = session.tune(planned, kept, data, workers=count, device=device, storage=storage, mlflow=mlflow)
     except KeyboardInterrupt:
         print("\nxlift: interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -323,6 +326,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="folder of the report; reports/<study> where absent")] = None,
     store: StoreAt = Path("store"),
     data: DataAt = None,
+    mlflow: Tracked = True,
 ) -> None:
     """Tables, figures and one self-contained HTML page; also put on the study's MLflow run.
 
@@ -332,7 +336,7 @@ def report(
     folder = out or Path("reports") / found.card.study
     made = studies.report_of(found.card, found.store)
     print(f"report: {made.write(folder)}")
-    if found.fresh and any(found.store.record(step.stage.id) for step in found.plan.steps):
+    if mlflow and found.fresh and any(found.store.record(step.stage.id) for step in found.plan.steps):
         from xlift.runners import tracking
 
         try:

@@ -98,7 +98,7 @@ class Report:
                 row = group.slopes.iloc[0]
                 name = f"slope/{group.name}"
                 found |= {name: points(row["estimate"]), f"{name}/p": row["p"], f"{name}/df": row["df"]}
-                found |= {f"{name}/low": points(row["low"]), f"{name}/high": tables.points(row["high"])}
+                found |= {f"{name}/low": points(row["low"]), f"{name}/high": points(row["high"])}
         return {name: float(value) for name, value in found.items()}
 
     def write(self, out: Path) -> Path:

@@ -7,7 +7,7 @@ import pytest
 from xlift.analysis import facts, gains
 from xlift.analysis.report import plots, table
 from xlift.analysis.report.answers import Answers
-from xlift.analysis.report.page import _notes, report
+from xlift.analysis.report.page import Report, _notes, report
 from xlift.analysis.study import groups
 from xlift.registry.card import Analysis, StudyCard
 
@@ -36,10 +36,15 @@ class Balance(HTMLParser):
 
 
 @cache
-def page(models: int = 6, source: str = "lab") -> str:
-    """The page of a planted study, made once for all tests."""
+def reported(models: int = 6, source: str = "lab") -> Report:
+    """The report of a planted study, made once for all tests."""
     card, shelf = plant(scattered, models=sized(models), source=source)
-    return report(card, facts.connect(shelf, [card])).html()
+    return report(card, facts.connect(shelf, [card]))
+
+
+@cache
+def page(models: int = 6, source: str = "lab") -> str:
+    return reported(models, source).html()
 
 
 def test_the_page_needs_no_network_and_no_script():
@@ -109,9 +114,8 @@ def test_a_study_without_gains_still_has_a_report(tmp_path, lost):
     assert "There is no gain yet" in path.read_text()
 
 
-def test_the_folder_has_every_table_and_figure_and_no_drafts(planting, tmp_path):
-    card, _, connection = planting(scattered, models=sized(5))
-    made = report(card, connection)
+def test_the_folder_has_every_table_and_figure_and_no_drafts(tmp_path):
+    made = reported()
     made.write(tmp_path)
     files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     wanted = {f"tables/{name}.{ending}" for name in made.tables for ending in ("md", "tex", "csv")}
