@@ -139,32 +139,29 @@ class Crew:
 def execute(
     plan: Plan,
     todo: Sequence[Step],
-    env: Env,
-    workers: int,
+    crew: Crew,
     tell: Callable[[Outcome, list[Step]], None],
-    crew: Crew | None = None,
 ) -> Outcome:
     """Run the steps of a plan that are to do, parents before children, the largest models first.
 
     `tell` is called at least every second with the outcome so far and the steps under way. A worker that dies is
     replaced and its step tried again; a step that fails takes only its descendants with it.
     """
-    store, outcome, waiting = Store(env.store), Outcome(), list(todo)
+    store, outcome, waiting = Store(crew.env.store), Outcome(), list(todo)
     sizes = {name: model.parameters.non_embedding for name, model in plan.study.facts.models.items()}
     waiting.sort(key=lambda step: -sizes[step.model])  # stable: parents stay before children
-    with Crew(env, workers) if crew is None else contextlib.nullcontext(crew) as crew:
-        while waiting or crew.busy:
-            _drop_descendants(waiting, outcome)
-            _hand_out(waiting, crew, store)
-            tell(outcome, [job.step for job in crew.busy])
-            for verdict in crew.collect():
-                stage = verdict.job.step.stage.id
-                if verdict.kind == "done":
-                    outcome.done.append(stage)
-                elif verdict.kind == "held":
-                    waiting.insert(0, verdict.job.step)
-                else:
-                    outcome.failed[stage] = verdict.reason
+    while waiting or crew.busy:
+        _drop_descendants(waiting, outcome)
+        _hand_out(waiting, crew, store)
+        tell(outcome, [job.step for job in crew.busy])
+        for verdict in crew.collect():
+            stage = verdict.job.step.stage.id
+            if verdict.kind == "done":
+                outcome.done.append(stage)
+            elif verdict.kind == "held":
+                waiting.insert(0, verdict.job.step)
+            else:
+                outcome.failed[stage] = verdict.reason
     return outcome
 
 

@@ -89,7 +89,8 @@ def run(
     remember(plan, store, console)
     if not todo:
         return Outcome()
-    outcome = _execute(plan, todo, store, data, workers, device, console, mlflow)
+    with _live(plan, store, console, mlflow):
+        outcome = _execute(plan, todo, store, data, workers, device, console)
     for stage, reason in {**outcome.failed, **outcome.skipped}.items():
         trace = store.folder(stage) / "failure.json"
         said = f"; its trace is in {trace}" if stage in outcome.failed and trace.exists() else ""
@@ -151,28 +152,18 @@ def remember(plan: Plan, store: Store, console: Console | None = None) -> None:
 
 
 def _execute(
-    plan: Plan,
-    todo: tuple[Step, ...],
-    store: Store,
-    data: Path | None,
-    workers: int,
-    device: str,
-    console: Console,
-    mlflow: bool,
+    plan: Plan, todo: tuple[Step, ...], store: Store, data: Path | None, workers: int, device: str, console: Console
 ) -> Outcome:
     env = pool.Env(store.root, Sources(plan.study, data.resolve() if data else None), device, max(1, cores() // workers))
     ahead = Ahead(plan, todo, store)
-    with (
-        _live(plan, store, console, mlflow),
-        Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            transient=not console.is_terminal,
-        ) as progress,
-    ):
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=not console.is_terminal,
+    ) as progress:
         bar = progress.add_task("stages", total=len(ahead.steps))
         said = time.monotonic()
 
@@ -185,7 +176,8 @@ def _execute(
                 said = time.monotonic()
                 console.print(f"{done}/{len(ahead.steps)}  " + "; ".join(lines), highlight=False, soft_wrap=True)
 
-        return pool.execute(plan, todo, env, workers, tell)
+        with pool.Crew(env, workers) as crew:
+            return pool.execute(plan, todo, crew, tell)
 
 
 @dataclass
@@ -239,6 +231,7 @@ def _left(elapsed: float, share: float) -> str:
 
 
 def _live(plan: Plan, store: Store, console: Console, mlflow: bool) -> AbstractContextManager[None]:
+    """MLflow beside a run, or nothing."""
     return _Live(plan, store, console) if mlflow else nullcontext()
 
 

@@ -621,7 +621,7 @@ def _prepared(
             for stage in training.stage.lineage[:-1]:
                 below[stage.id] = Step(stage, search.model, {})
     todo = [step for step in below.values() if not store.usable(step.stage.id)]
-    failed = execute(plan, todo, crew.env, crew.size, lambda *_: tuner.tell([], crew.busy), crew).failed if todo else {}
+    failed = execute(plan, todo, crew, lambda *_: tuner.tell([], crew.busy)).failed if todo else {}
     tunings = {search: Tuning(builder, search, store, optunas) for search in ready}
     for search in list(tunings):
         lineage = builder.trials(search)[0][0].stage.lineage

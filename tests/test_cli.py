@@ -111,7 +111,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing(finished, tmp_path):
     victims = _workers_at_work(process.pid, tmp_path / "store")
     os.kill(victims[0], signal.SIGKILL)  # one worker: the scheduler starts another
     time.sleep(3)
-    for pid in [process.pid, *_children(process.pid)]:  # then everything
+    for pid in [process.pid, *_descendants(process.pid)]:  # then everything
         os.kill(pid, signal.SIGKILL)
     process.wait()
     xlift("run", "small.yaml", "--workers", 2, folder=tmp_path)
@@ -121,8 +121,11 @@ def test_a_worker_killed_in_the_middle_changes_nothing(finished, tmp_path):
     )
 
 
-def _children(pid: int) -> list[int]:
-    return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+def _descendants(pid: int) -> list[int]:
+    """The scheduler's processes, down to the workers, which are forked off a process between."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    return [*children, *(below for child in children for below in _descendants(child))]
 
 
 def _workers_at_work(pid: int, store: Path) -> list[int]:

@@ -278,7 +278,7 @@ def test_without_a_terminal_a_plain_line_comes_at_intervals(here, monkeypatch, c
     study = load(here / "study.yaml")
     plan, store = expand(study, Sources(study, here / "data")), Store(here / "store")
 
-    def execute(plan, steps, env, workers, tell):
+    def execute(plan, steps, crew, tell):
         for _ in range(2):
             tell(Outcome(done=[steps[0].stage.id]), [steps[1]])
         return Outcome()

@@ -27,7 +27,7 @@ DataAt = Annotated[Path | None, typer.Option("--data", envvar="XLIFT_DATA", help
 AsJson = Annotated[bool, typer.Option("--json", help="for machines")]
 Workers = Annotated[int | None, typer.Option(min=1, help="worker processes; one a core, or one on a GPU")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
-Tracked = Annotated[bool, typer.Option("--mlflow/--no-mlflow", envvar="XLIFT_MLFLOW", help="or `xlift sync` later")]
+Tracked = Annotated[bool, typer.Option("--mlflow/--no-mlflow", envvar="XLIFT_MLFLOW", help="or leave it to `xlift sync`")]
 
 
 @app.command()

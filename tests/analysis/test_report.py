@@ -81,6 +81,7 @@ def test_the_page_says_what_was_planted():
     assert re.search(r"on 6 models, \d\.\d degrees of freedom", text)
     assert "are of same-task cells" in text and "Nothing is missing" in text
     assert "WHERE NOT treated.is_baseline" in text
+    assert 'id="tuning"' not in text  # which is of studies that tune
 
 
 def test_a_refusal_is_said_plainly_and_no_line_is_drawn():
