@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 .PHONY: install quickstart test lint clean
 
-# modules are compiled when they are first imported: most never are
+# what pip would compile on one core is compiled on all of them afterwards; where Python writes no bytecode it would never be
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
 # torch comes first and alone: with 2.13.0 in place, nothing later draws the build with several GB of CUDA packages
@@ -14,6 +14,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) "$(TORCH)"
 	$(INSTALL) --constraint constraints.txt --editable ".[train,track,tune,dev]"
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true  # templates among the modules do not compile
 	touch $@
 
 install: $(VENV)/.installed
