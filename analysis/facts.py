@@ -184,9 +184,9 @@ class Relation:
 
 
 def target_group(cell: Cell, apart: Iterable[str] | None) -> str:
-    """The targets that may be averaged with each other; retrieval is always by itself."""
-    if cell.retrieval:
-        return "retrieval"
+    """The targets that may be averaged with each other; retrieval is always by itself, and so is what is prompted."""
+    if cell.retrieval or cell.prompted:
+        return "retrieval" if cell.retrieval else "prompted"
     return "set apart" if cell.target in (apart or ()) else "fine-tuned"
 
 
@@ -208,7 +208,7 @@ class _Runs:
     def of(self, cell: Cell) -> tuple[str, str]:
         axes = [cell.model, treatment(cell.intermediate, cell.variant), str(cell.seed)]
         if cell.stage not in self.stages:
-            return "/".join([*axes, *([] if cell.retrieval else [cell.target])]), "/".join(axes)
+            return "/".join([*axes, *([] if cell.retrieval or cell.prompted else [cell.target])]), "/".join(axes)
         chain = self._above(self.stages[cell.stage].parent)
         trained = [stage.id for stage in chain if stage.kind == "train"]
         untreated = (cell.intermediate, cell.variant) == (NONE, PLAIN)

@@ -16,7 +16,7 @@ class Cell(Spec):
     model: str
     family: str
     params_total: int
-    params_non_embedding: int
+    params_non_embedding: int | None
     intermediate: str
     variant: str
     target: str
@@ -25,7 +25,9 @@ class Cell(Spec):
     languages: tuple[str, ...]
     data: dict[str, str] = Field({}, description="language -> sha-256 of its test data in this study")
     same_task: bool = Field(False, description="the intermediate and the target's training sets overlap")
-    retrieval: bool = Field(False, description="the target is not trained")
+    retrieval: bool = Field(False, description="the target is retrieval, which is not trained")
+    prompted: bool = Field(False, description="the target is not trained: the model answers a prompt")
+    intermediate_language: str | None = Field(None, description="of the intermediate's training data, where a table tells it")
     blocked: str | None = Field(None, description="why it cannot run")
     declared: bool = Field(False, description="the manifest itself says that it is blocked or planned as missing")
 
@@ -38,7 +40,7 @@ class StageCard(Spec):
     model: str
     family: str
     params_total: int
-    params_non_embedding: int
+    params_non_embedding: int | None
     task: str
     seed: int | None
     parent: str | None

@@ -16,7 +16,9 @@ class Score(Spec):
     metric: str
     value: Fraction
     primary: bool = Field(description="the metric that gains are computed on")
-    items: Annotated[int, Field(gt=0)] = Field(description="test items behind the value")
-    chance: Fraction = Field(description="what the best guess without the text would get")
-    se: Annotated[float, Field(ge=0)] = Field(description="standard error over items; not over seeds")
+    items: Annotated[int, Field(gt=0)] | None = Field(None, description="test items behind the value; None: not reported")
+    chance: Fraction | None = Field(None, description="what the best guess without the text would get; None: not reported")
+    se: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="standard error over items, not over seeds; None: cannot be told from what was reported"
+    )
     data: str = Field(description="sha-256 of the test data behind the value")

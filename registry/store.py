@@ -149,15 +149,17 @@ class Store:
         return record is not None and not record.released
 
     def release(self, stage: Stage) -> None:
-        """Delete the checkpoint of a finished training that nothing needs; it stays finished, and is trained again if need be."""
-        with self.claim(stage) or nullcontext() as claim:
-            record = self.record(stage.id)
-            if claim and record:
-                kept = {name: mark for name, mark in record.files.items() if not name.startswith("checkpoint.")}
-                released = record.model_copy(update={"files": kept, "released": True})
-                write_atomically(claim.folder / "record.json", released.model_dump_json(indent=1).encode())
-                for path in claim.folder.glob("checkpoint.*"):
-                    shutil.rmtree(path, ignore_errors=True)
+        """Delete the checkpoint of a finished training that nothing needs; it stays finished, and is trained again if need be.
+
+        Without a claim: nobody trains what is finished, and two that release write the same.
+        """
+        folder, record = self.folder(stage.id), self.record(stage.id)
+        if record and not claims.alive(folder):
+            kept = {name: mark for name, mark in record.files.items() if not name.startswith("checkpoint.")}
+            released = record.model_copy(update={"files": kept, "released": True})
+            write_atomically(folder / "record.json", released.model_dump_json(indent=1).encode())
+            for checkpoint in {name.partition("/")[0] for name in record.files.keys() - kept.keys()}:
+                shutil.rmtree(folder / checkpoint, ignore_errors=True)
 
     def claim(self, stage: Stage) -> Claim | None:
         """The right to compute a stage, or None while a living process has it."""

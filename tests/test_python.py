@@ -76,6 +76,30 @@ def test_report_and_fit_give_the_verdict_digit_for_digit(place):
     assert f"{verdict['p']:.10g}" == f"{slope['p']:.10g}" and verdict["verdict"] in ("supported", "refuted", "undecided")
 
 
+def test_an_export_that_is_imported_elsewhere_gives_the_same_gains_and_the_same_fit(place, tmp_path):
+    rows = ran("sql", "SELECT * FROM scores JOIN stages ON id = stage", "--format", "csv", folder=place)
+    (tmp_path / "scores.csv").write_text(rows)
+    (tmp_path / "copy.yaml").write_text("""\
+schema: xlift/1
+id: copy
+question: Does a copy say the same?
+data: {source: table, file: scores.csv, origin: own, language: al1}
+""")
+    axes = ["model", "treatment", "target", "language", "seed"]
+    ours, theirs = (
+        made.sort_values(axes, ignore_index=True)
+        for made in (xlift.gains(place / STUDY, store=place / KEPT), xlift.gains(tmp_path / "copy.yaml", store=tmp_path / KEPT))
+    )
+    same = [*axes, "family", "params_total", "lp", "target_group", "gain", "baseline", "same_task", "at_chance"]
+    pd.testing.assert_frame_equal(ours[same], theirs[same], check_exact=True)
+    for run in ("intermediate_run", "treated_run", "baseline_run", "cell"):  # other names, and the same rows share them
+        assert (pd.factorize(ours[run])[0] == pd.factorize(theirs[run])[0]).all(), run
+    formula = "gain ~ lp * treatment + (1 | language) + (1 | model) + (1 | treated_run) + (1 | baseline_run) + (1 | cell)"
+    fits = [xlift.fit(formula, rows[rows["target_group"] == "fine-tuned"]) for rows in (ours, theirs)]
+    for name in ("params", "bse", "pvalues"):
+        pd.testing.assert_series_equal(getattr(fits[0], name), getattr(fits[1], name), check_exact=True)
+
+
 def test_a_study_is_registered_once_and_its_report_says_so(place):
     from xlift import studies
     from xlift.analysis.report import page
@@ -92,7 +116,7 @@ def test_a_study_is_registered_once_and_its_report_says_so(place):
         (place / STUDY).write_text(text.replace("direction: negative", "direction: positive"))
         changed = xlift.plan(place / STUDY)
         with pytest.raises(UserError, match="which stands; it differs in: hypotheses.falls"):
-            studies.register(changed, store)
+            studies.register(changed.card(), store)
         assert "Deviation from the registration: hypotheses.falls" in list(page._registered(changed.card(), stands))[1]
     finally:
         (place / STUDY).write_text(text)

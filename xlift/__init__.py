@@ -14,18 +14,19 @@ if TYPE_CHECKING:  # heavy packages are imported by what needs them
     from xlift.analysis.mixed import Fit
     from xlift.registry.manifest.load import Study
     from xlift.registry.plan import Plan
+    from xlift.registry.table import TableStudy
 
 __all__ = ["fit", "gains", "load", "plan", "report", "run"]
 
-AnyStudy: TypeAlias = "Study | str | PathLike[str]"
+AnyStudy: TypeAlias = "Study | TableStudy | str | PathLike[str]"
 Folder: TypeAlias = str | PathLike[str]
 
 
-def load(path: Folder) -> "Study":
-    """Read and check a manifest. `BadInput`, with every finding and its place, if any of them stops."""
-    from xlift.registry.manifest.load import load as read
+def load(path: Folder) -> "Study | TableStudy":
+    """Read and check a manifest, and the table that it names. `BadInput`, with every finding, if any of them stops."""
+    from xlift import studies
 
-    return read(Path(path))
+    return studies.opened(Path(path))
 
 
 def plan(study: AnyStudy, *, data: Folder | None = None) -> "Plan":
@@ -34,8 +35,11 @@ def plan(study: AnyStudy, *, data: Folder | None = None) -> "Plan":
     `BadInput` for files that are missing or not as their task wants them, and for analyses that cannot be carried out.
     """
     from xlift import studies
+    from xlift.registry.table import TableStudy
 
-    loaded = load(study) if isinstance(study, str | PathLike) else study
+    loaded = _loaded(study)
+    if isinstance(loaded, TableStudy):
+        raise studies.UserError(f"{loaded.path}: its scores come from a table, so there is nothing to run")
     return studies.plan_of(loaded, _path(data))
 
 
@@ -64,7 +68,7 @@ def gains(study: AnyStudy, *, store: Folder = "store", data: Folder | None = Non
     from xlift.analysis import facts
     from xlift.analysis import gains as pairing
 
-    found = studies.read(plan(study, data=data), Path(store), _path(data))
+    found = studies.read(_loaded(study), Path(store), _path(data))
     return pairing.gains(facts.connect(found.store, [found.card]), found.card.study, group)
 
 
@@ -82,8 +86,12 @@ def report(study: AnyStudy, out: Folder | None = None, *, store: Folder = "store
     """Write tables, figures and the HTML page into `out` (reports/<study> where absent); the path of the page."""
     from xlift import studies
 
-    found = studies.read(plan(study, data=data), Path(store), _path(data))
+    found = studies.read(_loaded(study), Path(store), _path(data))
     return studies.report_of(found.card, found.store).write(_path(out) or Path("reports") / found.card.study)
+
+
+def _loaded(study: AnyStudy) -> "Study | TableStudy":
+    return load(study) if isinstance(study, str | PathLike) else study
 
 
 def _path(folder: Folder | None) -> Path | None:

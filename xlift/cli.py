@@ -38,14 +38,16 @@ def check(
 ) -> None:
     """Check manifests: every finding with its place and what would do. With --data, every file that they name as well."""
     from xlift.registry.findings import BadInput, Finding, relative
-    from xlift.registry.manifest.load import load
+    from xlift.registry.manifest.load import Study
 
     findings, stops = [], False
     for file in files:
         try:
-            study = load(file)
+            study = studies.opened(file)
             said = list[Finding]()
-            if data is not None or studies.analysed(study):
+            if not isinstance(study, Study):
+                said += studies.analysis_findings(study, study.card())
+            elif data is not None or studies.analysed(study):
                 studies.plan_of(study, data, said)
             found = (*study.warnings, *said)
         except BadInput as error:
@@ -87,15 +89,12 @@ def init(path: Annotated[Path, typer.Argument(help="the manifest to write")] = P
 @app.command()
 def show(study: Study) -> None:
     """Show a study as it is understood: inheritance joined, defaults filled in; parameters on standard error."""
-    from xlift.registry.manifest.load import load
-
-    loaded = load(study)
-    rows = [
-        (model.id, model.family, f"{model.parameters.total:,}", f"{model.parameters.non_embedding:,}")
-        for model in loaded.facts.models.values()
-    ]
+    loaded = studies.opened(study)
+    card = studies.card_of(loaded, None)
+    sizes = {cell.model: (cell.family, cell.params_total, cell.params_non_embedding) for cell in card.cells}
+    rows = [(name, family, *("-" if n is None else f"{n:,}" for n in counts)) for name, (family, *counts) in sizes.items()]
     _table(("model", "family", "parameters", "outside embeddings"), rows, file=sys.stderr)
-    for group, formula, left_out, refused in studies.primary_models(studies.plan_of(loaded, None).card()):
+    for group, formula, left_out, refused in studies.primary_models(card):
         print(f"\nprimary model of {group} targets: {formula}", file=sys.stderr)
         for text in [*(f"left out: {text}" for text in left_out), *([f"no slope: {refused}"] if refused else [])]:
             print(f"  {text}", file=sys.stderr)
@@ -186,7 +185,8 @@ def why(
 @app.command()
 def register(study: Study, store: StoreAt = Path("store"), data: DataAt = None) -> None:
     """Freeze hypotheses, outcomes, exclusions and formulas by hash: confirmatory, if no target has a score yet."""
-    made = studies.register(studies.planned(study, data), studies.store_at(store))
+    loaded = studies.warned(studies.opened(study))
+    made = studies.register(studies.card_of(loaded, data), studies.store_at(store))
     kind = "confirmatory" if made.confirmatory else f"exploratory: {made.scored} evaluations had scores"
     print(f"registered {made.study} on {made.at}, {kind}\nsha-256 {made.digest}")
 
@@ -307,7 +307,7 @@ def gains(
     from xlift.analysis import gains as pairing
     from xlift.analysis.report import table
 
-    found = studies.read(studies.planned(study, data), store, data)
+    found = studies.read(studies.warned(studies.opened(study)), store, data)
     rows = pairing.gains(facts.connect(found.store, [found.card]), found.card.study, group)
     if form == "parquet" and not (out or not sys.stdout.isatty()):
         _stop("--format parquet is not for a terminal; give --out FILE")
@@ -318,6 +318,31 @@ def gains(
         if not out.parent.is_dir():
             _stop(f"--out {out}: no folder {out.parent}; make it first")
         out.write_bytes(made)
+
+
+@app.command("import")
+def import_(
+    table: Annotated[Path, typer.Argument(help="a table of scores: .csv or .parquet", show_default=False)],
+    study: Annotated[Path, typer.Argument(help="its manifest; written where there is none", show_default=False)],
+    store: StoreAt = Path("store"),
+) -> None:
+    """Take a table of scores that were computed elsewhere into the store, as runs; again: changes nothing."""
+    from xlift.registry.manifest import templates
+    from xlift.registry.table import TableStudy, told
+
+    if not study.exists():
+        if not study.parent.is_dir():
+            _stop(f"no folder {study.parent}; make it first")
+        study.write_text(templates.of_table(studies.table_at(table), table, study), encoding="utf-8")
+        print(f"wrote {study}: see that it says what the columns are; then give the command again")
+        return
+    loaded = studies.warned(studies.opened(study))
+    if not isinstance(loaded, TableStudy):
+        _stop(f"{study} runs here and reads no table; give another manifest")
+    if (study.parent / (file := loaded.manifest.data.file)).resolve() != table.resolve():
+        _stop(f"{study} reads {file}, not {table}; change its data.file, or give another manifest")
+    count = studies.imported(loaded, studies.store_at(store))
+    print("\n".join(told(loaded)) + f"; {count} runs new or changed")
 
 
 @app.command()
@@ -332,11 +357,11 @@ def report(
 
     A local study is read as the store knows it; with --data, as its manifest and those data make it now.
     """
-    found = studies.read(studies.planned(study, data), store, data)
+    found = studies.read(studies.warned(studies.opened(study)), store, data)
     folder = out or Path("reports") / found.card.study
     made = studies.report_of(found.card, found.store)
     print(f"report: {made.write(folder)}")
-    if mlflow and found.fresh and any(found.store.record(step.stage.id) for step in found.plan.steps):
+    if mlflow and found.plan and any(found.store.record(step.stage.id) for step in found.plan.steps):
         from xlift.runners import tracking
 
         try:

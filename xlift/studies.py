@@ -4,11 +4,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from xlift.registry.card import StudyCard
 from xlift.registry.findings import BadInput, Finding, UserError
 from xlift.registry.manifest.load import Study, load
+from xlift.registry.manifest.load import read as read_manifest
+from xlift.registry.table import Table, TableStudy, keep, read_csv
 
 if TYPE_CHECKING:
     from xlift.analysis.report.page import Report
@@ -17,22 +19,28 @@ if TYPE_CHECKING:
     from xlift.registry.store import Store
 
 
+Anything = TypeVar("Anything", Study, TableStudy, Study | TableStudy)
+
+
 @dataclass(frozen=True)
 class Read:
-    """A study whose results are read: its plan, the store, its card, and whether the card is made now or the store's."""
+    """A study whose results are read: the store, its card, and its plan, where it is one that runs here, as it is now."""
 
-    plan: "Plan"
     store: "Store"
     card: StudyCard
-    fresh: bool
+    plan: "Plan | None" = None
 
 
 def planned(path: Path, data: Path | None) -> "Plan":
     """The plan of a manifest, its files and analysis looked at; with its warnings on standard error."""
-    study = load(path)
+    return plan_of(warned(load(path)), data)
+
+
+def warned(study: Anything) -> Anything:
+    """The study, its warnings on standard error."""
     for finding in study.warnings:
         _print(finding, study)
-    return plan_of(study, data)
+    return study
 
 
 def plan_of(study: Study, data: Path | None, said: list[Finding] | None = None) -> "Plan":
@@ -48,11 +56,7 @@ def plan_of(study: Study, data: Path | None, said: list[Finding] | None = None) 
         raise UserError(f"--data {data}: no such folder; give the folder that holds the tasks' files")
     sources = Sources(study, data.resolve() if data else None)
     plan = expand(study, sources)
-    found = look(plan, sources)
-    if analysed(study):
-        from xlift.analysis.study import check
-
-        found = [*found, *check.findings(plan.card(), study.place)]
+    found = [*look(plan, sources), *(analysis_findings(study, plan.card()) if analysed(study) else [])]
     if any(finding.stops for finding in found):
         raise BadInput([*study.warnings, *found], study.sources)
     if said is not None:
@@ -63,11 +67,11 @@ def plan_of(study: Study, data: Path | None, said: list[Finding] | None = None) 
     return plan
 
 
-def _print(finding: Finding, study: Study) -> None:
+def _print(finding: Finding, study: Study | TableStudy) -> None:
     print(finding.render(study.sources.get(finding.place.file)), file=sys.stderr)
 
 
-def analysed(study: Study) -> bool:
+def analysed(study: Study | TableStudy) -> bool:
     """Whether a manifest says anything of its analysis that has to be read."""
     manifest = study.manifest
     return bool(manifest.analysis.primary or manifest.hypotheses or manifest.claims)
@@ -100,12 +104,62 @@ def known(kept: "Store", study: str) -> StudyCard:
     return card
 
 
-def read(plan: "Plan", store: Path, data: Path | None) -> Read:
-    """A study's results: its card as it was run, or, in the lab and with data, as it is made now."""
-    kept = existing(store)
-    card = known(kept, plan.study.id)
-    fresh = plan.study.manifest.data.source == "lab" or data is not None
-    return Read(plan, kept, _same_data(plan.card(), card) if fresh else card, fresh)
+def opened(path: Path) -> Study | TableStudy:
+    """A checked manifest, and the table that it names."""
+    return read_manifest(path, table_at)
+
+
+def table_at(path: Path) -> Table:
+    """A table of scores, .csv or .parquet."""
+    if path.suffix != ".parquet":
+        return read_csv(path)
+    from xlift.analysis.facts import Relation
+    from xlift.registry.findings import relative
+
+    if not path.is_file():
+        raise UserError(f"{path.name} cannot be read: no such file")
+    frame = Relation.parquet(path).select("*")
+    texts = frame.astype(object).where(frame.notna(), "").astype(str)
+    rows = tuple(enumerate(texts.to_dict("records"), 1))
+    return Table(relative(path), tuple(texts.columns), rows)
+
+
+def read(study: Study | TableStudy, store: Path, data: Path | None) -> Read:
+    """A study's results: its card as it was run, or, in the lab and with data, as it is made now; a table is imported first."""
+    if isinstance(study, TableStudy):
+        kept = store_at(store)
+        imported(study, kept)
+        return Read(kept, study.card())
+    plan, kept = plan_of(study, data), existing(store)
+    card = known(kept, study.id)
+    if study.manifest.data.source != "lab" and data is None:
+        return Read(kept, card)
+    return Read(kept, _same_data(plan.card(), card), plan)
+
+
+def imported(study: TableStudy, kept: "Store") -> int:
+    """The runs of a table that the store did not have, or had otherwise; what its analysis declares is checked before."""
+    card = study.card()
+    if found := [finding for finding in analysis_findings(study, card) if finding.stops]:
+        raise BadInput([*study.warnings, *found], study.sources)
+    before = kept.card(study.id)
+    if before and {stage.source for stage in before.stages} - {study.manifest.data.origin}:
+        raise UserError(f"the store {kept.root} knows a study '{study.id}' of another origin; give this one another id")
+    return keep(study, kept)
+
+
+def card_of(study: Study | TableStudy, data: Path | None) -> StudyCard:
+    """A study's card as it is now."""
+    return study.card() if isinstance(study, TableStudy) else plan_of(study, data).card()
+
+
+def analysis_findings(study: Study | TableStudy, card: StudyCard) -> list[Finding]:
+    """What a study declares of its analysis and cannot be done."""
+    if not analysed(study):
+        return []
+    from xlift.analysis.study import check
+
+    return check.findings(card, study.place)
 
 
 def _same_data(now: StudyCard, ran: StudyCard) -> StudyCard:
@@ -146,11 +200,10 @@ def primary_models(card: StudyCard) -> Iterator[tuple[str, str, tuple[str, ...],
         yield group, model.formula, model.left_out, model.refused
 
 
-def register(plan: "Plan", kept: "Store") -> "Registration":
+def register(card: StudyCard, kept: "Store") -> "Registration":
     """Freeze a study's hypotheses, outcomes, exclusions and formulas; UserError where another registration stands."""
     from xlift.registry import registration
 
-    card = plan.card()
     models = {group: formula for group, formula, _, _ in primary_models(card)}
     old = kept.registration(card.study)
     if old is None:

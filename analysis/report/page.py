@@ -19,6 +19,7 @@ from xlift.analysis.report.answers import Answers, Plate
 from xlift.analysis.report.methods import methods
 from xlift.analysis.report.table import DASH, Table, count, points
 from xlift.analysis.study.check import planned_groups
+from xlift.analysis.study.faults import faults
 from xlift.analysis.study.groups import GroupFit, fitted
 from xlift.analysis.study.primary import primary
 from xlift.analysis.study.slope import CAUTION
@@ -169,7 +170,11 @@ def report(card: StudyCard, connection: Facts, registration: Registration | None
     return Report(
         card,
         verdicts,
-        (*_notes(card, rows, answers.groups), *_registered(card, registration)),
+        (
+            *_notes(card, rows, answers.groups),
+            *faults(card, rows, pairing.scores(connection, card.study)),
+            *_registered(card, registration),
+        ),
         {table.name: replace(table, query=_query(table.name, card.study)) for table in every},
         {
             plate.name: plate
@@ -231,7 +236,7 @@ def model_table(card: StudyCard) -> Table:
                 "Model": row.model,
                 "Family": row.family,
                 "Parameters": f"{row.params_total:,}",
-                "Without embeddings": f"{row.params_non_embedding:,}",
+                "Without embeddings": DASH if pd.isna(row.params_non_embedding) else f"{row.params_non_embedding:,.0f}",
             }
             for row in data.itertuples()
         ]
@@ -289,10 +294,5 @@ def _notes(card: StudyCard, rows: pd.DataFrame, groups: Sequence[GroupFit]) -> t
         notes.append(
             f"{same:,} of {count(len(rows), 'gain')} are of same-task cells (†): the intermediate and the target train "
             "on overlapping data. The sensitivity table leaves them out."
-        )
-    if chance := int(rows["at_chance"].sum()):
-        notes.append(
-            f"{chance:,} of {count(len(rows), 'gain')} have a baseline that is not above chance: there a gain says that "
-            "a task became possible, not how much better it became."
         )
     return tuple(notes)

@@ -1,5 +1,6 @@
 -- Paired gains on the primary metric: treated minus baseline, within a study, on the same test data.
--- `at_chance`: the baseline is not above chance by a one-sided test at 5 % (score <= chance + 1.645 se over items).
+-- `at_chance`: the baseline is not above chance by a one-sided test at 5 % (score <= chance + 1.645 se over items);
+-- false where a table does not report chance or items.
 SELECT
     planned.model, planned.family, planned.params_total, planned.params_non_embedding, planned.lp,
     planned.intermediate, planned.variant, planned.treatment, planned.target, planned.target_group, planned.language, planned.seed,
@@ -9,7 +10,7 @@ SELECT
     baseline.score AS baseline,
     planned.treated_stage, planned.baseline_stage, planned.intermediate_run, planned.treated_run, planned.baseline_run, planned.cell,
     planned.same_task,
-    baseline.score <= baseline.chance + 1.645 * baseline.se AS at_chance,
+    coalesce(baseline.score <= baseline.chance + 1.645 * baseline.se, false) AS at_chance,
     planned.seen,
     planned.study
 FROM planned

@@ -9,7 +9,7 @@ Its grammar is a part of Python's expression grammar, so Python's own parser rea
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ COMPARISONS: dict[type, Callable[[Any, Any], bool]] = {
     ast.In: lambda a, b: a in b,
     ast.NotIn: lambda a, b: a not in b,
 }
+Names = Mapping[str, frozenset[str] | None]  # the texts that a name can be; None: a number
 NUMBERS = ("params_total", "params_non_embedding", "seed", "seed.index")
 
 
@@ -53,8 +54,8 @@ class Condition:
         return bool(_value(self.tree, values, available))
 
 
-def parse(text: str, axes: Mapping[str, frozenset[str]]) -> Condition:
-    """A condition over `axes` (name -> the texts it can be) and `NUMBERS`.
+def parse(text: str, axes: Mapping[str, frozenset[str]], numbers: Iterable[str] = NUMBERS) -> Condition:
+    """A condition over `axes` (name -> the texts it can be) and `numbers`, names of numbers.
 
     Raises:
         BadCondition: it is not in the language, or compares a name with what it can never be.
@@ -69,7 +70,7 @@ def parse(text: str, axes: Mapping[str, frozenset[str]]) -> Condition:
     except (ValueError, RecursionError, MemoryError):
         raise BadCondition("not a condition", "e.g. variant == 'mlm' and family != 'xlmr'") from None
     try:
-        kind = _check(tree, axes)
+        kind = _check(tree, {**dict.fromkeys(numbers), **axes})
     except RecursionError:
         raise BadCondition("a condition nested too deeply", "split it into several rules") from None
     if kind != "truth":
@@ -77,7 +78,7 @@ def parse(text: str, axes: Mapping[str, frozenset[str]]) -> Condition:
     return Condition(text, tree)
 
 
-def _check(node: ast.expr, axes: Mapping[str, frozenset[str]]) -> str:
+def _check(node: ast.expr, axes: Names) -> str:
     """The kind of a node: truth, text, number or list."""
     match node:
         case ast.BoolOp(values=values):
@@ -108,9 +109,9 @@ def _check(node: ast.expr, axes: Mapping[str, frozenset[str]]) -> str:
             raise BadCondition(f"no function {name}(…) of this form", "only available('name')", node.col_offset)
         case ast.Name() | ast.Attribute():
             name = ast.unparse(node)
-            if name not in axes and name not in NUMBERS:
-                raise BadCondition(f"unknown name '{name}'", similar(name, [*axes, *NUMBERS]), node.col_offset)
-            return "number" if name in NUMBERS else "text"
+            if name not in axes:
+                raise BadCondition(f"unknown name '{name}'", similar(name, axes), node.col_offset)
+            return "number" if axes[name] is None else "text"
     raise BadCondition(
         f"'{ast.unparse(node)[:40]}' is not part of the condition language",
         "names, numbers, quoted text, lists, comparisons, in, and, or, not, available('x')",
@@ -118,7 +119,7 @@ def _check(node: ast.expr, axes: Mapping[str, frozenset[str]]) -> str:
     )
 
 
-def _each(nodes: list[ast.expr], wanted: str, axes: Mapping[str, frozenset[str]]) -> None:
+def _each(nodes: list[ast.expr], wanted: str, axes: Names) -> None:
     for node in nodes:
         if (kind := _check(node, axes)) != wanted:
             raise BadCondition(
@@ -126,7 +127,7 @@ def _each(nodes: list[ast.expr], wanted: str, axes: Mapping[str, frozenset[str]]
             )
 
 
-def _compare(node: ast.Compare, axes: Mapping[str, frozenset[str]]) -> None:
+def _compare(node: ast.Compare, axes: Names) -> None:
     left = node.left
     for sign, right in zip(node.ops, node.comparators, strict=True):
         if type(sign) not in COMPARISONS:
@@ -147,15 +148,16 @@ def _compare(node: ast.Compare, axes: Mapping[str, frozenset[str]]) -> None:
         left = right
 
 
-def _possible(name: ast.expr, other: ast.expr, axes: Mapping[str, frozenset[str]]) -> None:
+def _possible(name: ast.expr, other: ast.expr, axes: Names) -> None:
     """A name compared with a text that it can never be is a slip of the pen."""
-    if not isinstance(name, ast.Name) or name.id not in axes:
+    known = axes.get(name.id) if isinstance(name, ast.Name) else None
+    if known is None:
         return
     for constant in other.elts if isinstance(other, ast.List | ast.Tuple) else [other]:
-        if isinstance(constant, ast.Constant) and constant.value not in axes[name.id]:
+        if isinstance(constant, ast.Constant) and constant.value not in known:
             raise BadCondition(
-                f"{name.id} is never '{constant.value!s}'",
-                similar(str(constant.value), axes[name.id]),
+                f"{ast.unparse(name)} is never '{constant.value!s}'",
+                similar(str(constant.value), known),
                 constant.col_offset,
                 frozenset({str(constant.value)}),
             )

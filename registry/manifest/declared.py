@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from xlift.registry.findings import Finding, Place, UserError, similar
 from xlift.registry.known import lab
@@ -14,7 +14,7 @@ from xlift.registry.known.models import MODELS, Parameters, count
 from xlift.registry.known.parameters import FORMULAS, Capacity, limits
 from xlift.registry.known.tasks import METRICS, MLQA_LANGUAGES, ROLES, TASKS, Task, computed
 from xlift.registry.manifest.document import Node
-from xlift.registry.manifest.sections import Manifest, Mixture, ModelSection, TaskSection
+from xlift.registry.manifest.sections import Declared, Mixture, ModelSection, TaskSection
 from xlift.registry.stage import Shape
 
 # Heads read the first token, which sees the whole text only in an encoder.
@@ -22,6 +22,9 @@ ENCODERS = {
     *("bert", "roberta", "camembert", "xlm-roberta", "xlm-roberta-xl", "distilbert", "electra", "eurobert", "modernbert"),
     *("deberta-v2", "rembert"),
 }
+
+
+Form = TypeVar("Form", bound=Declared)
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,11 @@ class Model:
         return self.section.id
 
 
-class Complaints:
+class Complaints(Generic[Form]):
     """One pass over a parsed manifest."""
 
-    def __init__(self, manifest: Manifest, root: Node, folder: Path, findings: list[Finding]):
+    def __init__(self, manifest: Form, root: Node, folder: Path, findings: list[Finding]):
         self.manifest, self.root, self.folder, self.findings = manifest, root, folder, findings
-        self.known = lab.TASKS if manifest.data.source == "lab" else TASKS
 
     def complain(
         self,
@@ -93,7 +95,7 @@ def _below(path: str) -> bool:
 
 def declared_tasks(at: Complaints) -> dict[str, Task]:
     """Known tasks with the manifest's changes, and the user's own."""
-    tasks = dict(at.known)
+    tasks = dict(lab.TASKS if at.manifest.data.source == "lab" else TASKS)
     for name, section in at.manifest.tasks.items():
         known = tasks.get(name)
         if at.manifest.data.source == "lab" and (known is None or section.labels or section.fields or section.kind):

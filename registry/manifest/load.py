@@ -3,21 +3,23 @@
 import difflib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from xlift.registry.findings import BadInput, Finding, Place, relative, similar
+from xlift.registry.findings import BadInput, Finding, Place, UserError, relative, similar
 from xlift.registry.manifest import document
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.resolve import Resolved, resolve
-from xlift.registry.manifest.sections import Manifest
+from xlift.registry.manifest.sections import Declared, Manifest, TableManifest
+from xlift.registry.table import Table, TableStudy, read_csv, understand
 from xlift.registry.tuning import Lock, read_lock
 
+Form = TypeVar("Form", bound=Declared)
 WANTED = {
     "int": "a whole number",
     "float": "a number",
@@ -59,18 +61,49 @@ class Study:
 
 
 def load(path: Path) -> Study:
-    """Read, join and check a manifest.
+    """Read, join and check the manifest of a study that runs here.
+
+    Raises:
+        BadInput: with every finding, if any of them stops.
+        UserError: its scores come from a table.
+    """
+    study = read(path)
+    if isinstance(study, TableStudy):
+        raise UserError(f"{path}: its scores come from a table, so there is nothing to run; xlift report {path}")
+    return study
+
+
+def read(path: Path, tables: Callable[[Path], Table] = read_csv) -> Study | TableStudy:
+    """Read, join and check a manifest, and the table that it names; `tables` reads one.
 
     Raises:
         BadInput: with every finding, if any of them stops.
     """
     reader = _Reader()
     node = reader.read(path, None, ())
+    if node and _of_a_table(node):
+        return _table_study(node, path, reader, tables)
     manifest, facts = _understand(node, path.parent, reader.findings, whole=not reader.lost) if node else (None, None)
     if any(finding.stops for finding in reader.findings) or node is None or manifest is None or facts is None:
         raise BadInput(reader.findings, reader.sources)
     lock = read_lock(path, manifest.id) if manifest.tuning else None
     return Study(manifest, facts, path, tuple(reader.findings), node, reader.sources, lock)
+
+
+def _of_a_table(root: Node) -> bool:
+    return root.at(("data", "source")).value == "table"
+
+
+def _table_study(root: Node, path: Path, reader: "_Reader", tables: Callable[[Path], Table]) -> TableStudy:
+    study, (manifest, slips) = None, _parse(root, TableManifest)
+    if manifest:
+        study = understand(manifest, root, path, reader.findings, tables)
+    kept = [slip for slip in slips if slip["type"] != "missing" or (not reader.lost and slip["loc"] not in _misspelt(slips))]
+    reader.findings += [finding for slip in kept for finding in _translate(slip, root)]
+    sources = reader.sources | (study.sources if study else {})
+    if study is None or any(finding.stops for finding in reader.findings):
+        raise BadInput(reader.findings, sources)
+    return replace(study, warnings=tuple(reader.findings), sources=sources)
 
 
 class _Reader:
@@ -135,7 +168,7 @@ def _join(below: Node, above: Node) -> Node:
 
 def _understand(root: Node, folder: Path, findings: list[Finding], *, whole: bool) -> tuple[Manifest | None, Resolved | None]:
     """The manifest and what its names stand for, or None with findings: also of what stands beside a slip of form."""
-    manifest, slips = _parse(root)
+    manifest, slips = _parse(root, Manifest)
     if manifest:
         return manifest, resolve(manifest, root, folder, findings) if whole else None
     findings += [
@@ -145,7 +178,7 @@ def _understand(root: Node, folder: Path, findings: list[Finding], *, whole: boo
         for finding in _translate(slip, root)
     ]  # what is missing may stand in a base that could not be read
     rest = _beside(root, [slip["loc"] for slip in slips])
-    manifest, _ = _parse(rest)
+    manifest, _ = _parse(rest, Manifest)
     if manifest and whole:
         found: list[Finding] = []
         resolve(manifest, rest, folder, found)
@@ -154,9 +187,9 @@ def _understand(root: Node, folder: Path, findings: list[Finding], *, whole: boo
     return None, None
 
 
-def _parse(root: Node) -> tuple[Manifest | None, list[ErrorDetails]]:
+def _parse(root: Node, form: type[Form]) -> tuple[Form | None, list[ErrorDetails]]:
     try:
-        return Manifest.model_validate_json(json.dumps(root.plain())), []
+        return form.model_validate_json(json.dumps(root.plain())), []
     except ValidationError as errors:
         details = errors.errors(include_url=False)
     within = {error["loc"][:end] for error in details for end in range(len(error["loc"]))}
@@ -199,7 +232,12 @@ def _translate(error: ErrorDetails, root: Node) -> Iterator[Finding]:
     if kind == "extra_forbidden":
         parent = root.at(path[:-1])
         place = (parent.keys or {}).get(last, node.place)
-        yield Finding("E101", place, f"unknown key '{last}'", similar(last, _keys(path[:-1])))
+        yield Finding(
+            "E101",
+            place,
+            f"unknown key '{last}'",
+            similar(last, _keys(path[:-1], TableManifest if _of_a_table(root) else Manifest)),
+        )
     elif kind == "missing":
         yield Finding("E102", root.at(path[:-1]).place, f"key '{last}' is missing", f"add '{last}: …'")
     elif kind == "literal_error":
@@ -219,9 +257,9 @@ def _translate(error: ErrorDetails, root: Node) -> Iterator[Finding]:
         yield Finding("E105", node.place, f"{last}: {error['msg'].removeprefix('Value error, ')[:200].lower()}")
 
 
-def _keys(path: tuple[Any, ...]) -> list[str]:
+def _keys(path: tuple[Any, ...], form: type[Declared]) -> list[str]:
     """The keys that the schema knows at a path."""
-    schema = Manifest.model_json_schema()
+    schema = form.model_json_schema()
     definitions, node = schema.get("$defs", {}), schema
     for step in path:
         node = _child(node, step, definitions)

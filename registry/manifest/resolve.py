@@ -1,6 +1,6 @@
 """What a manifest's names stand for: tasks, models and conditions, with a finding for each that stands for nothing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,14 @@ def resolve(manifest: Manifest, root: Node, folder: Path, findings: list[Finding
     _matrix(at, tasks)
     _unread(at, tasks)
     _limits(at, models)
-    _analysis(at, models)
+    matrix = manifest.matrix
+    check_analysis(
+        at,
+        {axis: getattr(matrix, axis) for axis in ("intermediate", "variant", "target")},
+        set((manifest.data.world or lab.World()).languages if manifest.data.source == "lab" else LANGUAGES),
+        matrix.seed.count,
+        {name: getattr(model.parameters, manifest.analysis.x.removeprefix("params_")) for name, model in models.items()},
+    )
     check_tuning(at, tasks, source_language(manifest))
     axes = axes_of(manifest, models)
     excludes = tuple(
@@ -234,7 +241,10 @@ def _own(model: Model, part: Recipe | Scoring) -> set[str]:
 ASKED = {"contrast": ("direction",), "equivalence": ("bounds",), "predict": ("interval", "check", "direction")}
 
 
-def _analysis(at: Complaints, models: Mapping[str, Model]) -> None:
+def check_analysis(
+    at: Complaints, axes: Mapping[str, Collection[str]], languages: set[str], seeds: int, sizes: Mapping[str, int]
+) -> None:
+    """What the analysis names must be there: `axes` are intermediate, variant and target, `sizes` those of the models."""
     analysis: Analysis = at.manifest.analysis
     names = {**dict.fromkeys(("intermediate", "variant"))}
     for axis, value in analysis.gain.baseline.items():
@@ -242,7 +252,7 @@ def _analysis(at: Complaints, models: Mapping[str, Model]) -> None:
             at.complain(
                 "E401", ("analysis", "gain", "baseline", axis), f"'{axis}' is no axis of a baseline", similar(axis, names)
             )
-        elif value not in getattr(at.manifest.matrix, axis):
+        elif value not in axes[axis]:
             said = ("analysis", "gain", "baseline", axis)
             at.complain(
                 "E402",
@@ -259,24 +269,22 @@ def _analysis(at: Complaints, models: Mapping[str, Model]) -> None:
                 similar(axis, ("model", "target", "language", "seed")),
             )
     for index, target in enumerate(analysis.apart or ()):
-        if target not in at.manifest.matrix.target:
+        if target not in axes["target"]:
             at.complain(
                 "E402",
                 ("analysis", "apart", index),
                 f"'{target}' is no target of this study",
-                similar(target, at.manifest.matrix.target),
+                similar(target, axes["target"]),
             )
-    languages = set((at.manifest.data.world or lab.World()).languages if at.manifest.data.source == "lab" else LANGUAGES)
     _languages(at, analysis.gain.drop_languages or (), ("analysis", "gain", "drop_languages"), languages)
-    if "seed" not in analysis.gain.match and at.manifest.matrix.seed.count > 1:
+    if "seed" not in analysis.gain.match and seeds > 1:
         at.complain("E404", ("analysis", "gain", "match"), "gains of several seeds match on no seed", "add seed to the list")
     _hypotheses(at)
-    sizes = {getattr(model.parameters, analysis.x.removeprefix("params_")) for model in models.values()}
-    if 1 < len(sizes) < analysis.min_models:
+    if 1 < len({*sizes.values()}) < analysis.min_models:
         at.complain(
             "W403",
             ("models",),
-            f"a slope needs {analysis.min_models} models, {len(models)} are declared",
+            f"a slope needs {analysis.min_models} models, {len(sizes)} are declared",
             "add models; more seeds do not help",
         )
 

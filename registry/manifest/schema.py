@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from xlift.registry.manifest.sections import Manifest
+from pydantic import TypeAdapter
+
+from xlift.registry.manifest.sections import Manifest, TableManifest
 
 
 def schema() -> dict[str, Any]:
@@ -10,5 +12,5 @@ def schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "xlift study",
-        **Manifest.model_json_schema(by_alias=True),
+        **TypeAdapter(Manifest | TableManifest).json_schema(by_alias=True),
     }

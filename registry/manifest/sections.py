@@ -7,7 +7,7 @@ from pydantic import Field
 from xlift.registry.card import Analysis, Claim, Control, Hypothesis, Scalar
 from xlift.registry.known.lab import World
 from xlift.registry.spec import Spec
-from xlift.registry.stage import Kind, Mixing, Normaliser, Positive, Recipe, Scoring, Shape
+from xlift.registry.stage import Kind, Mixing, Normaliser, Origin, Positive, Recipe, Scoring, Shape
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
@@ -178,13 +178,71 @@ class Tuning(Spec):
     beside: bool = Field(True, description="run all with the study's own recipe too, so that a report tells what tuning changed")
 
 
-class Manifest(Spec):
-    """A study, as its author writes it."""
+class Declared(Spec):
+    """What every study declares, wherever its scores come from."""
 
     form: Literal["xlift/1"] = Field(alias="schema")
     id: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,63}$")]
     question: Text
     extends: tuple[Text, ...] = Field((), description="manifests that this one is laid over; later wins")
+    analysis: Analysis = Analysis()
+    hypotheses: dict[Name, Hypothesis] = {}
+    control: Control = Field("holm", description="how p of the hypotheses is adjusted for there being several")
+    claims: tuple[Claim, ...] = ()
+
+
+Role = Literal[
+    "model",
+    "parameters",
+    "non_embedding",
+    "family",
+    "intermediate",
+    "intermediate_language",
+    "variant",
+    "target",
+    "language",
+    "seed",
+    "metric",
+    "score",
+    "items",
+    "chance",
+    "se",
+    "source",
+    "protocol",
+]
+
+
+class TableSection(Spec):
+    """A table of scores that were computed elsewhere: a row a score."""
+
+    source: Literal["table"]
+    file: Text = Field(description=".csv or .parquet, relative to the manifest")
+    columns: dict[Role, Text] = Field({}, description="what a column of the table is; columns of these names are known without")
+    origin: Origin = Field("imported", description="own: of this laboratory; published: read in papers")
+    unit: Literal["fraction", "percent"] = Field("fraction", description="of scores, chances and standard errors")
+    where: Condition | None = Field(None, description="which rows, over the table's columns, e.g. split == 'test'")
+    language: Name = Field("en", description="of all training, which gains leave out")
+
+
+class ReportedTask(Spec):
+    """What a table does not tell of a task."""
+
+    trained: bool | None = Field(None, description="as a target; false: the model is asked in a prompt; as known where absent")
+    trains_on: Name | None = Field(None, description="the task whose training set it uses; known, or its own, where absent")
+    includes: tuple[Name, ...] | None = Field(None, description="training sets that its own contains")
+    metric: Name | None = Field(None, description="that gains are computed on, where a table has several")
+
+
+class TableManifest(Declared):
+    """A study of scores that were computed elsewhere, as its author writes it."""
+
+    data: TableSection
+    tasks: dict[Name, ReportedTask] = {}
+
+
+class Manifest(Declared):
+    """A study that runs here, as its author writes it."""
+
     data: DataSection
     languages: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
         None, description="test languages; all of each target where absent"
@@ -198,10 +256,6 @@ class Manifest(Spec):
     mlm: Mlm | None = None
     tuning: Tuning | None = None
     matrix: Matrix
-    analysis: Analysis = Analysis()
-    hypotheses: dict[Name, Hypothesis] = {}
-    control: Control = Field("holm", description="how p of the hypotheses is adjusted for there being several")
-    claims: tuple[Claim, ...] = ()
 
 
 def merged(*layers: Layer) -> Layer:

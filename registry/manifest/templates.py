@@ -1,4 +1,11 @@
-"""What `xlift init` writes."""
+"""What `xlift init` and `xlift import` write."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+from xlift.registry.table import Table
 
 STUDY = """\
 # yaml-language-server: $schema=manifest.schema.json   (xlift schema > manifest.schema.json)
@@ -21,3 +28,58 @@ matrix:
 analysis:
   x: params_non_embedding
 """
+
+TABLE = """\
+schema: xlift/1
+id: NAME
+question: Does the gain from intermediate training change with model size?
+data:
+  source: table
+  file: FILE
+  origin: imported                        # or: own, published
+  unit: UNIT                              # or: UNLIKE
+  columns:                                # what the table's columns are; see that these guesses are right
+COLUMNS
+  # where: "split == 'test'"              # which rows, over the table's columns
+analysis: {x: SIZE}
+"""
+GUESSES = {  # role -> beginnings of names that its column may have
+    "model": ("model", "name"),
+    "parameters": ("param", "size"),
+    "family": ("family", "model_family"),
+    "intermediate": ("intermediate", "treatment", "pretask"),
+    "target": ("target", "task", "dataset"),
+    "language": ("language", "lang"),
+    "seed": ("seed",),
+    "metric": ("metric",),
+    "score": ("score", "value", "accuracy", "f1", "result"),
+    "items": ("items", "examples"),
+    "chance": ("chance",),
+    "source": ("source", "paper"),
+    "protocol": ("protocol", "table"),
+}
+
+
+def of_table(table: Table, path: Path, study: Path) -> str:
+    """A manifest to start from: each column by the role that its name may mean; a column that is none is named too."""
+    free, found = list(table.columns), dict[str, str]()
+    for role, names in GUESSES.items():
+        for begin in names:
+            near = next((name for name in free if name.lower().startswith(begin)), None)
+            if near and role not in found:
+                found[role] = near
+                free.remove(near)
+    scores = [text for _, texts in table.rows if (text := texts.get(found.get("score", ""), ""))]
+    percent = any(text.replace(".", "", 1).isdigit() and float(text) > 1 for text in scores)
+    lines = [f"    {role}: {json.dumps(name, ensure_ascii=False)}" for role, name in found.items()]
+    lines += [f"    {role}: …" for role in ("model", "parameters", "target", "language", "score") if role not in found]
+    lines += [f"    # of no use so far: {', '.join(free)}"] if free else []
+    words = {
+        "NAME": re.sub("[^a-z0-9]+", "-", study.stem.lower()).strip("-") or "study",
+        "FILE": json.dumps(os.path.relpath(path, study.parent), ensure_ascii=False),
+        "UNIT": "percent " if percent else "fraction",
+        "UNLIKE": "fraction" if percent else "percent",
+        "SIZE": "params_total",
+        "COLUMNS": "\n".join(lines),
+    }
+    return re.sub("|".join(words), lambda match: words[match[0]], TABLE)

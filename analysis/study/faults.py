@@ -1,0 +1,88 @@
+"""What is wrong with the data behind a study's gains, in words: a reader should not have to find it out alone."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from xlift.analysis.report.table import count, points, signed
+from xlift.registry.card import StudyCard
+
+FLOOR = 0.5  # share of a model's baselines that are not above chance, from which on all of them are a floor
+SMALL = 0.02  # standard error of a score over its items, from which on a test set is small: a gain's is 1.4 times that
+
+
+def faults(card: StudyCard, rows: pd.DataFrame, scores: pd.DataFrame) -> tuple[str, ...]:
+    """A sentence or two for each; empty where nothing was found.
+
+    `rows` are the study's gains, `scores` its scores with `items` and `se`; fractions.
+    """
+    if not len(rows):
+        return ()
+    found = [sentence for _, part in rows.groupby("target_group") for sentence in _floor(part)]
+    return (*found, *_families(rows), *_languages(card, rows), *_replicates(rows), *_items(rows, scores))
+
+
+def _floor(rows: pd.DataFrame) -> Iterator[str]:
+    """Baselines that are not above chance: where they are so at every size, the slope is that of the treated scores."""
+    lost, shares = int(rows["at_chance"].sum()), rows.groupby("model")["at_chance"].mean()
+    if not lost:
+        return
+    all_of_them = f"the {count(len(rows), 'baseline')} of {rows['target_group'].iloc[0]} targets"
+    said = f"At chance: {lost:,} of {all_of_them} are not above chance"
+    if (shares < FLOOR).any():
+        yield f"{said}: there a gain says that a task became possible, not how much better it became."
+        return
+    said += f", and at every size at least {100 * shares.min():.0f} % of them. They are a floor, which cannot fall"
+    if rows["model"].nunique() > 2:
+        means = rows.groupby("model")[["lp", "score", "baseline"]].mean()
+        treated, baseline = (signed(np.polyfit(means["lp"], means[name], 1)[0]) for name in ("score", "baseline"))
+        said += f": for ten times the parameters treated scores change by {treated} points and baselines by {baseline} "
+        said += "(means of models, unweighted), so that the slope of the gain is mostly the treated models' own curve"
+    yield f"{said}."
+
+
+def _families(rows: pd.DataFrame) -> Iterator[str]:
+    models = rows.drop_duplicates("model")
+    if models["family"].nunique() == 1 and len(models) > 1:
+        yield (
+            f"One family: all {len(models)} models are of {models['family'].iloc[0]}. What its tokenizer, data and recipe do to "
+            "the gain cannot be told from what size does, and no interval here covers another family."
+        )
+
+
+def _languages(card: StudyCard, rows: pd.DataFrame) -> Iterator[str]:
+    """Intermediate training in other languages than the source: what is measured is then not zero-shot transfer."""
+    used = {(cell.intermediate, cell.intermediate_language) for cell in card.cells if cell.intermediate_language}
+    known = set(rows["intermediate"])
+    for name, language in sorted(used):
+        if name in known and language not in (card.source_language, "none"):
+            yield (
+                f"Not {card.source_language} only: {name} is trained on {language} data, which may hold the tested languages. "
+                f"These gains are not those of intermediate training in {card.source_language}, and not zero-shot over languages."
+            )
+
+
+def _replicates(rows: pd.DataFrame) -> Iterator[str]:
+    runs = rows.groupby(["model", "treatment", "target"])["seed"].nunique()
+    if (runs == 1).all():
+        yield (
+            f"One run each: every one of the {rows['treated_run'].nunique():,} treated trainings was made once. How much another "
+            "seed would change a gain is not known, and the spread between models holds it unseen."
+        )
+
+
+def _items(rows: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
+    known = scores[scores["target"].isin(rows["target"]) & scores["items"].notna() & scores["se"].notna()]
+    small = known[known["se"] > SMALL]
+    if not len(small):
+        return
+    parts = []
+    for target, part in small.groupby("target"):
+        few, many = int(part["items"].min()), int(part["items"].max())
+        parts.append(f"{target} ({few:,}{'' if few == many else f' to {many:,}'} items a language)")
+    yield (
+        f"Small test sets: {', '.join(parts)}. There a score has a standard error over items of up to "
+        f"{points(small['se'].max()):.1f} points, so single gains say little: {count(len(small), 'score')} of {len(known):,} "
+        f"have one above {points(SMALL):.0f}."
+    )

@@ -1,0 +1,264 @@
+"""Tables of scores: what is wrong with one is a finding with its row and column, before anything is written."""
+
+import csv
+import io
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from xlift.registry.findings import BadInput, UserError
+from xlift.registry.manifest.load import load, read
+from xlift.registry.manifest.templates import of_table
+from xlift.registry.store import Store
+from xlift.registry.table import TableStudy, keep, read_csv
+
+HEAD = ["model", "size", "family", "intermediate", "target", "language", "seed", "metric", "score", "items", "protocol", "source"]
+MANIFEST = """\
+schema: xlift/1
+id: told
+question: Does it grow?
+data:
+  source: table
+  file: scores.csv
+  origin: published
+  columns: {parameters: size}
+analysis: {x: params_total}
+"""
+Rows = list[dict[str, str]]
+
+
+def table() -> Rows:
+    """Four models, with and without mnli, on two targets in two languages, at two seeds."""
+    draw = random.Random(1)
+    return [
+        dict(zip(HEAD, map(str, row), strict=True))
+        for model, size in (("a", 10**8), ("b", 10**9), ("c", 3 * 10**9), ("d", 10**10))
+        for intermediate in ("none", "mnli")
+        for target in ("xnli", "mine")
+        for language in ("de", "sw")
+        for seed in (1, 2)
+        for row in [
+            (
+                model,
+                size,
+                "f",
+                intermediate,
+                target,
+                language,
+                seed,
+                "accuracy",
+                round(draw.uniform(0.4, 0.9), 4),
+                500,
+                "zero-shot",
+                "A 2020",
+            )
+        ]
+    ]
+
+
+def text_of(rows: Rows) -> str:
+    made = io.StringIO()
+    writer = csv.DictWriter(made, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return made.getvalue()
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[..., TableStudy]:
+    """A function from rows, or a table's text, and a manifest to a loaded study."""
+
+    def make(rows: Rows | str | None = None, manifest: str = MANIFEST) -> TableStudy:
+        text = rows if isinstance(rows, str) else text_of(rows or table())
+        (tmp_path / "scores.csv").write_text(text, encoding="utf-8")
+        (tmp_path / "study.yaml").write_text(manifest, encoding="utf-8")
+        study = read(tmp_path / "study.yaml")
+        assert isinstance(study, TableStudy)
+        return study
+
+    return make
+
+
+def test_rows_become_runs_of_the_shape_of_our_own(made):
+    study = made()
+    chains = {tuple((s.kind, s.data.task) for s in stage.lineage) for stage in study.runs if stage.kind == "evaluate"}
+    assert (("train", "mnli"), ("train", "mnli"), ("evaluate", "xnli")) in chains  # XNLI trains on MNLI, as is known
+    assert (("train", "mnli"), ("train", "mine"), ("evaluate", "mine")) in chains  # and a task of one's own on itself
+    card = study.card()
+    assert {cell.same_task for cell in card.cells if cell.target == "xnli" and cell.intermediate == "mnli"} == {True}
+    assert {stage.source for stage in card.stages} == {"published"}
+    (score,) = [s for stage, scores in study.runs.items() for s in scores][:1]
+    assert score.se == pytest.approx((score.value * (1 - score.value) / 500) ** 0.5)
+
+
+def test_importing_twice_changes_nothing_and_a_changed_value_is_committed_again(made, tmp_path):
+    store, rows = Store(tmp_path / "store"), table()
+    assert keep(made(rows), store) == len(made(rows).runs)
+    files = {path: path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()}
+    assert keep(made(rows), store) == 0
+    assert files == {path: path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()}
+    rows[0]["score"] = "0.1234"
+    study = made(rows)
+    assert keep(study, store) == 1
+    stage = next(stage for stage, scores in study.runs.items() if any(score.value == 0.1234 for score in scores))
+    assert [score.value for score in store.scores(stage.id) if score.language == rows[0]["language"]] == [0.1234]
+
+
+def test_what_is_not_trained_has_no_run_of_its_target(made):
+    study = made(manifest=MANIFEST + "tasks: {xnli: {trained: false}, mine: {trained: false}}\n")
+    cells = study.card().cells
+    assert all(cell.prompted for cell in cells)
+    assert {len(stage.lineage) for stage in study.runs if stage.kind == "evaluate"} == {1, 2}
+
+
+def test_percent_where_and_another_metric(made):
+    rows = [{**row, "score": str(100 * float(row["score"]))} for row in table()]
+    rows += [{**row, "metric": "f1"} for row in rows]
+    manifest = MANIFEST.replace("  columns", "  unit: percent\n  where: \"seed < 2 and language != 'sw'\"\n  columns")
+    study = made(rows, manifest + "tasks: {mine: {metric: f1}}\n")
+    assert {row.seed for row in study.rows} == {1} and {row.language for row in study.rows} == {"de"}
+    assert study.card().outcomes == {"xnli": "accuracy", "mine": "f1"}
+    assert max(row.score for row in study.rows) < 1
+
+
+def test_a_table_is_not_run(made, tmp_path):
+    made()
+    with pytest.raises(UserError, match="nothing to run"):
+        load(tmp_path / "study.yaml")
+
+
+def test_a_manifest_to_start_from_is_complete_where_names_are_plain(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text(text_of(table()), encoding="utf-8")
+    (tmp_path / "study.yaml").write_text(of_table(read_csv(path), path, tmp_path / "study.yaml"), encoding="utf-8")
+    assert isinstance(read(tmp_path / "study.yaml"), TableStudy)
+
+
+WRONG = {  # column -> texts that it cannot hold
+    "model": [""],
+    "size": ["", "big", "0", "-3", "1.5", "nan", "inf", "1e", "7B"],
+    "target": ["", " "],
+    "language": ["", "  "],
+    "seed": ["x", "-1", "0.5", "nan", "one", "1/2"],
+    "score": ["", "x", "83", "-0.1", "1.01", "nan", "inf", "0,8", "83.1%", "--", "n/a", "1e9"],
+    "items": ["0", "-5", "many", "10.5", "nan", "1,000"],
+}
+CELLS = [(column, text, row) for column, texts in WRONG.items() for text in texts for row in (0, 33)]
+
+
+@pytest.mark.parametrize(("column", "text", "row"), CELLS)
+def test_a_wrong_value_is_found_with_its_row_and_column(made, tmp_path, column, text, row):
+    rows = table()
+    rows[row][column] = text
+    with pytest.raises(BadInput) as error:
+        made(rows)
+    wanted = f"column '{column}'"
+    (found,) = [finding for finding in error.value.findings if wanted in finding.message]
+    assert found.place.line == row + 2 and found.place.file.endswith("scores.csv") and found.hint
+    assert not (tmp_path / "store").exists()
+
+
+def changed(change: Callable[[Rows], object]) -> str:
+    rows = table()
+    other = change(rows)
+    return text_of(other if isinstance(other, list) else rows)
+
+
+def without(column: str) -> str:
+    return changed(lambda rows: [{name: text for name, text in row.items() if name != column} for row in rows])
+
+
+TABLES = {  # table -> code and line of a finding; None: of the manifest
+    "a model with two sizes": (changed(lambda rows: rows[5].update(size="7")), "E526", 7),
+    "a model with two families": (changed(lambda rows: rows[9].update(family="g")), "E526", 11),
+    "a row twice": (changed(lambda rows: rows.append(dict(rows[3]))), "E527", 66),
+    "a row twice with another score": (changed(lambda rows: rows.append({**rows[3], "score": "0.5"})), "E527", 66),
+    "two sources for a score": (changed(lambda rows: rows.append({**rows[3], "source": "B"})), "E527", 66),
+    "two protocols for a score": (changed(lambda rows: rows.append({**rows[0], "protocol": "train"})), "E528", 66),
+    "protocols mixed": (changed(lambda rows: rows[20].update(protocol="translate-train")), "E528", 22),
+    "seeds lost": (changed(lambda rows: [row.update(seed="1") for row in rows] and None), "E527", 3),
+    "no baseline at all": (
+        changed(lambda rows: [row.update(intermediate="mnli", seed=str(i)) for i, row in enumerate(rows)] and None),
+        "E531",
+        2,
+    ),
+    "another word for none": (
+        changed(lambda rows: [row.update(intermediate=row["intermediate"].replace("none", "base")) for row in rows] and None),
+        "E531",
+        2,
+    ),
+    "a baseline lost": (changed(lambda rows: rows.pop(0) and None), "W531", 9),
+    "another source for a baseline": (changed(lambda rows: rows[0].update(source="B")), "W532", 10),
+    "other items": (changed(lambda rows: rows[0].update(items="99")), "W533", 10),
+    "no rows": (",".join(HEAD) + "\n", "E529", None),
+    "nothing": ("", "E522", None),
+    "no head": ("\n".join(text_of(table()).splitlines()[1:]) + "\n", "E521", None),
+    "a field too many": (text_of(table()).replace("A 2020\n", "A 2020,x\n", 1), "E520", None),
+    "a field too few": (text_of(table()).replace(",A 2020\n", "\n", 1), "E520", None),
+    "an open quote": (text_of(table()) + '"a', "E520", None),
+    "a column twice": (text_of(table()).replace("source\n", "model\n", 1), "E520", None),
+    "two metrics": (changed(lambda rows: rows + [{**row, "metric": "f1"} for row in rows]), "E525", None),
+    **{
+        f"no {column}": (without(column), "E521" if column == "size" else "E522", None)
+        for column in ("model", "size", "target", "language", "score")
+    },
+    "no metric": (without("metric"), "E525", None),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_wrong_table_is_found_with_its_row(made, name):
+    text, code, line = TABLES[name]
+    if code.startswith("W"):
+        found = made(text).warnings
+    else:
+        with pytest.raises(BadInput) as error:
+            made(text)
+        found = error.value.findings
+    mine = [finding for finding in found if finding.code == code]
+    assert mine, [finding.render() for finding in found]
+    assert line is None or line in {finding.place.line for finding in mine}
+
+
+MANIFESTS = {  # change of the manifest -> code, and a word of the finding
+    ("columns: {parameters: size}", "columns: {parameters: sise}"): ("E521", "sise"),
+    ("columns: {parameters: size}", "columns: {parameters: score}"): ("E522", "the score"),
+    ("columns: {parameters: size}", "columns: {}"): ("E522", "parameters"),
+    ("columns: {parameters: size}", "columns: {parameters: size, items: size}"): ("E521", "size"),
+    ("columns: {parameters: size}", "columns: {parameters: size, score: model}"): ("E522", "the model"),
+    ("columns: {parameters: size}", "columns: {parameters: size, points: score}"): ("E103", "points"),
+    ("columns: {parameters: size}", "columns: [size]"): ("E118", "list"),
+    ("origin: published", "origin: paper"): ("E103", "paper"),
+    ("origin: published", "unit: percents"): ("E103", "percents"),
+    ("origin: published", "where: language = 'de'"): ("E303", "condition"),
+    ("origin: published", "where: lang == 'de'"): ("E303", "lang"),
+    ("origin: published", "where: language == 'fr'"): ("E303", "fr"),
+    ("origin: published", "where: seed > 5"): ("E529", "no row"),
+    ("origin: published", "where: seed == 'x'"): ("E303", "number"),
+    ("file: scores.csv", "file: none.csv"): ("E520", "none.csv"),
+    ("file: scores.csv", "file: study.yaml"): ("E520", ".csv"),
+    ("  file: scores.csv\n", ""): ("E102", "file"),
+    ("analysis: {x: params_total}", "analysis: {}"): ("E530", "embeddings"),
+    ("analysis: {x: params_total}", "analysis: {x: params_total, gain: {baseline: {intermediate: qqp}}}"): ("E531", "baseline"),
+    ("analysis: {x: params_total}", "analysis: {x: params_total, apart: [squad]}"): ("E402", "squad"),
+    ("analysis: {x: params_total}", "analysis: {x: params_total}\ntasks: {xnly: {trained: false}}"): ("E201", "xnly"),
+    ("analysis: {x: params_total}", "analysis: {x: params_total}\ntasks: {xnli: {metric: f1}}"): ("E525", "f1"),
+    ("analysis: {x: params_total}", "analysis: {x: params_total}\nmatrix: {}"): ("E101", "matrix"),
+    ("analysis: {x: params_total}", "analysis: {x: params_total}\nhypotheses: {a: {contrast: slope}}"): ("E406", "direction"),
+}
+
+
+@pytest.mark.parametrize("change", MANIFESTS, ids=lambda change: change[1][:40])
+def test_a_wrong_mapping_is_found_with_its_place(made, change):
+    code, word = MANIFESTS[change]
+    assert change[0] in MANIFEST
+    with pytest.raises(BadInput) as error:
+        made(manifest=MANIFEST.replace(*change))
+    found = [finding for finding in error.value.findings if finding.code == code]
+    assert found and any(word in f"{finding.message} {finding.hint}" for finding in found), str(error.value)
+
+
+def test_there_are_a_hundred_mutations():
+    assert len(CELLS) + len(TABLES) + len(MANIFESTS) >= 100

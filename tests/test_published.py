@@ -1,0 +1,99 @@
+"""Studies of published figures: their gains by hand, and what their reports have to say of them."""
+
+import csv
+import html
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from running import xlift
+
+import xlift as python
+
+PUBLISHED = Path(__file__).parents[1] / "experiments" / "published"
+FAULTS = (
+    "At chance:",
+    "One family: all 5 models are of BLOOM",
+    "Not en only: xP3",
+    "One run each:",
+    "Small test sets: XCOPA (100 items",
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("published")
+
+
+@pytest.fixture(scope="module")
+def page(place) -> str:
+    xlift("report", PUBLISHED / "xmtf.yaml", "--no-mlflow", folder=place)
+    return html.unescape((place / "reports" / "xmtf" / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_report_says_itself_what_is_wrong_with_the_data(page, fault):
+    assert fault in page
+
+
+def test_the_slope_is_said_to_be_the_treated_models_own_curve(page):
+    (treated, baseline) = re.search(r"treated scores change by \+([\d.]+) points and baselines by \+([\d.]+)", page).groups()
+    assert float(treated) > 8 * float(baseline)
+
+
+BY_HAND = {  # read in the table: BLOOM, BLOOMZ, and their difference, in points
+    ("560M", "XCOPA", "et"): (53.0, 48.0, -5.0),
+    ("1.1B", "XNLI", "de"): (34.14, 36.27, 2.13),
+    ("7.1B", "XNLI", "sw"): (33.33, 43.9, 10.57),
+    ("3B", "XStoryCloze", "es"): (48.58, 81.67, 33.09),
+    ("7.1B", "XStoryCloze", "ar"): (50.36, 81.47, 31.11),
+    ("1.7B", "XWinograd", "fr"): (50.6, 51.81, 1.21),
+    ("560M", "XWinograd", "zh"): (49.21, 54.17, 4.96),
+    ("7.1B", "XCOPA", "vi"): (59.0, 78.0, 19.0),
+    ("3B", "XNLI", "th"): (33.33, 38.19, 4.86),
+    ("1.7B", "XStoryCloze", "eu"): (50.3, 57.05, 6.75),
+}
+
+
+def test_ten_gains_are_those_of_the_table(page, place):
+    gains = pd.read_csv(place / "reports" / "xmtf" / "tables" / "gains.csv").set_index(["model", "target", "language"])
+    assert len(gains) == 200 and set(gains["target_group"]) == {"prompted"}
+    for (size, target, language), wanted in BY_HAND.items():
+        row = gains.loc[f"BLOOM-{size}", target, language]
+        assert [round(100 * row[name], 9) for name in ("baseline", "score", "gain")] == list(wanted)
+
+
+def test_every_row_names_its_source_table_and_protocol():
+    for path in PUBLISHED.glob("*.csv"):
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert rows and all(row[name].strip() for row in rows for name in ("source", "table", "protocol", "found_at")), path
+
+
+def test_runs_keep_their_origin_and_there_is_nothing_to_run(page, place):
+    said = xlift("sql", "SELECT DISTINCT source FROM stages", "--format", "csv", folder=place).stdout
+    assert said.split() == ["source", "published"]
+    for verb in ("run", "plan", "why"):
+        assert "nothing to run" in xlift(verb, PUBLISHED / "xmtf.yaml", folder=place, check=2).stderr
+
+
+def test_import_writes_a_manifest_then_takes_the_table_in_once(tmp_path):
+    rows = "name,params,treatment,task,lang,accuracy\n" + "".join(
+        f"{model},{size},{treatment},mine,{language},{score}\n"
+        for model, size in (("a", 10**8), ("b", 10**9))
+        for treatment, score in (("none", 60.5), ("mnli", 63.25))
+        for language in ("de", "sw")
+    )
+    (tmp_path / "scores.csv").write_text(rows)
+    assert "wrote mine.yaml" in xlift("import", "scores.csv", "mine.yaml", folder=tmp_path).stdout
+    study = tmp_path / "mine.yaml"
+    assert "no metric is told of mine" in xlift("import", "scores.csv", "mine.yaml", folder=tmp_path, check=2).stderr
+    assert not (tmp_path / "store").exists()
+    study.write_text(study.read_text() + "tasks: {mine: {metric: accuracy}}\n")
+    assert "8 scores of 2 models" in xlift("import", "scores.csv", "mine.yaml", folder=tmp_path).stdout
+    assert "; 0 runs new or changed" in xlift("import", "scores.csv", "mine.yaml", folder=tmp_path).stdout
+    assert python.gains(study, store=tmp_path / "store")["gain"].tolist() == pytest.approx([0.0275] * 4)
+    pd.read_csv(tmp_path / "scores.csv").to_parquet(tmp_path / "scores.parquet")
+    study.write_text(study.read_text().replace("scores.csv", "scores.parquet"))
+    assert "; 0 runs new or changed" in xlift("import", "scores.parquet", "mine.yaml", folder=tmp_path).stdout
