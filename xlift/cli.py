@@ -371,6 +371,42 @@ def report(
 
 
 @app.command()
+def power(
+    study: Study,
+    source: Annotated[Path | None, typer.Option("--from", help="a study whose variance components are taken")] = None,
+    components: Annotated[Path | None, typer.Option(help="a .csv of them: component, sd_points; as a report writes it")] = None,
+    group: Annotated[str | None, typer.Option(help="one target group; fine-tuned where absent")] = None,
+    slopes: Annotated[str, typer.Option(help="points for ten times the parameters, whose chances are told")] = "1,2,4",
+    samples: Annotated[int, typer.Option(min=20, help="of each design")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="of the samples")] = 0,
+    tokens: Annotated[float, typer.Option(min=1, help="that a training reads, for GPU hours")] = 5e7,
+    flops: Annotated[float, typer.Option(min=1, help="a second that a GPU reaches, for GPU hours")] = 4e14,
+    out: Annotated[Path | None, typer.Option(help="folder of the table and figure; reports/<study>-power where absent")] = None,
+    store: StoreAt = Path("store"),
+    data: DataAt = None,
+) -> None:
+    """What slope a design can find: as declared, and with twice the models, seeds, languages or targets."""
+    from xlift.analysis.report import power as shown
+
+    try:
+        wanted = tuple(float(text) for text in slopes.split(","))
+    except ValueError:
+        _stop(f"--slopes {slopes}: write numbers, such as 1,2,4")
+    loaded = studies.warned(studies.opened(study))
+    card = studies.card_of(loaded, data)
+    known, told = studies.variance_components(source or study, components, group, store, data)
+    found, unknown = studies.simulated(card, known, group, samples, seed)
+    note = f"Standard deviations of {told}: {', '.join(f'{name} {100 * sd:.2f}' for name, sd in known.items())} points. "
+    note += f"Taken as 0, since nothing is known of them: {', '.join(unknown)}. " if unknown else ""
+    note += f"{samples} samples a design, seed {seed}; ± is the Monte Carlo standard error; two-sided tests at 5 %. "
+    note += f"GPU hours at 6 x parameters x {tokens:.2g} tokens a training and {flops:.2g} FLOP a second."
+    table = shown.power_table(found, wanted, note=note, tokens=tokens, flops=flops)
+    folder = out or Path("reports") / f"{card.study}-power"
+    made = shown.write(table, found, folder)
+    print(table.to_text(), shown.answer(found), f"power: {made[0]} and {', '.join(path.name for path in made[1:])}", sep="\n\n")
+
+
+@app.command()
 def fit(
     data: Annotated[Path, typer.Option(help="a table: .csv, .tsv or .parquet", show_default=False)],
     formula: Annotated[str, typer.Option(help="'gain ~ lp * treatment + (1 | language) + (1 | model)'", show_default=False)],

@@ -14,6 +14,7 @@ from xlift.registry.table import Table, TableStudy, keep, read_csv
 
 if TYPE_CHECKING:
     from xlift.analysis.report.page import Report
+    from xlift.analysis.study.power import Power
     from xlift.registry.plan import Plan
     from xlift.registry.registration import Registration
     from xlift.registry.store import Store
@@ -198,6 +199,65 @@ def primary_models(card: StudyCard) -> Iterator[tuple[str, str, tuple[str, ...],
     for group, rows in planned_groups(card).items():
         model = primary(group, rows, card.analysis)
         yield group, model.formula, model.left_out, model.refused
+
+
+def variance_components(
+    source: Path, file: Path | None, group: str | None, store: Path, data: Path | None
+) -> tuple[dict[str, float], str]:
+    """Standard deviations by component, fractions, and what they are of: a report's table, or a study's fitted primary model."""
+    if file:
+        table = table_at(file)
+        if lacks := {"component", "sd_points"} - set(table.columns):
+            raise UserError(f"{file} has no column {' and no column '.join(sorted(lacks))}; a report's components.csv has both")
+        rows = [row for _, row in table.rows if group is None or row.get("target_group", group) == group]
+        names = [row["component"] for row in rows]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UserError(f"{file} tells {', '.join(twice)} twice; give --group")
+        try:
+            known = {row["component"]: float(row["sd_points"]) / 100 for row in rows}
+        except ValueError as error:
+            raise UserError(f"{file}: sd_points: {error}") from None
+        return known, str(file)
+    from xlift.analysis import facts
+    from xlift.analysis import gains as pairing
+    from xlift.analysis.study.groups import fitted
+    from xlift.analysis.study.power import components
+
+    found = read(warned(opened(source)), store, data)
+    groups = fitted(pairing.gains(facts.connect(found.store, [found.card]), found.card.study), found.card.analysis)
+    chosen = next((each for each in groups if each.name == group), groups[0] if len(groups) == 1 else None)
+    if chosen is None or chosen.fit is None:
+        why = (
+            "has no gains"
+            if not groups
+            else chosen.failed
+            if chosen
+            else f"has {', '.join(each.name for each in groups)} targets"
+        )
+        raise UserError(f"{source} {why}: give --group, or --from a study with gains, or --components FILE")
+    return components(chosen.fit), f"{found.card.study}, {chosen.name} targets"
+
+
+def simulated(
+    card: StudyCard, known: dict[str, float], group: str | None, samples: int, seed: int
+) -> tuple[list["Power"], tuple[str, ...]]:
+    """The power of a study's design, and of those with more of each axis; and the components that nothing is known of."""
+    from numpy.random import default_rng
+
+    from xlift.analysis.study.check import planned_groups
+    from xlift.analysis.study.power import MORE, Design, simulated
+
+    groups = planned_groups(card)
+    name = group or ("fine-tuned" if "fine-tuned" in groups else next(iter(groups), ""))
+    if name not in groups:
+        raise UserError(f"study '{card.study}' plans no gains of {name or 'any'} targets; it has {', '.join(groups) or 'none'}")
+    declared = Design("as declared", groups[name])
+    found, unknown = list["Power"](), dict[str, None]()
+    for design in (declared, *(declared.with_more(axis) for axis in MORE)):
+        power, lacks = simulated(design, known, card.analysis, samples, default_rng([seed, len(found)]))
+        found.append(power)
+        unknown |= dict.fromkeys(lacks)
+    return found, tuple(unknown)
 
 
 def register(card: StudyCard, kept: "Store") -> "Registration":

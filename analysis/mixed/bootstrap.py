@@ -54,7 +54,7 @@ def bootstrapped_likelihood_ratio(smaller: Fit, larger: Fit, samples: int, rng: 
     ]
     if None in place:
         raise UserError("each random term of the smaller model has to be in the larger one")
-    above = _drawn_from(larger, [(u, T) for u, T in zip(place, state.T, strict=True)], np.sqrt(state.sigma2), rng_sample)
+    above = drawn_from(larger, [(u, T) for u, T in zip(place, state.T, strict=True)], np.sqrt(state.sigma2), rng_sample)
     keep = np.concatenate(
         [np.arange(larger.cross.slices[u].start, larger.cross.slices[u].stop) for u in place]
         + [np.arange(larger.cross.q, larger.cross.q + larger.cross.p + 1)]
@@ -69,10 +69,10 @@ def bootstrapped_likelihood_ratio(smaller: Fit, larger: Fit, samples: int, rng: 
 
 def sampler(fit: Fit, rng: np.random.Generator) -> Callable[[], Cross]:
     """A function that draws the cross-products of a new sample of responses."""
-    return _drawn_from(fit, list(enumerate(fit.state.T)), float(np.sqrt(fit.state.sigma2)), rng, fit.state.delta)
+    return drawn_from(fit, list(enumerate(fit.state.T)), float(np.sqrt(fit.state.sigma2)), rng, fit.state.delta)
 
 
-def _drawn_from(
+def drawn_from(
     fit: Fit, factors: list, sigma: float, rng: np.random.Generator, delta: np.ndarray | None = None
 ) -> Callable[[], Cross]:
     """Samples with the factors of some terms, around the fit's coefficients (r = 0: coefficients do not move likelihoods)."""

@@ -11,6 +11,7 @@ from xlift.analysis.mixed.beside_statsmodels import Nearest
 from xlift.analysis.report.table import DASH, Table, count, interval, points, probability, signed, size
 from xlift.analysis.study.groups import SURE, GroupFit
 from xlift.analysis.study.hypotheses import Verdict
+from xlift.analysis.study.power import component
 from xlift.analysis.study.sensitivity import CLIPPED, LOGIT
 from xlift.analysis.study.slope import POOLED, Refused
 
@@ -147,7 +148,7 @@ def component_table(groups: Sequence[GroupFit], intervals: Callable[[GroupFit], 
             residual = row.group == "Residual"
             name = "sigma" if residual else f"sd ({row.name1} | {row.group})"
             sd, (low, high) = row.value**0.5, limits.loc[name, ["low", "high"]] if name in limits.index else (float("nan"),) * 2
-            what = "residual" if residual else row.group if row.name1 == "Intercept" else f"{row.name1} by {row.group}"
+            what = component(row.name1, row.group)
             data.append(
                 {
                     "target_group": group.name,

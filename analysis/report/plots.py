@@ -73,6 +73,23 @@ def scaling(parts: Sequence[tuple[str, str, pd.DataFrame, pd.DataFrame]], *, sta
     return figure
 
 
+def power(curves: Sequence[tuple[str, np.ndarray, np.ndarray]], wanted: float) -> Figure:
+    """The chance to find a slope, a line a design: (name, slopes in fractions, chances); a dashed line at the chance wanted."""
+    dashes = [(0, ()), (0, (6, 2)), (0, (2, 2)), (0, (6, 2, 1, 2)), (0, (1, 1)), (0, (8, 3, 1, 3, 1, 3))]
+    with mpl.rc_context(STYLE):
+        figure, (axis,) = _figure(1, (6.4, 4.2))
+        for number, (name, slopes, chances) in enumerate(curves):
+            colour, dash = COLOURS[number % len(COLOURS)], dashes[number % len(dashes)]
+            axis.plot(points(slopes), 100 * chances, label=name, linewidth=1.8, color=colour, linestyle=dash)
+        axis.axhline(100 * wanted, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        axis.set_ylim(0, 101)
+        axis.set_xlim(0, points(min(slopes[-1] for _, slopes, _ in curves) * 1.2))
+        axis.set_xlabel("slope (points for ten times the parameters)")
+        axis.set_ylabel("chance to find it (%)")
+        _legend(figure, [axis], across=1)
+    return figure
+
+
 def _dots(axis: Axes, own: pd.DataFrame, place: int, places: int, every: pd.DataFrame) -> None:
     """One treatment's means, a little aside, with their intervals where they have any."""
     aside = 10 ** ((place - (places - 1) / 2) * 0.02 * max(np.ptp(np.log10(every["params"].astype(float))), 0.5))
