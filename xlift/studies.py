@@ -225,7 +225,8 @@ def variance_components(
 
     found = read(warned(opened(source)), store, data)
     groups = fitted(pairing.gains(facts.connect(found.store, [found.card]), found.card.study), found.card.analysis)
-    chosen = next((each for each in groups if each.name == group), groups[0] if len(groups) == 1 else None)
+    wanted = group or "fine-tuned"
+    chosen = next((each for each in groups if each.name == wanted), groups[0] if len(groups) == 1 else None)
     if chosen is None or chosen.fit is None:
         why = (
             "has no gains"
