@@ -1,7 +1,9 @@
 """What the verbs `fit` and `meta` answer: one value with a form for programs and one for people."""
 
+import functools
 import json
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from xlift.analysis import meta as metas
 from xlift.analysis import mixed
 from xlift.analysis.mixed import contrasts, gather, summary
 from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed.optimise import NotConverged
 from xlift.registry.findings import UserError
 
 
@@ -116,12 +119,17 @@ def meta_analysed(
     knapp_hartung: bool,
     cluster: str | None,
     forest: Path | None,
+    funnel: Path | None = None,
+    labels: str | None = None,
+    leave_out: str | None = None,
 ) -> Answer:
     """The verb `meta`."""
     opened = gather.opened(data)
     frame = opened if isinstance(opened, pd.DataFrame) else opened.select("*")
-    if cluster:
-        formulas.known([cluster], list(frame.columns))
+    formulas.known([name for name in (cluster, labels, leave_out) if name], list(frame.columns))
+    for option, path in (("--forest", forest), ("--funnel", funnel)):
+        if path and not path.parent.is_dir():
+            raise UserError(f"{option} {path}: no folder {path.parent}; make it first")
     found = metas.meta(frame, effect, variance, moderators=moderators, random=random, method=method, knapp_hartung=knapp_hartung)
     low, high = found.prediction or (None, None)
     content = {
@@ -150,13 +158,38 @@ def meta_analysed(
                 f"clusters of {cluster} cut through levels of {', '.join(cut)}, so they are not independent, and the "
                 f"robust standard errors can be too small; cluster by {cut[0]}"
             )
-    if forest:
-        if not forest.parent.is_dir():
-            raise UserError(f"--forest {forest}: no folder {forest.parent}; make it first")
-        from xlift.analysis.meta.forest import forest as drawn
+    if leave_out:
+        again = functools.partial(metas.meta, moderators=moderators, method=method, knapp_hartung=knapp_hartung)
+        fit_to = functools.partial(_with_levels, random, lambda rows, terms: again(rows, effect, variance, random=terms))
+        content["left_out"] = list(_without_each(frame, leave_out, fit_to))
+    if forest or funnel:
+        from xlift.analysis.meta import forest as plots
 
-        drawn(found).savefig(forest)
+        if forest:
+            plots.forest(found, frame[labels].astype(str).tolist() if labels else None).savefig(forest)
+        if funnel:
+            plots.funnel(found).savefig(funnel)
     return Answer(content, _meta_text(content))
+
+
+def _with_levels(random: str | None, again: Callable[[pd.DataFrame, str | None], metas.Meta], rows: pd.DataFrame) -> metas.Meta:
+    """A fit to some of the rows, its random terms without factors of which one level is left."""
+    terms = formulas.parse(f"~ 1 + {random}", response=False).random if random else ()
+    left = [(term.columns, [name for name in term.group if rows[name].nunique() > 1]) for term in terms]
+    kept = dict.fromkeys(f"({columns} | {':'.join(map(formulas.quoted, group))})" for columns, group in left if group)
+    return again(rows, " + ".join(kept) or None)
+
+
+def _without_each(frame: pd.DataFrame, column: str, again: Callable[[pd.DataFrame], metas.Meta]) -> Iterator[dict[str, Any]]:
+    """The estimates without each level of a column, a row a term; why there are none, where there are none."""
+    for level in sorted(frame[column].unique()):
+        rows = frame[frame[column] != level].reset_index(drop=True)
+        try:
+            estimates = again(rows).estimates
+        except (UserError, NotConverged) as error:
+            yield {"without": str(level), "n": len(rows), "term": "", "why": str(error)}
+            continue
+        yield from ({"without": str(level), "n": len(rows), **row} for row in estimates.to_dict("records"))
 
 
 def _meta_text(content: dict[str, Any]) -> str:
@@ -175,6 +208,8 @@ def _meta_text(content: dict[str, Any]) -> str:
     ]
     if content["prediction"]["low"] is not None:
         parts.append(f"95 % prediction interval [{content['prediction']['low']:.4g}, {content['prediction']['high']:.4g}]")
+    if "left_out" in content:
+        parts += ["without each of them:", tabulate(content["left_out"], headers="keys", floatfmt=".5g")]
     if "robust" in content:
         parts += ["robust (CR2) by cluster:", tabulate(content["robust"], headers="keys", floatfmt=".5g")]
     return "\n\n".join(parts + [f"warning: {text}" for text in content["warnings"]])

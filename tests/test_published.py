@@ -2,7 +2,10 @@
 
 import csv
 import html
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -65,7 +68,7 @@ def test_ten_gains_are_those_of_the_table(page, place):
 
 
 def test_every_row_names_its_source_table_and_protocol():
-    for path in PUBLISHED.glob("*.csv"):
+    for path in [path for path in PUBLISHED.glob("*.csv") if path.name != "gains.csv"]:  # which is made of the others
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         assert rows and all(row[name].strip() for row in rows for name in ("source", "table", "protocol", "found_at")), path
@@ -97,3 +100,55 @@ def test_import_writes_a_manifest_then_takes_the_table_in_once(tmp_path):
     pd.read_csv(tmp_path / "scores.csv").to_parquet(tmp_path / "scores.parquet")
     study.write_text(study.read_text().replace("scores.csv", "scores.parquet"))
     assert "; 0 runs new or changed" in xlift("import", "scores.parquet", "mine.yaml", folder=tmp_path).stdout
+
+
+def test_the_gains_of_papers_are_made_from_their_tables_and_each_paper_can_be_left_out(tmp_path):
+    before = (PUBLISHED / "gains.csv").read_bytes()
+    subprocess.run([sys.executable, PUBLISHED / "gains.py"], check=True, capture_output=True)
+    assert (PUBLISHED / "gains.csv").read_bytes() == before
+    rows = pd.read_csv(PUBLISHED / "gains.csv").set_index(["model", "task"])
+    assert rows.loc[("XLM-R large", "TyDiQA-GoldP"), "gain"] == pytest.approx(0.109)  # 76.0 - 65.1
+    said = json.loads(
+        xlift(
+            *(
+                "meta",
+                "--data",
+                PUBLISHED / "gains.csv",
+                "--effect",
+                "gain",
+                "--variance",
+                "variance",
+                "--random",
+                "(1 | paper/model)",
+            ),
+            *("--moderators", "~ lp", "--leave-out", "paper", "--labels", "label", "--funnel", "funnel.svg", "--json"),
+            folder=tmp_path,
+        ).stdout
+    )
+    left = {(row["without"], row["term"]): row for row in said["left_out"]}
+    assert "cannot be told apart" in left["Muennighoff et al. 2022", ""]["why"]  # one size is left
+    assert left["Phang et al. 2020", "lp"]["n"] == 20 and "<svg" in (tmp_path / "funnel.svg").read_text()
+    wrong = xlift(
+        "meta",
+        "--data",
+        PUBLISHED / "gains.csv",
+        "--effect",
+        "gain",
+        "--variance",
+        "variance",
+        "--leave-out",
+        "papr",
+        folder=tmp_path,
+        check=2,
+    )
+    assert "paper" in wrong.stderr
+
+
+def test_scores_without_gains_have_their_curve(place):
+    xlift("report", PUBLISHED / "xtreme-scale.yaml", "--no-mlflow", folder=place)
+    page = (place / "reports" / "xtreme-scale" / "report.html").read_text(encoding="utf-8")
+    assert "nothing here had intermediate training" in page and 'id="curve"' in page
+    curve = pd.read_csv(place / "reports" / "xtreme-scale" / "tables" / "curve.csv").set_index("term")
+    assert 5 < curve.loc["lp", "estimate_points"] < 16 and curve.loc["lp", "p"] < 0.05
+    components = pd.read_csv(place / "reports" / "xtreme-scale" / "tables" / "curve-components.csv").set_index("component")
+    assert set(components.index) >= {"language", "lp by language", "model", "model:target", "run", "residual"}

@@ -458,6 +458,9 @@ def meta(
     knapp_hartung: Annotated[bool, typer.Option("--knapp-hartung", help="t tests with Knapp and Hartung's factor")] = False,
     cluster: Annotated[str | None, typer.Option(help="column of clusters: adds robust CR2 estimates")] = None,
     forest: Annotated[Path | None, typer.Option(help="write a forest plot to this .svg or .png")] = None,
+    funnel: Annotated[Path | None, typer.Option(help="write a funnel plot to this .svg or .png")] = None,
+    labels: Annotated[str | None, typer.Option(help="column that names effects in the forest plot")] = None,
+    leave_out: Annotated[str | None, typer.Option(help="column, such as paper: estimates without each of its levels")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Meta-analyse effects with known sampling variances."""
@@ -475,6 +478,9 @@ def meta(
             knapp_hartung=knapp_hartung,
             cluster=cluster,
             forest=forest,
+            funnel=funnel,
+            labels=labels,
+            leave_out=leave_out,
         )
     except NotConverged as error:
         print(f"xlift: no fit: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Forest plot: a pure function of a meta-analysis; it computes no statistics but each effect's own interval."""
+"""Forest and funnel plots: pure functions of a meta-analysis; they compute no statistics but each effect's own interval."""
 
 from collections.abc import Sequence
 
@@ -37,4 +37,24 @@ def forest(found: Meta, labels: Sequence[str] | None = None) -> Figure:
         axis.axvline(0, color=INK, linewidth=0.9)
         axis.set_yticks(ticks, names)
         axis.set_xlabel(f"effect, {LEVEL:.0%} interval")
+    return figure
+
+
+def funnel(found: Meta) -> Figure:
+    """Residuals from the fixed part against standard errors, the most precise on top, in a funnel of 95 % for no heterogeneity.
+
+    Where small effects with large errors lack on one side, results may have been left unpublished, or small studies differ.
+    """
+    y, se = found.effects.y, np.sqrt(found.effects.v)
+    rest = y - found.effects.X @ found.estimates["estimate"].to_numpy()
+    wide = stats.norm.ppf((1 + LEVEL) / 2) * se.max() * 1.05
+    with mpl.rc_context(STYLE):
+        figure = Figure((5.2, 4.0), layout="constrained")
+        axis = figure.add_subplot()
+        axis.plot([-wide, 0, wide], [se.max() * 1.05, 0, se.max() * 1.05], color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        axis.axvline(0, color=INK, linewidth=0.9)
+        axis.plot(rest, se, "o", color=COLOURS[0], markersize=6, alpha=0.85)
+        axis.set_ylim(se.max() * 1.05, 0)
+        axis.set_xlabel("effect less its expectation")
+        axis.set_ylabel("standard error")
     return figure

@@ -1,6 +1,7 @@
 """What the primary models say of a study, as tables and figures: each question is put once, and shown wherever it belongs."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
@@ -191,6 +192,31 @@ def _two_stages(group: GroupFit) -> pd.DataFrame | None:
         return twostage.two_stage(group.primary.formula, group.rows, "model")
     except UserError:
         return None
+
+
+def curve_tables(groups: Sequence[GroupFit]) -> list[Table]:
+    """The models of scores, where there are no gains: fixed effects and variance components."""
+    effect = effects.effect_table(groups, lambda group: None)
+    component = effects.component_table(groups, _limits)
+    said = "; ".join(f"{group.name} targets: {group.primary.formula}" for group in groups if group.fit)
+    lost = [f"{group.name} targets: {text}" for group in groups for text in (*group.primary.left_out, group.failed) if text]
+    note = f"Scores in points, all languages, as {said}; lp: for ten times the parameters; df and SE after Kenward and Roger."
+    note += f" Left out: {'; '.join(lost)}." if lost else ""
+    shown = effect.shown.drop(columns=["Two stages", "their p"])
+    made = [
+        replace(effect, name="curve", title="Scores and size", shown=shown, note=note),
+        replace(component, name="curve-components", title="What scores vary by"),
+    ]
+    return [table for table in made if len(table.shown)]
+
+
+def curve_plates(scores: pd.DataFrame, x: str) -> list[Plate]:
+    """Scores against size, a panel a target."""
+    caption = (
+        "Score against model size, a panel a target: a dot is a model's mean over languages and seeds, faint marks are its "
+        "languages; a line joins the models of a family."
+    )
+    return [_both("curve", caption, plots.score_curves, scores, x)]
 
 
 def _limits(group: GroupFit) -> pd.DataFrame:

@@ -15,10 +15,11 @@ from xlift.analysis import facts
 from xlift.analysis import gains as pairing
 from xlift.analysis.facts import Facts
 from xlift.analysis.report import effects, plots, tables, tuning
-from xlift.analysis.report.answers import Answers, Plate
+from xlift.analysis.report.answers import Answers, Plate, curve_plates, curve_tables
 from xlift.analysis.report.methods import methods
 from xlift.analysis.report.table import DASH, Table, count, points
 from xlift.analysis.study.check import planned_groups
+from xlift.analysis.study.curve import curves
 from xlift.analysis.study.faults import faults
 from xlift.analysis.study.groups import GroupFit, fitted
 from xlift.analysis.study.primary import primary
@@ -148,15 +149,17 @@ def report(card: StudyCard, connection: Facts, registration: Registration | None
     Beside it what the study registered, where it did, and what its searches found, where it is tuned.
     """
     rows = pairing.gains(connection, card.study)
-    answers = Answers(card, fitted(rows, card.analysis))
+    answers, scores = Answers(card, fitted(rows, card.analysis)), pairing.scores(connection, card.study)
+    untreated = len(scores) > 0 and not len(pairing.planned(connection, card.study))
     every = [
         design_table(card),
         model_table(card),
         coverage_table(connection, card.study),
         tables.missing_table(pairing.missing(connection, card.study)),
         *(answers.tables(rows) if len(rows) else []),
+        *(curve_tables(curves(card, scores)) if untreated else []),
         *(tuning.tables_of(tuned, rows) if tuned else []),
-        *tables.score_tables(pairing.scores(connection, card.study)),
+        *tables.score_tables(scores),
         gains_table(rows),
         runs_table(rows),
     ]
@@ -172,13 +175,17 @@ def report(card: StudyCard, connection: Facts, registration: Registration | None
         verdicts,
         (
             *_notes(card, rows, answers.groups),
-            *faults(card, rows, pairing.scores(connection, card.study)),
+            *faults(card, rows, scores),
             *_registered(card, registration),
         ),
         {table.name: replace(table, query=_query(table.name, card.study)) for table in every},
         {
             plate.name: plate
-            for plate in [*(answers.plates(rows) if len(rows) else []), *(tuning.plates_of(tuned, rows) if tuned else [])]
+            for plate in [
+                *(answers.plates(rows) if len(rows) else []),
+                *(curve_plates(scores.merge(_sizes(card)), card.analysis.x) if untreated else []),
+                *(tuning.plates_of(tuned, rows) if tuned else []),
+            ]
         },
         tuple(stages),
         tuple(dict.fromkeys(id for _, _, ids in roles for id in ids)),
@@ -186,6 +193,12 @@ def report(card: StudyCard, connection: Facts, registration: Registration | None
         answers.groups,
         tuple(methods(card, answers.groups)) if len(rows) else (),
     )
+
+
+def _sizes(card: StudyCard) -> pd.DataFrame:
+    """model, params: those that the study's slopes are on."""
+    sizes = {cell.model: getattr(cell, card.analysis.x) for cell in card.cells}
+    return pd.DataFrame({"model": list(sizes), "params": list(sizes.values())})
 
 
 def _registered(card: StudyCard, registration: Registration | None) -> Iterator[str]:
@@ -206,6 +219,7 @@ def _registered(card: StudyCard, registration: Registration | None) -> Iterator[
 def _query(name: str, study: str) -> str:
     """The rows behind a table, in SQL that `xlift sql` answers."""
     views = {"coverage": "stages", "missing": "missing", "design": "", "models": "", "searches": ""}
+    views |= dict.fromkeys(("curve", "curve-components"), "scores")
     view = "scores" if name.startswith("scores-") else views.get(name, "gains")
     target = f" AND target = '{name.removeprefix('scores-')}'" if view == "scores" else ""
     return f"SELECT * FROM {view} WHERE study = '{study}'{target}" if view else ""
@@ -289,7 +303,9 @@ def _notes(card: StudyCard, rows: pd.DataFrame, groups: Sequence[GroupFit]) -> t
         if group.tested and group.models < CAUTION
     ]
     if not len(rows):
-        return (*notes, "There is no gain yet: no treated run and its baseline are both scored.")
+        treated = {(cell.intermediate, cell.variant) for cell in card.cells} - {("none", "plain")}
+        why = "no treated run and its baseline are both scored" if treated else "nothing here had intermediate training"
+        return (*notes, f"There is no gain yet: {why}.")
     if same := int(rows["same_task"].sum()):
         notes.append(
             f"{same:,} of {count(len(rows), 'gain')} are of same-task cells (†): the intermediate and the target train "

@@ -73,6 +73,34 @@ def scaling(parts: Sequence[tuple[str, str, pd.DataFrame, pd.DataFrame]], *, sta
     return figure
 
 
+def score_curves(scores: pd.DataFrame, x: str, *, stacked: bool = False) -> Figure:
+    """Scores against size, a panel a target: `scores` has target, model, family, params, language and score (fractions)."""
+    targets, families = sorted(scores["target"].unique()), sorted(scores["family"].unique())
+    across = 1 if stacked else min(3, len(targets))
+    down = -(-len(targets) // across)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.6 * across, 2.9 * down), layout="constrained")
+        grid = figure.subplots(down, across, sharex=True, squeeze=False)
+        axes = list(grid.ravel())
+        for axis, target in zip(axes, targets, strict=False):
+            for number, (family, part) in enumerate(scores[scores["target"] == target].groupby("family")):
+                number, means = families.index(family), part.groupby("params")["score"].mean()
+                style = {"marker": MARKERS[number], "color": COLOURS[number], "label": str(family)}
+                each = part.groupby(["params", "language"], as_index=False)["score"].mean()
+                axis.plot(each["params"], points(each["score"]), "_", color=COLOURS[number], alpha=0.35, markersize=7)
+                axis.plot(means.index, points(means), linewidth=1.2, markersize=6, **style)
+            axis.set_xscale("log")
+            axis.set_title(target)
+        for axis in axes[len(targets) :]:
+            axis.set_visible(False)
+        for row in grid:
+            row[0].set_ylabel("score (points)")
+        for axis in grid[-1]:
+            axis.set_xlabel(f"{NAMES[x]}")
+        _legend(figure, axes[: len(targets)], across=across)
+    return figure
+
+
 def power(curves: Sequence[tuple[str, np.ndarray, np.ndarray]], wanted: float) -> Figure:
     """The chance to find a slope, a line a design: (name, slopes in fractions, chances); a dashed line at the chance wanted."""
     dashes = [(0, ()), (0, (6, 2)), (0, (2, 2)), (0, (6, 2, 1, 2)), (0, (1, 1)), (0, (8, 3, 1, 3, 1, 3))]
