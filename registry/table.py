@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from xlift.registry.card import Cell, StageCard, StudyCard
+from xlift.registry.claims import write_atomically
 from xlift.registry.findings import Finding, Place, UserError, relative, similar
 from xlift.registry.known import lab
 from xlift.registry.known.models import MODELS
@@ -69,6 +70,21 @@ def read_csv(path: Path) -> Table:
     if doubled := sorted({name for name in columns if columns.count(name) > 1}):
         raise UserError(f"{path.name}: two columns are called {', '.join(doubled)}")
     return Table(relative(path), columns, rows, text)
+
+
+def write_csv(path: Path, rows: list[dict[str, str]]) -> None:
+    """Rows that MLflow logged, as a table; UserError where there are none, or where another table stands there."""
+    if not rows:
+        raise UserError("no run of that experiment has a metric")
+    if path.exists() and "run" not in read_csv(path).columns:
+        raise UserError(f"{path} is another table; give another path")
+    if path.suffix != ".csv" or not path.parent.is_dir():
+        raise UserError(f"{path}: an experiment is written into a .csv file, in a folder that is there")
+    made = io.StringIO()
+    writer = csv.DictWriter(made, list(dict.fromkeys(name for row in rows for name in row)), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, made.getvalue().encode())
 
 
 @dataclass(frozen=True)
@@ -458,6 +474,7 @@ def _design(reading: _Reading, rows: list[Row], tasks: Mapping[str, Task]) -> No
     """What rows say of each other: models with two sizes, two scores for one thing, protocols mixed, baselines that lack."""
     models: dict[str, Row] = {}
     protocols: dict[str, Row] = {}
+    cells: dict[tuple[str, str, str, str, int], Row] = {}
     seen: dict[tuple, Row] = {}
     for row in rows:
         first = models.setdefault(row.model, row)
@@ -473,6 +490,12 @@ def _design(reading: _Reading, rows: list[Row], tasks: Mapping[str, Task]) -> No
             what = f"{row.model}, {row.treated or 'untreated'}, {row.target} in {row.language}"
             message = f"a second score of {what}: line {twin.line} has {told}"
             reading.complain("E527", row.line, message, "keep one, by 'where'; or give replicates a column of seeds")
+        first = cells.setdefault(row.cell, row)
+        if first.source != row.source:
+            message = f"{row.target} of this run was scored by '{row.source}' here and by '{first.source}' in line {first.line}"
+            reading.complain(
+                "E532", row.line, message, "a run has one source; choose one by 'where', or give it another model's name"
+            )
         first = protocols.setdefault(row.target, row)
         if first.protocol != row.protocol:
             message = f"{row.target} was scored as '{row.protocol}' here and as '{first.protocol}' in line {first.line}"

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 
-def xlift(*arguments: object, folder: Path, check: int | None = 0) -> subprocess.CompletedProcess:
+def xlift(
+    *arguments: object, folder: Path, check: int | None = 0, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess:
     """One verb to its end, without MLflow; never a traceback, and the exit status that is expected."""
     kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     done = subprocess.run(
@@ -15,7 +17,7 @@ def xlift(*arguments: object, folder: Path, check: int | None = 0) -> subprocess
         capture_output=True,
         text=True,
         timeout=400,
-        env={"XLIFT_MLFLOW": "no", **kept, "OMP_NUM_THREADS": "1"},
+        env={"XLIFT_MLFLOW": "no", **kept, "OMP_NUM_THREADS": "1", **(environment or {})},
     )
     assert "Traceback" not in done.stderr + done.stdout, done.stderr
     assert check is None or done.returncode == check, (done.returncode, done.stderr + done.stdout)

@@ -152,3 +152,31 @@ def test_scores_without_gains_have_their_curve(place):
     assert 5 < curve.loc["lp", "estimate_points"] < 16 and curve.loc["lp", "p"] < 0.05
     components = pd.read_csv(place / "reports" / "xtreme-scale" / "tables" / "curve-components.csv").set_index("component")
     assert set(components.index) >= {"language", "lp by language", "model", "model:target", "run", "residual"}
+
+
+def test_an_mlflow_experiment_can_be_the_table(tmp_path, monkeypatch):
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'theirs.db'}")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'theirs.db'}")
+    mlflow.create_experiment("theirs", artifact_location=(tmp_path / "artifacts").as_uri())
+    mlflow.set_experiment("theirs")
+    for model, size in (("a", 10**8), ("b", 10**9)):
+        for intermediate, score in (("none", 0.5), ("mnli", 0.625)):
+            with mlflow.start_run():
+                mlflow.log_params(
+                    {"model": model, "parameters": size, "intermediate": intermediate, "target": "mine", "language": "sw"}
+                )
+                mlflow.log_metrics({"test_accuracy": score, "loss": 1.5})
+    arguments = ("import", "theirs.csv", "theirs.yaml", "--mlflow", "theirs")
+    address = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'theirs.db'}"}
+    xlift(*arguments, folder=tmp_path, environment=address)
+    study = tmp_path / "theirs.yaml"
+    text = study.read_text()
+    study.write_text(
+        re.sub("  # where:.*", "  where: \"metric == 'test_accuracy'\"", text).replace("unit: percent ", "unit: fraction")
+    )
+    assert "4 scores of 2 models" in xlift(*arguments, folder=tmp_path, environment=address).stdout
+    assert "; 0 runs new or changed" in xlift(*arguments, folder=tmp_path, environment=address).stdout
+    assert python.gains(study, store=tmp_path / "store")["gain"].tolist() == [0.125, 0.125]
+    assert "has no experiment" in xlift(*arguments[:-1], "other", folder=tmp_path, environment=address, check=2).stderr

@@ -325,11 +325,19 @@ def import_(
     table: Annotated[Path, typer.Argument(help="a table of scores: .csv or .parquet", show_default=False)],
     study: Annotated[Path, typer.Argument(help="its manifest; written where there is none", show_default=False)],
     store: StoreAt = Path("store"),
+    mlflow: Annotated[
+        str | None, typer.Option(help="an experiment, which is written into the table first: a row a metric")
+    ] = None,
 ) -> None:
     """Take a table of scores that were computed elsewhere into the store, as runs; again: changes nothing."""
     from xlift.registry.manifest import templates
     from xlift.registry.table import TableStudy, told
 
+    if mlflow:
+        from xlift.registry.table import write_csv
+        from xlift.runners import tracking
+
+        write_csv(table, tracking.logged(mlflow, studies.store_at(store)))
     if not study.exists():
         if not study.parent.is_dir():
             _stop(f"no folder {study.parent}; make it first")

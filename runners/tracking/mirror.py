@@ -41,7 +41,7 @@ from xlift.runners.tracking.trials import SearchView, searches, times
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["Mirror", "TrackingError", "migrate", "serve"]
+__all__ = ["Mirror", "TrackingError", "logged", "migrate", "serve"]
 
 FORM = 2  # of what is sent; a new one sends finished runs again
 PAGE = 1000  # runs read at once
@@ -384,6 +384,30 @@ def _locked(path: Path) -> Iterator[IO[str]]:
     with open(path, "a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file
+
+
+@_translating
+def logged(experiment: str, store: Store) -> list[dict[str, str]]:
+    """Every last metric of every run of an experiment, whoever logged it: run, name, params, metric and value.
+
+    Raises:
+        TrackingError: there is no such experiment, or MLflow cannot be read.
+    """
+    from mlflow import MlflowClient
+
+    client = MlflowClient(address(store))
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        names = ", ".join(sorted(each.name for each in client.search_experiments())) or "none"
+        raise TrackingError(f"MLflow at {address(store)} has no experiment '{experiment}'; it has {names}")
+    rows, token = [], None
+    while token != "":
+        some = client.search_runs([found.experiment_id], max_results=PAGE, page_token=token, order_by=["attributes.start_time"])
+        for run in some:
+            own = {**run.data.params, "run": run.info.run_id, "run_name": run.info.run_name or ""}
+            rows += [{**own, "metric": name, "value": repr(value)} for name, value in sorted(run.data.metrics.items())]
+        token = some.token or ""
+    return rows
 
 
 def _load() -> tuple[type[Exception], ...]:

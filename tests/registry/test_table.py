@@ -190,7 +190,12 @@ TABLES = {  # table -> code and line of a finding; None: of the manifest
         2,
     ),
     "a baseline lost": (changed(lambda rows: rows.pop(0) and None), "W531", 9),
-    "another source for a baseline": (changed(lambda rows: rows[0].update(source="B")), "W532", 10),
+    "another source for a baseline": (
+        changed(lambda rows: [row.update(source="B") for row in rows if row["intermediate"] == "none"] and None),
+        "W532",
+        10,
+    ),
+    "two sources for a run": (changed(lambda rows: rows[2].update(source="B")), "E532", 4),
     "other items": (changed(lambda rows: rows[0].update(items="99")), "W533", 10),
     "no rows": (",".join(HEAD) + "\n", "E529", None),
     "nothing": ("", "E522", None),
