@@ -71,6 +71,7 @@ CELLS = pa.schema(
         ("dropped", pa.bool_()),
         ("pair", pa.string()),
         ("wanted", pa.string()),
+        ("origin", pa.string()),
     ]
 )
 SCORES = pa.schema(
@@ -286,7 +287,7 @@ def _cell_rows(card: StudyCard) -> Iterator[tuple]:
         lp = log10(getattr(cell, card.analysis.x)) - centre
         is_baseline = all(str(values[axis]) == level for axis, level in rule.baseline.items())
         for language in cell.languages:
-            pair = canonical([(values | {"language": language})[key] for key in rule.match])
+            pair = canonical([cell.origin, *((values | {"language": language})[key] for key in rule.match)])
             if is_baseline and pair in baselines:
                 raise UserError(f"{card.study}: two baselines for {pair}; analysis.gain.match has to name more of a cell's axes")
             baselines |= {pair} if is_baseline else set()
@@ -314,4 +315,5 @@ def _cell_rows(card: StudyCard) -> Iterator[tuple]:
                 language in dropped,
                 pair,
                 cell.data.get(language),
+                cell.origin,
             )

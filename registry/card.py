@@ -27,6 +27,7 @@ class Cell(Spec):
     same_task: bool = Field(False, description="the intermediate and the target's training sets overlap")
     retrieval: bool = Field(False, description="the target is retrieval, which is not trained")
     prompted: bool = Field(False, description="the target is not trained: the model answers a prompt")
+    origin: str = Field("own", description="own, imported or published: gains never pair across")
     intermediate_language: str | None = Field(None, description="of the intermediate's training data, where a table tells it")
     blocked: str | None = Field(None, description="why it cannot run")
     declared: bool = Field(False, description="the manifest itself says that it is blocked or planned as missing")

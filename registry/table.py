@@ -29,7 +29,7 @@ from xlift.registry.manifest.resolve import check_analysis
 from xlift.registry.manifest.sections import ReportedTask, Role, TableManifest
 from xlift.registry.score import Score
 from xlift.registry.spec import digest
-from xlift.registry.stage import Data, Reported, Stage, Weights
+from xlift.registry.stage import Data, Origin, Reported, Stage, Weights
 from xlift.registry.store import Store, part
 
 NEEDED = ("model", "parameters", "target", "language", "score")
@@ -109,6 +109,7 @@ class Row:
     source: str | None = None
     protocol: str | None = None
     intermediate_language: str | None = None
+    origin: Origin = "imported"
 
     @property
     def treated(self) -> str | None:
@@ -118,8 +119,8 @@ class Row:
         return self.intermediate if self.variant == "plain" else f"{self.intermediate} + {self.variant}"
 
     @property
-    def cell(self) -> tuple[str, str, str, str, int]:
-        return self.model, self.intermediate, self.variant, self.target, self.seed
+    def cell(self) -> tuple[str, str, str, str, int, str]:
+        return self.model, self.intermediate, self.variant, self.target, self.seed, self.origin
 
     @property
     def data(self) -> str:
@@ -180,8 +181,8 @@ class TableStudy:
         return self.tasks[target].trains_on
 
     def _stage(self, row: Row) -> Stage:
-        origin, weights = self.manifest.data.origin, Weights(named=row.model, parameters=row.parameters)
-        made, stage = Reported(origin=origin, source=row.source), None
+        weights = Weights(named=row.model, parameters=row.parameters)
+        made, stage = Reported(origin=row.origin, source=row.source), None
         for task in (row.treated, self._trains_on(row.target)):
             if task:
                 data = Data(source="table", kind="reported", task=task, reported=made)
@@ -195,7 +196,7 @@ class TableStudy:
     def card(self) -> StudyCard:
         """What analysis needs to know of the study."""
         manifest, models = self.manifest, {row.model: row for row in self.rows}
-        groups: dict[tuple[str, str, str, str, int], list[Row]] = {}
+        groups: dict[tuple[str, str, str, str, int, str], list[Row]] = {}
         for row in self.rows:
             if row.metric == self.tasks[row.target].metric:
                 groups.setdefault(row.cell, []).append(row)
@@ -207,7 +208,7 @@ class TableStudy:
                 task=stage.data.task,
                 seed=stage.effective_seed,
                 parent=stage.parent.id if stage.parent else None,
-                source=manifest.data.origin,
+                source=stage.data.reported.origin if stage.data.reported else "",
                 **_sizes(models[str(stage.weights.named)]),
             )
             for stage in self.runs
@@ -241,6 +242,7 @@ class TableStudy:
             same_task=first.intermediate != "none" and same_training_data(self.tasks, first.intermediate, task.trains_on),
             retrieval=task.trains_on is None and task.kind == "retrieve",
             prompted=task.trains_on is None and task.kind != "retrieve",
+            origin=first.origin,
             intermediate_language=first.intermediate_language,
             **_sizes(first),
         )
@@ -404,6 +406,10 @@ def _row(reading: _Reading, line: int, texts: Mapping[str, str], columns: Mappin
             if role in NEEDED:
                 reading.complain("E523", line, f"column '{column}' is empty", f"every row has its {role}")
                 wrong = True
+        elif role == "origin" and text not in get_args(Origin):
+            message = f"column '{column}': '{text[:40]}' is no origin"
+            reading.complain("E523", line, message, f"write {', '.join(get_args(Origin))}", text)
+            wrong = True
         elif role not in NUMBERS:
             values[role] = text
         elif value is None or (role in WHOLE and (value != int(value) or value < (role != "seed"))):
@@ -421,7 +427,7 @@ def _row(reading: _Reading, line: int, texts: Mapping[str, str], columns: Mappin
             values[role] = int(value) if role in WHOLE else value / 100 if percent else value
     if wrong:
         return None
-    filled = {"metric": "", **USUAL, **values}
+    filled = {"metric": "", "origin": reading.manifest.data.origin, **USUAL, **values}
     if "family" not in filled:
         filled["family"] = MODELS[filled["model"]].family if filled["model"] in MODELS else FAMILY
     return Row(line, **filled)
@@ -474,7 +480,7 @@ def _design(reading: _Reading, rows: list[Row], tasks: Mapping[str, Task]) -> No
     """What rows say of each other: models with two sizes, two scores for one thing, protocols mixed, baselines that lack."""
     models: dict[str, Row] = {}
     protocols: dict[str, Row] = {}
-    cells: dict[tuple[str, str, str, str, int], Row] = {}
+    cells: dict[tuple[str, str, str, str, int, str], Row] = {}
     seen: dict[tuple, Row] = {}
     for row in rows:
         first = models.setdefault(row.model, row)
@@ -490,6 +496,11 @@ def _design(reading: _Reading, rows: list[Row], tasks: Mapping[str, Task]) -> No
             what = f"{row.model}, {row.treated or 'untreated'}, {row.target} in {row.language}"
             message = f"a second score of {what}: line {twin.line} has {told}"
             reading.complain("E527", row.line, message, "keep one, by 'where'; or give replicates a column of seeds")
+        if row.origin != rows[0].origin and not reading.manifest.data.mixed:
+            message = f"this row is {row.origin}, and line {rows[0].line} is {rows[0].origin}"
+            reading.complain(
+                "E534", row.line, message, "choose one by 'where'; or write data: {mixed: true}, and origin is a factor"
+            )
         first = cells.setdefault(row.cell, row)
         if first.source != row.source:
             message = f"{row.target} of this run was scored by '{row.source}' here and by '{first.source}' in line {first.line}"
@@ -510,7 +521,7 @@ def _pairs(reading: _Reading, rows: list[Row], tasks: Mapping[str, Task]) -> Non
     match = [name for name in rule.match if name in Row.__dataclass_fields__]
 
     def key(row: Row) -> tuple:
-        return tuple(getattr(row, name) for name in match)
+        return (row.origin, *(getattr(row, name) for name in match))
 
     baselines: dict[tuple, Row] = {}
     mine = [row for row in rows if row.metric == tasks[row.target].metric]
@@ -544,4 +555,5 @@ def _pairs(reading: _Reading, rows: list[Row], tasks: Mapping[str, Task]) -> Non
 def told(study: TableStudy) -> Iterator[str]:
     """What a table came to, a line each."""
     cells, models = {row.cell for row in study.rows}, {row.model for row in study.rows}
-    yield f"{study.id}: {len(study.rows):,} scores of {len(models)} models in {len(cells):,} cells, {study.manifest.data.origin}"
+    origins = " and ".join(sorted({row.origin for row in study.rows}))
+    yield f"{study.id}: {len(study.rows):,} scores of {len(models)} models in {len(cells):,} cells, {origins}"

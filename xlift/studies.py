@@ -144,7 +144,7 @@ def imported(study: TableStudy, kept: "Store") -> int:
     if found := [finding for finding in analysis_findings(study, card) if finding.stops]:
         raise BadInput([*study.warnings, *found], study.sources)
     before = kept.card(study.id)
-    if before and {stage.source for stage in before.stages} - {study.manifest.data.origin}:
+    if before and {cell.origin for cell in before.cells} - {cell.origin for cell in card.cells}:
         raise UserError(f"the store {kept.root} knows a study '{study.id}' of another origin; give this one another id")
     return keep(study, kept)
 

@@ -221,7 +221,7 @@ def _query(name: str, study: str) -> str:
     views = {"coverage": "stages", "missing": "missing", "design": "", "models": "", "searches": ""}
     views |= dict.fromkeys(("curve", "curve-components"), "scores")
     view = "scores" if name.startswith("scores-") else views.get(name, "gains")
-    target = f" AND target = '{name.removeprefix('scores-')}'" if view == "scores" else ""
+    target = f" AND target = '{name.removeprefix('scores-')}'" if name.startswith("scores-") else ""
     return f"SELECT * FROM {view} WHERE study = '{study}'{target}" if view else ""
 
 

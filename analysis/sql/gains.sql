@@ -12,6 +12,7 @@ SELECT
     planned.same_task,
     coalesce(baseline.score <= baseline.chance + 1.645 * baseline.se, false) AS at_chance,
     planned.seen,
+    planned.origin,
     planned.study
 FROM planned
 JOIN score_rows AS treated

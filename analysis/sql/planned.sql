@@ -24,6 +24,7 @@ SELECT
     CAST(NULL AS BOOLEAN) AS seen,
     treated.wanted AS treated_data,
     baseline.wanted AS baseline_data,
+    treated.origin AS origin,
     treated.study AS study
 FROM cell_rows AS treated
 JOIN cell_rows AS baseline ON baseline.study = treated.study AND baseline.pair = treated.pair

@@ -16,7 +16,7 @@ from xlift.analysis.mixed import contrasts
 from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed.bootstrap import drawn_from
 from xlift.analysis.mixed.model import Fit, NotConverged, fit, refit
-from xlift.analysis.study.primary import DEFAULT, primary
+from xlift.analysis.study.primary import default, primary
 from xlift.registry.card import Analysis
 from xlift.registry.findings import UserError
 
@@ -152,7 +152,7 @@ def simulated(
     start = fit(model.formula, rows)
     if "lp" not in start.grid.numbers:
         raise UserError(f"{design.name}: the primary model has no slope on lp")
-    truth, residual, unknown = _truth(formulas.parse(analysis.primary or DEFAULT), start, rows, known)
+    truth, residual, unknown = _truth(formulas.parse(analysis.primary or default(rows)), start, rows, known)
     factors = [(t, np.diag(sds) / residual) for t, sds in enumerate(truth)]
     draw, planted = drawn_from(start, factors, residual, rng), contrasts.slopes(start, "lp").table()["estimate"].iloc[0]
     found, failed = [], 0

@@ -42,7 +42,7 @@ def primary(group: str, rows: pd.DataFrame, analysis: Analysis, *, estimates_onl
     `estimates_only` keeps sizes in the formula where a slope could be computed, though not tested, and variances of which only
     the sum is known.
     """
-    declared = formulas.parse(analysis.primary or DEFAULT)
+    declared = formulas.parse(analysis.primary or default(rows))
     formulas.known([*formulas.read(declared.response).columns, *declared.keys], list(rows.columns))
     refused = slope_refused(rows, analysis.min_models)
     size = refused is None or (estimates_only and slope_refused(rows, FEWEST, spare=FEWEST - 1) is None)
@@ -52,6 +52,11 @@ def primary(group: str, rows: pd.DataFrame, analysis: Analysis, *, estimates_onl
         random, more = _told_apart(fixed, random, rows, more)
     text = " + ".join([f"{declared.response} ~ {fixed}", *(f"({term.columns} | {term.name})" for term in random)])
     return Primary(group, text, (*said, *more), refused)
+
+
+def default(rows: pd.DataFrame) -> str:
+    """The default model; where gains are of several origins, with these as a factor."""
+    return DEFAULT.replace("+ family", "+ family + origin") if "origin" in rows and rows["origin"].nunique() > 1 else DEFAULT
 
 
 def slope_refused(rows: pd.DataFrame, min_models: int, spare: int = SPARE_MODELS) -> str | None:

@@ -209,6 +209,7 @@ Role = Literal[
     "se",
     "source",
     "protocol",
+    "origin",
 ]
 
 
@@ -219,6 +220,7 @@ class TableSection(Spec):
     file: Text = Field(description=".csv or .parquet, relative to the manifest")
     columns: dict[Role, Text] = Field({}, description="what a column of the table is; columns of these names are known without")
     origin: Origin = Field("imported", description="own: of this laboratory; published: read in papers")
+    mixed: bool = Field(False, description="rows may have several origins, by a column; each gain has one, and fits a factor")
     unit: Literal["fraction", "percent"] = Field("fraction", description="of scores, chances and standard errors")
     where: Condition | None = Field(None, description="which rows, over the table's columns, e.g. split == 'test'")
     language: Name = Field("en", description="of all training, which gains leave out")

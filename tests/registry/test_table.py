@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from xlift.analysis import facts
+from xlift.analysis.study.primary import default
 from xlift.registry.findings import BadInput, UserError
 from xlift.registry.manifest.load import load, read
 from xlift.registry.manifest.templates import of_table
@@ -121,6 +123,19 @@ def test_percent_where_and_another_metric(made):
     assert {row.seed for row in study.rows} == {1} and {row.language for row in study.rows} == {"de"}
     assert study.card().outcomes == {"xnli": "accuracy", "mine": "f1"}
     assert max(row.score for row in study.rows) < 1
+
+
+def test_origins_are_mixed_only_where_the_manifest_says_so_and_then_are_a_factor(made, tmp_path):
+    rows = [{**row, "origin": "published" if row["model"] in "ab" else "own"} for row in table()]
+    with pytest.raises(BadInput, match="E534 this row is own, and line 2 is published"):
+        made(rows)
+    study = made(rows, MANIFEST.replace("origin: published", "mixed: true"))
+    gains = facts.query(facts.connect(None, [study.card()]), "SELECT * FROM planned")
+    assert len(gains) == 32 and set(gains["origin"]) == {"own", "published"}
+    assert "lp * treatment + family + origin" in default(gains) and "origin" not in default(gains[gains["origin"] == "own"])
+    rows = [{**row, "origin": "published" if row["intermediate"] == "none" else "own"} for row in table()]
+    with pytest.raises(BadInput, match="E531"):  # a gain has one origin
+        made(rows, MANIFEST.replace("origin: published", "mixed: true"))
 
 
 def test_a_table_is_not_run(made, tmp_path):
