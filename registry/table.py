@@ -7,6 +7,7 @@ training: model > intermediate > target > evaluation. What is wrong with a table
 import csv
 import io
 import math
+import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -39,6 +40,7 @@ NUMBERS = (*WHOLE, *SCALED)
 USUAL = {"intermediate": "none", "variant": "plain", "seed": 1}  # where a column is absent, or a field empty
 ALIASES = {"params_total": "parameters", "params_non_embedding": "non_embedding"}  # names of columns that `xlift sql` writes
 FAMILY = "imported"  # of models whose family is not told
+LANGUAGE = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # files are named by it
 ENOUGH = 20  # findings of one kind that are shown
 COUNTED = ("acc", "exact_match")  # metrics, by the start of their names, that are shares of items: binomial
 
@@ -321,6 +323,8 @@ def understand(
     rows = [row for line, texts in chosen if (row := _row(reading, line, texts, columns))]
     if columns and not table.rows:
         findings.append(Finding("E529", place, f"{table.name} has no rows", "a row is a score"))
+    if manifest.data.unit == "percent" and rows and max(row.score for row in rows) <= 0.01:
+        reading.complain("E524", rows[0].line, "no score is above 1 %", "write unit: fraction")
     tasks = _tasks(reading, rows)
     rows = [row if row.metric else replace(row, metric=tasks[row.target].metric) for row in rows]
     _design(reading, rows, tasks)
@@ -409,6 +413,10 @@ def _row(reading: _Reading, line: int, texts: Mapping[str, str], columns: Mappin
         elif role == "origin" and text not in get_args(Origin):
             message = f"column '{column}': '{text[:40]}' is no origin"
             reading.complain("E523", line, message, f"write {', '.join(get_args(Origin))}", text)
+            wrong = True
+        elif role == "language" and not LANGUAGE.fullmatch(text):
+            message = f"column '{column}': '{text[:40]}' is no language's name"
+            reading.complain("E523", line, message, "write letters, digits, '.', '_' or '-', such as zh-Hans", text)
             wrong = True
         elif role not in NUMBERS:
             values[role] = text
