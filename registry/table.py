@@ -327,6 +327,7 @@ def understand(
         reading.complain("E524", rows[0].line, "no score is above 1 %", "write unit: fraction")
     tasks = _tasks(reading, rows)
     rows = [row if row.metric else replace(row, metric=tasks[row.target].metric) for row in rows]
+    rows = [*rows, *_at_every_seed(rows, tasks)]
     _design(reading, rows, tasks)
     at = Complaints(manifest, root, path.parent, findings)
     axes = {axis: dict.fromkeys(getattr(row, axis) for row in rows) for axis in ("intermediate", "variant", "target")}
@@ -482,6 +483,18 @@ def _metric(reading: _Reading, name: str, wanted: str, there: Mapping[str, None]
         hint = f"write tasks: {{{name}: {{metric: {named[0]}}}}}"
         reading.findings.append(Finding("E525", reading.root.at(path).place, message, hint))
     return wanted
+
+
+def _at_every_seed(rows: list[Row], tasks: Mapping[str, Task]) -> Iterator[Row]:
+    """Untreated rows of what is not trained, again at the seeds of the treated ones, where a table has them once."""
+    treated: dict[tuple[str, str, str], set[int]] = {}
+    own: dict[tuple[str, str, str], set[int]] = {}
+    for row in rows:
+        (treated if row.treated else own).setdefault((row.model, row.target, row.origin), set()).add(row.seed)
+    for row in rows:
+        key = (row.model, row.target, row.origin)
+        if row.treated is None and tasks[row.target].trains_on is None and len(own[key]) == 1:
+            yield from (replace(row, seed=seed) for seed in sorted(treated.get(key, set()) - own[key]))
 
 
 def _design(reading: _Reading, rows: list[Row], tasks: Mapping[str, Task]) -> None:

@@ -115,6 +115,17 @@ def test_what_is_not_trained_has_no_run_of_its_target(made):
     assert {len(stage.lineage) for stage in study.runs if stage.kind == "evaluate"} == {1, 2}
 
 
+def test_a_baseline_that_is_not_trained_stands_at_every_seed(made):
+    rows = [row for row in table() if row["intermediate"] == "mnli" or row["seed"] == "1"]
+    study = made(rows, MANIFEST + "tasks: {xnli: {trained: false}, mine: {trained: false}}\n")
+    assert not study.warnings
+    gains = facts.query(facts.connect(None, [study.card()]), "SELECT * FROM planned")
+    assert len(gains) == 32 and gains.groupby(["model", "target", "language"])["baseline_stage"].nunique().max() == 1
+    trained = made(rows)  # a trained baseline is a run of its seed
+    assert len(facts.query(facts.connect(None, [trained.card()]), "SELECT * FROM planned")) == 16
+    assert {finding.code for finding in trained.warnings} == {"W531"}
+
+
 def test_percent_where_and_another_metric(made):
     rows = [{**row, "score": str(100 * float(row["score"]))} for row in table()]
     rows += [{**row, "metric": "f1"} for row in rows]
