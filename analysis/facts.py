@@ -186,8 +186,10 @@ class Relation:
 
 def target_group(cell: Cell, apart: Iterable[str] | None) -> str:
     """The targets that may be averaged with each other; retrieval is always by itself, and so is what is prompted."""
-    if cell.retrieval or cell.prompted:
-        return "retrieval" if cell.retrieval else "prompted"
+    if cell.retrieval:
+        return "retrieval"
+    if cell.prompted:
+        return "prompted"
     return "set apart" if cell.target in (apart or ()) else "fine-tuned"
 
 

@@ -14,10 +14,12 @@ GAINS = """
 SELECT * FROM gains WHERE study = ? {} ORDER BY params_total, model, intermediate, variant, target, language, seed
 """
 PRIMARY = """
-SELECT scores.*, cells.treatment AS treatment, cells.family AS family, cells.params_total AS params_total
+SELECT
+    scores.*,
+    cell.treatment AS treatment, cell.family AS family, cell.params_total AS params_total,
+    cell.params_non_embedding AS params_non_embedding, cell.lp AS lp, cell.target_group AS target_group, cell.run AS run
 FROM scores
-JOIN (SELECT DISTINCT study, model, intermediate, variant, treatment, family, params_total FROM cell_rows) AS cells
-    USING (study, model, intermediate, variant)
+JOIN cell_rows AS cell USING (study, stage, model, intermediate, variant, target, language, seed)
 JOIN score_rows AS row
     ON row.stage = scores.stage AND row.language = scores.language AND row.metric = scores.metric AND row.is_primary
 WHERE scores.study = ?

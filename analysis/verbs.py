@@ -1,6 +1,5 @@
 """What the verbs `fit` and `meta` answer: one value with a form for programs and one for people."""
 
-import functools
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -130,7 +129,13 @@ def meta_analysed(
     for option, path in (("--forest", forest), ("--funnel", funnel)):
         if path and not path.parent.is_dir():
             raise UserError(f"{option} {path}: no folder {path.parent}; make it first")
-    found = metas.meta(frame, effect, variance, moderators=moderators, random=random, method=method, knapp_hartung=knapp_hartung)
+
+    def analysed(rows: pd.DataFrame, random: str | None) -> metas.Meta:
+        return metas.meta(
+            rows, effect, variance, moderators=moderators, random=random, method=method, knapp_hartung=knapp_hartung
+        )
+
+    found = analysed(frame, random)
     low, high = found.prediction or (None, None)
     content = {
         "n": len(found.effects.y),
@@ -159,9 +164,7 @@ def meta_analysed(
                 f"robust standard errors can be too small; cluster by {cut[0]}"
             )
     if leave_out:
-        again = functools.partial(metas.meta, moderators=moderators, method=method, knapp_hartung=knapp_hartung)
-        fit_to = functools.partial(_with_levels, random, lambda rows, terms: again(rows, effect, variance, random=terms))
-        content["left_out"] = list(_without_each(frame, leave_out, fit_to))
+        content["left_out"] = list(_without_each(frame, leave_out, analysed, random))
     if forest or funnel:
         from xlift.analysis.meta import forest as plots
 
@@ -172,24 +175,28 @@ def meta_analysed(
     return Answer(content, _meta_text(content))
 
 
-def _with_levels(random: str | None, again: Callable[[pd.DataFrame, str | None], metas.Meta], rows: pd.DataFrame) -> metas.Meta:
-    """A fit to some of the rows, its random terms without factors of which one level is left."""
-    terms = formulas.parse(f"~ 1 + {random}", response=False).random if random else ()
-    left = [(term.columns, [name for name in term.group if rows[name].nunique() > 1]) for term in terms]
-    kept = dict.fromkeys(f"({columns} | {':'.join(map(formulas.quoted, group))})" for columns, group in left if group)
-    return again(rows, " + ".join(kept) or None)
-
-
-def _without_each(frame: pd.DataFrame, column: str, again: Callable[[pd.DataFrame], metas.Meta]) -> Iterator[dict[str, Any]]:
+def _without_each(
+    frame: pd.DataFrame, column: str, analysed: Callable[[pd.DataFrame, str | None], metas.Meta], random: str | None
+) -> Iterator[dict[str, Any]]:
     """The estimates without each level of a column, a row a term; why there are none, where there are none."""
     for level in sorted(frame[column].unique()):
         rows = frame[frame[column] != level].reset_index(drop=True)
         try:
-            estimates = again(rows).estimates
+            estimates = analysed(rows, _with_levels(random, rows)).estimates
         except (UserError, NotConverged) as error:
             yield {"without": str(level), "n": len(rows), "term": "", "why": str(error)}
             continue
         yield from ({"without": str(level), "n": len(rows), **row} for row in estimates.to_dict("records"))
+
+
+def _with_levels(random: str | None, rows: pd.DataFrame) -> str | None:
+    """The random terms without factors of which these rows have one level."""
+    terms = formulas.parse(f"~ 1 + {random}", response=False).random if random else ()
+    left = [(term.columns, [name for name in term.group if rows[name].nunique() > 1]) for term in terms]
+    return (
+        " + ".join(dict.fromkeys(f"({columns} | {':'.join(map(formulas.quoted, group))})" for columns, group in left if group))
+        or None
+    )
 
 
 def _meta_text(content: dict[str, Any]) -> str:

@@ -27,20 +27,19 @@ from xlift.registry.manifest.conditions import BadCondition
 from xlift.registry.manifest.declared import Complaints
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.resolve import check_analysis
-from xlift.registry.manifest.sections import ReportedTask, Role, TableManifest
+from xlift.registry.manifest.sections import NAME, ReportedTask, Role, TableManifest
 from xlift.registry.score import Score
 from xlift.registry.spec import digest
 from xlift.registry.stage import Data, Origin, Reported, Stage, Weights
 from xlift.registry.store import Store, part
 
-NEEDED = ("model", "parameters", "target", "language", "score")
+NEEDED: tuple[Role, ...] = ("model", "parameters", "target", "language", "score")
 WHOLE = ("parameters", "non_embedding", "items", "seed")
 SCALED = ("score", "chance", "se")  # in the table's unit
 NUMBERS = (*WHOLE, *SCALED)
 USUAL = {"intermediate": "none", "variant": "plain", "seed": 1}  # where a column is absent, or a field empty
 ALIASES = {"params_total": "parameters", "params_non_embedding": "non_embedding"}  # names of columns that `xlift sql` writes
 FAMILY = "imported"  # of models whose family is not told
-LANGUAGE = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # files are named by it
 ENOUGH = 20  # findings of one kind that are shown
 COUNTED = ("acc", "exact_match")  # metrics, by the start of their names, that are shares of items: binomial
 
@@ -197,6 +196,10 @@ class TableStudy:
 
     def card(self) -> StudyCard:
         """What analysis needs to know of the study."""
+        return self._card
+
+    @cached_property
+    def _card(self) -> StudyCard:
         manifest, models = self.manifest, {row.model: row for row in self.rows}
         groups: dict[tuple[str, str, str, str, int, str], list[Row]] = {}
         for row in self.rows:
@@ -258,7 +261,8 @@ def keep(study: TableStudy, store: Store) -> int:
     """Commit what the store does not have of a table's runs; how many were. Rows that changed are committed again."""
     count = 0
     for stage, scores in study.runs.items():
-        if store.record(stage.id) if not scores else all(score in store.scores(stage.id) for score in scores):
+        there = store.scores(stage.id)
+        if all(score in there for score in scores) if scores else store.record(stage.id):
             continue
         claimed = store.claim(stage)
         if claimed is None:
@@ -272,8 +276,8 @@ def keep(study: TableStudy, store: Store) -> int:
                 (claim.folder / name).write_text("".join(f"{row.model_dump_json()}\n" for row in rows), encoding="utf-8")
             store.commit(claim, names, started=datetime.now(UTC), host=socket.gethostname(), versions={})
         count += 1
-    if store.card(study.id) != (card := study.card()):
-        store.save_card(card)
+    if store.card(study.id) != study.card():
+        store.save_card(study.card())
     return count
 
 
@@ -374,7 +378,7 @@ def _chosen(reading: _Reading, columns: dict[str, str]) -> list[tuple[int, dict[
     rows, where = list(reading.table.rows), reading.manifest.data.where
     if not (where and columns):
         return rows if columns else []
-    numbers = [name for name in reading.table.columns if rows and all(_number(texts[name]) is not None for _, texts in rows)]
+    numbers = [name for name in reading.table.columns if rows and all(number(texts[name]) is not None for _, texts in rows)]
     axes = {name: frozenset(texts[name] for _, texts in rows) for name in reading.table.columns if name not in numbers}
     path = ("data", "where")
     try:
@@ -385,14 +389,15 @@ def _chosen(reading: _Reading, columns: dict[str, str]) -> list[tuple[int, dict[
     found = [
         (line, texts)
         for line, texts in rows
-        if condition({name: _number(text) if name in numbers else text for name, text in texts.items()}, lambda name: False)
+        if condition({name: number(text) if name in numbers else text for name, text in texts.items()}, lambda name: False)
     ]
     if rows and not found:
         reading.findings.append(Finding("E529", reading.root.at(path).place, "no row of the table is like that", "change where"))
     return found
 
 
-def _number(text: str) -> float | None:
+def number(text: str) -> float | None:
+    """What a field says, where that is a finite number."""
     try:
         value = float(text)
     except ValueError:
@@ -406,40 +411,40 @@ def _row(reading: _Reading, line: int, texts: Mapping[str, str], columns: Mappin
     percent, wrong = reading.manifest.data.unit == "percent", False
     for role, column in columns.items():
         text = texts[column].strip()
-        value = _number(text)
-        if not text:
-            if role in NEEDED:
-                reading.complain("E523", line, f"column '{column}' is empty", f"every row has its {role}")
-                wrong = True
-        elif role == "origin" and text not in get_args(Origin):
-            message = f"column '{column}': '{text[:40]}' is no origin"
-            reading.complain("E523", line, message, f"write {', '.join(get_args(Origin))}", text)
+        if said := _wrong(role, text, percent):
+            code, words, hint = said
+            reading.complain(code, line, f"column '{column}'{words}", hint, text)
             wrong = True
-        elif role == "language" and not LANGUAGE.fullmatch(text):
-            message = f"column '{column}': '{text[:40]}' is no language's name"
-            reading.complain("E523", line, message, "write letters, digits, '.', '_' or '-', such as zh-Hans", text)
-            wrong = True
-        elif role not in NUMBERS:
-            values[role] = text
-        elif value is None or (role in WHOLE and (value != int(value) or value < (role != "seed"))):
-            wanted = "a whole number above 0" if role in WHOLE else "a number"
-            reading.complain(
-                "E523", line, f"column '{column}': '{text[:40]}' where {wanted} is wanted", f"it is the {role}", text
-            )
-            wrong = True
-        elif role in SCALED and not 0 <= value <= (100 if percent else 1):
-            hint = "write unit: percent" if not percent and 0 <= value <= 100 else f"a {role} lies within 0 and 1, or 0 and 100 %"
-            unit = "percentage" if percent else "fraction"
-            reading.complain("E524", line, f"column '{column}': a {role} of {text[:40]} is no {unit}", hint, text)
-            wrong = True
-        else:
-            values[role] = int(value) if role in WHOLE else value / 100 if percent else value
+        elif text:
+            values[role] = float(text) if role in NUMBERS else text
     if wrong:
         return None
+    values |= {role: int(values[role]) for role in WHOLE if role in values}
+    values |= {role: values[role] / 100 for role in SCALED if percent and role in values}
     filled = {"metric": "", "origin": reading.manifest.data.origin, **USUAL, **values}
     if "family" not in filled:
         filled["family"] = MODELS[filled["model"]].family if filled["model"] in MODELS else FAMILY
     return Row(line, **filled)
+
+
+def _wrong(role: str, text: str, percent: bool) -> tuple[str, str, str] | None:
+    """Why a column cannot hold a text: code, words, hint."""
+    value, shown = number(text), text[:40]
+    if not text:
+        return ("E523", " is empty", f"every row has its {role}") if role in NEEDED else None
+    if role == "origin" and text not in get_args(Origin):
+        return "E523", f": '{shown}' is no origin", f"write {', '.join(get_args(Origin))}"
+    if role == "language" and not re.fullmatch(NAME, text):  # files are named by it
+        return "E523", f": '{shown}' is no language's name", "write letters, digits, '.', '_' or '-', such as zh-Hans"
+    if role not in NUMBERS:
+        return None
+    if value is None or (role in WHOLE and (value != int(value) or value < (role != "seed"))):
+        wanted = "a whole number above 0" if role in WHOLE else "a number"
+        return "E523", f": '{shown}' where {wanted} is wanted", f"it is the {role}"
+    if role in SCALED and not 0 <= value <= (100 if percent else 1):
+        hint = "write unit: percent" if not percent and 0 <= value <= 100 else f"a {role} lies within 0 and 1, or 0 and 100 %"
+        return "E524", f": a {role} of {shown} is no {'percentage' if percent else 'fraction'}", hint
+    return None
 
 
 def _tasks(reading: _Reading, rows: Iterable[Row]) -> dict[str, Task]:
@@ -573,8 +578,8 @@ def _pairs(reading: _Reading, rows: list[Row], tasks: Mapping[str, Task]) -> Non
             )
 
 
-def told(study: TableStudy) -> Iterator[str]:
-    """What a table came to, a line each."""
+def told(study: TableStudy) -> str:
+    """What a table came to."""
     cells, models = {row.cell for row in study.rows}, {row.model for row in study.rows}
     origins = " and ".join(sorted({row.origin for row in study.rows}))
-    yield f"{study.id}: {len(study.rows):,} scores of {len(models)} models in {len(cells):,} cells, {origins}"
+    return f"{study.id}: {len(study.rows):,} scores of {len(models)} models in {len(cells):,} cells, {origins}"

@@ -15,6 +15,7 @@ from running import xlift
 import xlift as python
 
 PUBLISHED = Path(__file__).parents[1] / "experiments" / "published"
+META = ("meta", "--data", PUBLISHED / "gains.csv", "--effect", "gain", "--variance", "variance")
 FAULTS = (
     "At chance:",
     "One family: all 5 models are of BLOOM",
@@ -110,17 +111,7 @@ def test_the_gains_of_papers_are_made_from_their_tables_and_each_paper_can_be_le
     assert rows.loc[("XLM-R large", "TyDiQA-GoldP"), "gain"] == pytest.approx(0.109)  # 76.0 - 65.1
     said = json.loads(
         xlift(
-            *(
-                "meta",
-                "--data",
-                PUBLISHED / "gains.csv",
-                "--effect",
-                "gain",
-                "--variance",
-                "variance",
-                "--random",
-                "(1 | paper/model)",
-            ),
+            *(*META, "--random", "(1 | paper/model)"),
             *("--moderators", "~ lp", "--leave-out", "paper", "--labels", "label", "--funnel", "funnel.svg", "--json"),
             folder=tmp_path,
         ).stdout
@@ -128,20 +119,7 @@ def test_the_gains_of_papers_are_made_from_their_tables_and_each_paper_can_be_le
     left = {(row["without"], row["term"]): row for row in said["left_out"]}
     assert "cannot be told apart" in left["Muennighoff et al. 2022", ""]["why"]  # one size is left
     assert left["Phang et al. 2020", "lp"]["n"] == 20 and "<svg" in (tmp_path / "funnel.svg").read_text()
-    wrong = xlift(
-        "meta",
-        "--data",
-        PUBLISHED / "gains.csv",
-        "--effect",
-        "gain",
-        "--variance",
-        "variance",
-        "--leave-out",
-        "papr",
-        folder=tmp_path,
-        check=2,
-    )
-    assert "paper" in wrong.stderr
+    assert "paper" in xlift(*META, "--leave-out", "papr", folder=tmp_path, check=2).stderr
 
 
 def test_scores_without_gains_have_their_curve(place):

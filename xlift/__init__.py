@@ -35,12 +35,9 @@ def plan(study: AnyStudy, *, data: Folder | None = None) -> "Plan":
     `BadInput` for files that are missing or not as their task wants them, and for analyses that cannot be carried out.
     """
     from xlift import studies
-    from xlift.registry.table import TableStudy
+    from xlift.registry.manifest.load import running
 
-    loaded = _loaded(study)
-    if isinstance(loaded, TableStudy):
-        raise studies.UserError(f"{loaded.path}: its scores come from a table, so there is nothing to run")
-    return studies.plan_of(loaded, _path(data))
+    return studies.plan_of(running(_loaded(study)), _path(data))
 
 
 def run(

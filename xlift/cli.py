@@ -1,7 +1,6 @@
 """The command line: one thin function a verb. Heavy packages are imported by the verbs that need them."""
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -46,7 +45,7 @@ def check(
             study = studies.opened(file)
             said = list[Finding]()
             if not isinstance(study, Study):
-                said += studies.analysis_findings(study, study.card())
+                said += studies.analysis_findings(study, study.card)
             elif data is not None or studies.analysed(study):
                 studies.plan_of(study, data, said)
             found = (*study.warnings, *said)
@@ -80,9 +79,7 @@ def init(path: Annotated[Path, typer.Argument(help="the manifest to write")] = P
         _stop(f"{path} exists; give another path")
     if not path.parent.is_dir():
         _stop(f"no folder {path.parent}; make it first")
-    path.write_text(
-        templates.STUDY.replace("NAME", re.sub("[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "study"), encoding="utf-8"
-    )
+    path.write_text(templates.of_the_lab(path), encoding="utf-8")
     print(f"wrote {path}; now: xlift check {path}")
 
 
@@ -350,7 +347,7 @@ def import_(
     if (study.parent / (file := loaded.manifest.data.file)).resolve() != table.resolve():
         _stop(f"{study} reads {file}, not {table}; change its data.file, or give another manifest")
     count = studies.imported(loaded, studies.store_at(store))
-    print("\n".join(told(loaded)) + f"; {count} runs new or changed")
+    print(f"{told(loaded)}; {count} runs new or changed")
 
 
 @app.command()
@@ -404,13 +401,9 @@ def power(
     card = studies.card_of(loaded, data)
     known, told = studies.variance_components(source or study, components, group, store, data)
     found, unknown = studies.simulated(card, known, group, samples, seed)
-    note = f"Standard deviations of {told}: {', '.join(f'{name} {100 * sd:.2f}' for name, sd in known.items())} points. "
-    note += f"Taken as 0, since nothing is known of them: {', '.join(unknown)}. " if unknown else ""
-    note += f"{samples} samples a design, seed {seed}; ± is the Monte Carlo standard error; two-sided tests at 5 %. "
-    note += f"GPU hours at 6 x parameters x {tokens:.2g} tokens a training and {flops:.2g} FLOP a second."
+    note = shown.note(known, told, unknown, samples, seed)
     table = shown.power_table(found, wanted, note=note, tokens=tokens, flops=flops)
-    folder = out or Path("reports") / f"{card.study}-power"
-    made = shown.write(table, found, folder)
+    made = shown.write(table, found, out or Path("reports") / f"{card.study}-power")
     print(table.to_text(), shown.answer(found), f"power: {made[0]} and {', '.join(path.name for path in made[1:])}", sep="\n\n")
 
 

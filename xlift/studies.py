@@ -1,7 +1,7 @@
 """What the front door does with a study before a verb goes on: plan it, read it from a store, check what it declares."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -57,7 +57,7 @@ def plan_of(study: Study, data: Path | None, said: list[Finding] | None = None) 
         raise UserError(f"--data {data}: no such folder; give the folder that holds the tasks' files")
     sources = Sources(study, data.resolve() if data else None)
     plan = expand(study, sources)
-    found = [*look(plan, sources), *(analysis_findings(study, plan.card()) if analysed(study) else [])]
+    found = [*look(plan, sources), *analysis_findings(study, plan.card)]
     if any(finding.stops for finding in found):
         raise BadInput([*study.warnings, *found], study.sources)
     if said is not None:
@@ -140,11 +140,10 @@ def read(study: Study | TableStudy, store: Path, data: Path | None) -> Read:
 
 def imported(study: TableStudy, kept: "Store") -> int:
     """The runs of a table that the store did not have, or had otherwise; what its analysis declares is checked before."""
-    card = study.card()
-    if found := [finding for finding in analysis_findings(study, card) if finding.stops]:
+    if found := [finding for finding in analysis_findings(study, study.card) if finding.stops]:
         raise BadInput([*study.warnings, *found], study.sources)
     before = kept.card(study.id)
-    if before and {cell.origin for cell in before.cells} - {cell.origin for cell in card.cells}:
+    if before and {cell.origin for cell in before.cells} - {cell.origin for cell in study.card().cells}:
         raise UserError(f"the store {kept.root} knows a study '{study.id}' of another origin; give this one another id")
     return keep(study, kept)
 
@@ -154,13 +153,13 @@ def card_of(study: Study | TableStudy, data: Path | None) -> StudyCard:
     return study.card() if isinstance(study, TableStudy) else plan_of(study, data).card()
 
 
-def analysis_findings(study: Study | TableStudy, card: StudyCard) -> list[Finding]:
+def analysis_findings(study: Study | TableStudy, card: Callable[[], StudyCard]) -> list[Finding]:
     """What a study declares of its analysis and cannot be done."""
     if not analysed(study):
         return []
     from xlift.analysis.study import check
 
-    return check.findings(card, study.place)
+    return check.findings(card(), study.place)
 
 
 def _same_data(now: StudyCard, ran: StudyCard) -> StudyCard:

@@ -157,7 +157,7 @@ def report(card: StudyCard, connection: Facts, registration: Registration | None
         coverage_table(connection, card.study),
         tables.missing_table(pairing.missing(connection, card.study)),
         *(answers.tables(rows) if len(rows) else []),
-        *(curve_tables(curves(card, scores)) if untreated else []),
+        *(curve_tables(curves(scores, card.analysis)) if untreated else []),
         *(tuning.tables_of(tuned, rows) if tuned else []),
         *tables.score_tables(scores),
         gains_table(rows),
@@ -183,7 +183,7 @@ def report(card: StudyCard, connection: Facts, registration: Registration | None
             plate.name: plate
             for plate in [
                 *(answers.plates(rows) if len(rows) else []),
-                *(curve_plates(scores.merge(_sizes(card)), card.analysis.x) if untreated else []),
+                *(curve_plates(scores, card.analysis.x) if untreated else []),
                 *(tuning.plates_of(tuned, rows) if tuned else []),
             ]
         },
@@ -193,12 +193,6 @@ def report(card: StudyCard, connection: Facts, registration: Registration | None
         answers.groups,
         tuple(methods(card, answers.groups)) if len(rows) else (),
     )
-
-
-def _sizes(card: StudyCard) -> pd.DataFrame:
-    """model, params: those that the study's slopes are on."""
-    sizes = {cell.model: getattr(cell, card.analysis.x) for cell in card.cells}
-    return pd.DataFrame({"model": list(sizes), "params": list(sizes.values())})
 
 
 def _registered(card: StudyCard, registration: Registration | None) -> Iterator[str]:

@@ -74,7 +74,7 @@ def scaling(parts: Sequence[tuple[str, str, pd.DataFrame, pd.DataFrame]], *, sta
 
 
 def score_curves(scores: pd.DataFrame, x: str, *, stacked: bool = False) -> Figure:
-    """Scores against size, a panel a target: `scores` has target, model, family, params, language and score (fractions)."""
+    """Scores against size `x`, a panel a target: `scores` has target, family, language, score (fractions) and x."""
     targets, families = sorted(scores["target"].unique()), sorted(scores["family"].unique())
     across = 1 if stacked else min(3, len(targets))
     down = -(-len(targets) // across)
@@ -83,11 +83,11 @@ def score_curves(scores: pd.DataFrame, x: str, *, stacked: bool = False) -> Figu
         grid = figure.subplots(down, across, sharex=True, squeeze=False)
         axes = list(grid.ravel())
         for axis, target in zip(axes, targets, strict=False):
-            for number, (family, part) in enumerate(scores[scores["target"] == target].groupby("family")):
-                number, means = families.index(family), part.groupby("params")["score"].mean()
+            for family, part in scores[scores["target"] == target].groupby("family"):
+                number, means = families.index(family), part.groupby(x)["score"].mean()
                 style = {"marker": MARKERS[number], "color": COLOURS[number], "label": str(family)}
-                each = part.groupby(["params", "language"], as_index=False)["score"].mean()
-                axis.plot(each["params"], points(each["score"]), "_", color=COLOURS[number], alpha=0.35, markersize=7)
+                each = part.groupby([x, "language"], as_index=False)["score"].mean()
+                axis.plot(each[x], points(each["score"]), "_", color=COLOURS[number], alpha=0.35, markersize=7)
                 axis.plot(means.index, points(means), linewidth=1.2, markersize=6, **style)
             axis.set_xscale("log")
             axis.set_title(target)
@@ -96,7 +96,7 @@ def score_curves(scores: pd.DataFrame, x: str, *, stacked: bool = False) -> Figu
         for row in grid:
             row[0].set_ylabel("score (points)")
         for axis in grid[-1]:
-            axis.set_xlabel(f"{NAMES[x]}")
+            axis.set_xlabel(NAMES[x])
         _legend(figure, axes[: len(targets)], across=across)
     return figure
 

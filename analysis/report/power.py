@@ -1,6 +1,6 @@
 """Power, as a table and a figure: more models, more seeds, more languages or more targets?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,15 @@ def power_table(found: Sequence[Power], slopes: Sequence[float], *, note: str, t
             | {f"{100 * WANTED:.0f} % slope": f"{points(least):.2f} ± {points(its_error):.2f}"}
             | {f"at {name}": f"{100 * chance:.0f} % ± {100 * error:.0f}" for name, (chance, error) in chances.items()}
         )
+    note += f" GPU hours at 6 x parameters x {tokens:.2g} tokens a training and {flops:.2g} FLOP a second."
     return Table("power", "What a design can find", pd.DataFrame(data), pd.DataFrame(shown), 1, note)
+
+
+def note(known: Mapping[str, float], told: str, unknown: Sequence[str], samples: int, seed: int) -> str:
+    """What was simulated: standard deviations (fractions) of `told`, those of which nothing is known, and the samples."""
+    said = f"Standard deviations of {told}: {', '.join(f'{name} {points(sd):.2f}' for name, sd in known.items())} points. "
+    said += f"Taken as 0, since nothing is known of them: {', '.join(unknown)}. " if unknown else ""
+    return f"{said}{samples} samples a design, seed {seed}; ± is the Monte Carlo standard error; two-sided tests at 5 %."
 
 
 def answer(found: Sequence[Power]) -> str:

@@ -93,9 +93,12 @@ class GroupFit:
         )
 
 
-def fitted(rows: pd.DataFrame, analysis: Analysis) -> tuple[GroupFit, ...]:
+def fitted(rows: pd.DataFrame, analysis: Analysis, *, estimates_only: bool = False) -> tuple[GroupFit, ...]:
     """The primary model of each target group of a study's gains; one that has no fit says why."""
-    return tuple(fitted_group(str(name), part.reset_index(drop=True), analysis) for name, part in rows.groupby("target_group"))
+    return tuple(
+        fitted_group(str(name), part.reset_index(drop=True), analysis, estimates_only=estimates_only)
+        for name, part in rows.groupby("target_group")
+    )
 
 
 def fitted_group(name: str, rows: pd.DataFrame, analysis: Analysis, *, estimates_only: bool = False) -> GroupFit:

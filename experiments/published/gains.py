@@ -41,25 +41,17 @@ def prompted() -> pd.DataFrame:
 
 def leaderboard() -> pd.DataFrame:
     """Phang et al.'s entry over XLM-R large: the best intermediate task of each target was chosen on development data."""
-    rows = pd.read_csv(HERE / "leaderboard.csv")
-    scores = rows.pivot_table(index=["model", "params", "target_task"], columns="intermediate", values="value").reset_index()
-    found = []
-    for row in scores.itertuples(index=False):
-        record = row._asdict()
-        treated, baseline = record["best_per_task"] / 100, record["none"] / 100
-        items = ITEMS.get(record["target_task"])
-        over = sum(p * (1 - p) / items for p in (treated, baseline)) if items else 0.0
-        found.append(
-            {
-                "source": "Phang et al. 2020",
-                "model": record["model"],
-                "params": record["params"],
-                "target_task": record["target_task"],
-            }
-            | {"gain": treated - baseline, "variance": over + 2 * seeds(), "rule": "items and seeds" if items else "seeds"}
-            | {"intermediate": "best per task (English)"}
-        )
-    return pd.DataFrame(found)
+    rows = pd.read_csv(HERE / "leaderboard.csv").assign(score=lambda rows: rows["value"] / 100)
+    found = rows.pivot_table(index=["model", "params", "target_task"], columns="intermediate", values="score").reset_index()
+    treated, baseline, items = found["best_per_task"], found["none"], found["target_task"].map(ITEMS)
+    over = (treated * (1 - treated) + baseline * (1 - baseline)) / items
+    return found[["model", "params", "target_task"]].assign(
+        source="Phang et al. 2020",
+        intermediate="best per task (English)",
+        gain=treated - baseline,
+        variance=over.fillna(0.0) + 2 * seeds(),
+        rule=np.where(items.notna(), "items and seeds", "seeds"),
+    )
 
 
 def main() -> None:

@@ -6,20 +6,20 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from xlift.registry.findings import BadInput, Finding, Place, UserError, relative, similar
 from xlift.registry.manifest import document
+from xlift.registry.manifest.declared import Form
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.resolve import Resolved, resolve
 from xlift.registry.manifest.sections import Declared, Manifest, TableManifest
 from xlift.registry.table import Table, TableStudy, read_csv, understand
 from xlift.registry.tuning import Lock, read_lock
 
-Form = TypeVar("Form", bound=Declared)
 WANTED = {
     "int": "a whole number",
     "float": "a number",
@@ -67,9 +67,13 @@ def load(path: Path) -> Study:
         BadInput: with every finding, if any of them stops.
         UserError: its scores come from a table.
     """
-    study = read(path)
+    return running(read(path))
+
+
+def running(study: Study | TableStudy) -> Study:
+    """The study, where it runs here; UserError otherwise."""
     if isinstance(study, TableStudy):
-        raise UserError(f"{path}: its scores come from a table, so there is nothing to run; xlift report {path}")
+        raise UserError(f"{study.path}: its scores come from a table, so there is nothing to run; xlift report {study.path}")
     return study
 
 
@@ -98,8 +102,7 @@ def _table_study(root: Node, path: Path, reader: "_Reader", tables: Callable[[Pa
     study, (manifest, slips) = None, _parse(root, TableManifest)
     if manifest:
         study = understand(manifest, root, path, reader.findings, tables)
-    kept = [slip for slip in slips if slip["type"] != "missing" or (not reader.lost and slip["loc"] not in _misspelt(slips))]
-    reader.findings += [finding for slip in kept for finding in _translate(slip, root)]
+    reader.findings += _slips(slips, root, whole=not reader.lost)
     sources = reader.sources | (study.sources if study else {})
     if study is None or any(finding.stops for finding in reader.findings):
         raise BadInput(reader.findings, sources)
@@ -171,12 +174,7 @@ def _understand(root: Node, folder: Path, findings: list[Finding], *, whole: boo
     manifest, slips = _parse(root, Manifest)
     if manifest:
         return manifest, resolve(manifest, root, folder, findings) if whole else None
-    findings += [
-        finding
-        for slip in slips
-        if slip["type"] != "missing" or (whole and slip["loc"] not in _misspelt(slips))
-        for finding in _translate(slip, root)
-    ]  # what is missing may stand in a base that could not be read
+    findings += _slips(slips, root, whole=whole)
     rest = _beside(root, [slip["loc"] for slip in slips])
     manifest, _ = _parse(rest, Manifest)
     if manifest and whole:
@@ -194,6 +192,13 @@ def _parse(root: Node, form: type[Form]) -> tuple[Form | None, list[ErrorDetails
         details = errors.errors(include_url=False)
     within = {error["loc"][:end] for error in details for end in range(len(error["loc"]))}
     return None, [e for e in details if not (e["type"] == "too_short" and e["loc"] in within)]  # its items' slips say more
+
+
+def _slips(slips: list[ErrorDetails], root: Node, *, whole: bool) -> Iterator[Finding]:
+    """Findings of slips of form; what is missing may stand in a base that could not be read."""
+    for slip in slips:
+        if slip["type"] != "missing" or (whole and slip["loc"] not in _misspelt(slips)):
+            yield from _translate(slip, root)
 
 
 def _misspelt(slips: list[ErrorDetails]) -> set[tuple[int | str, ...]]:

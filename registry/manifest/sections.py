@@ -9,7 +9,8 @@ from xlift.registry.known.lab import World
 from xlift.registry.spec import Spec
 from xlift.registry.stage import Kind, Mixing, Normaliser, Origin, Positive, Recipe, Scoring, Shape
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+Name = Annotated[str, Field(pattern=NAME)]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Variant = Literal["plain", "mlm"]
 Layer = TypeVar("Layer", Recipe, Scoring)

@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from xlift.registry.table import Table
+from xlift.registry.table import NEEDED, Table, number
 
 STUDY = """\
 # yaml-language-server: $schema=manifest.schema.json   (xlift schema > manifest.schema.json)
@@ -41,7 +41,7 @@ data:
   columns:                                # what the table's columns are; see that these guesses are right
 COLUMNS
   # where: "split == 'test'"              # which rows, over the table's columns
-analysis: {x: SIZE}
+analysis: {x: params_total}
 """
 GUESSES = {  # role -> beginnings of names that its column may have
     "model": ("model", "name"),
@@ -60,6 +60,16 @@ GUESSES = {  # role -> beginnings of names that its column may have
 }
 
 
+def of_the_lab(study: Path) -> str:
+    """A small study in the lab to start from."""
+    return STUDY.replace("NAME", named_by(study))
+
+
+def named_by(study: Path) -> str:
+    """The id that a manifest's file name makes."""
+    return re.sub("[^a-z0-9]+", "-", study.stem.lower()).strip("-") or "study"
+
+
 def of_table(table: Table, path: Path, study: Path) -> str:
     """A manifest to start from: each column by the role that its name may mean; a column that is none is named too."""
     free, found = list(table.columns), dict[str, str]()
@@ -70,16 +80,15 @@ def of_table(table: Table, path: Path, study: Path) -> str:
                 found[role] = near
                 free.remove(near)
     scores = [text for _, texts in table.rows if (text := texts.get(found.get("score", ""), ""))]
-    percent = any(text.replace(".", "", 1).isdigit() and float(text) > 1 for text in scores)
+    percent = any((number(text) or 0) > 1 for text in scores)
     lines = [f"    {role}: {json.dumps(name, ensure_ascii=False)}" for role, name in found.items()]
-    lines += [f"    {role}: …" for role in ("model", "parameters", "target", "language", "score") if role not in found]
+    lines += [f"    {role}: …" for role in NEEDED if role not in found]
     lines += [f"    # of no use so far: {', '.join(free)}"] if free else []
     words = {
-        "NAME": re.sub("[^a-z0-9]+", "-", study.stem.lower()).strip("-") or "study",
+        "NAME": named_by(study),
         "FILE": json.dumps(os.path.relpath(path, study.parent), ensure_ascii=False),
         "UNIT": "percent " if percent else "fraction",
         "UNLIKE": "fraction" if percent else "percent",
-        "SIZE": "params_total",
         "COLUMNS": "\n".join(lines),
     }
     return re.sub("|".join(words), lambda match: words[match[0]], TABLE)
