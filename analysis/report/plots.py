@@ -367,7 +367,8 @@ def _name_sizes(axis: Axes, means: pd.DataFrame) -> None:
 def _legend(figure: Figure, axes: Sequence[Axes], *, across: int) -> None:
     named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     if len(named) > 1:
-        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=min(len(named), 3 * across))
+        fitting = 3 * across if across > 1 else 2
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=min(len(named), fitting))
 
 
 def _tile(axis: Axes, x: float, y: int, value: float, colour: tuple | None, marked: bool) -> None:

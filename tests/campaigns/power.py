@@ -3,7 +3,7 @@
     python tests/campaigns/power.py [--studies 500] > experiments/results/power/agreement.csv
 
 A study is planted row by row: every level of every random term gets its draw, and gains are their sum with a slope and noise.
-It is fitted as a report fits it. The prediction knows the design and the standard deviations, and no gain. Some 5 minutes.
+It is fitted as a report fits it. The prediction knows the design and the standard deviations, and no gain. Some 4 minutes.
 """
 
 import argparse
