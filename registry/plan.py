@@ -92,12 +92,11 @@ class Plan:
             StageCard(
                 id=step.stage.id,
                 kind=step.stage.kind,
-                model=step.model,
                 task=step.stage.data.task,
                 seed=step.stage.effective_seed,
                 parent=step.stage.parent.id if step.stage.parent else None,
                 source=step.stage.data.source,
-                **_sizes(models[step.model]),
+                **models[step.model].values,
             )
             for step in self.steps
         )
@@ -206,18 +205,10 @@ def _combinations(study: Study, sources: Sources) -> Iterator[Combination]:
 
 def _values(study: Study, cell: Combination) -> dict[str, object]:
     return {
-        **{axis: getattr(cell, axis) for axis in ("model", "intermediate", "variant", "target")},
+        **{axis: getattr(cell, axis) for axis in ("intermediate", "variant", "target")},
         "seed": study.manifest.matrix.seed.start + cell.replicate,
         "seed.index": cell.replicate,
-        **_sizes(study.facts.models[cell.model]),
-    }
-
-
-def _sizes(model: Model) -> dict[str, Any]:
-    return {
-        "family": model.family,
-        "params_total": model.parameters.total,
-        "params_non_embedding": model.parameters.non_embedding,
+        **study.facts.models[cell.model].values,
     }
 
 
@@ -322,7 +313,6 @@ class Builder:
         task = self.facts.tasks[target]
         same = intermediate != "none" and same_training_data(self.facts.tasks, intermediate, task.trains_on)
         return Cell(
-            model=model,
             intermediate=intermediate,
             variant=variant,
             target=target,
@@ -334,7 +324,7 @@ class Builder:
             retrieval=task.trains_on is None,
             blocked=blocked,
             declared=declared,
-            **_sizes(self.facts.models[model]),
+            **self.facts.models[model].values,
         )
 
     def _root(self, name: str) -> tuple[Weights, str | None, Step | None]:

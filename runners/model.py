@@ -10,13 +10,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, MT5EncoderModel, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING
 
 from xlift.registry.findings import UserError
+from xlift.registry.known.architectures import ARCHITECTURES
 from xlift.registry.known.models import count
 from xlift.registry.manifest.declared import configuration
 from xlift.registry.stage import Recipe, Shape
+from xlift.runners.kinds import tokens
 from xlift.runners.kinds.base import Batch
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # ids 0 to 4, in XLM-R's order
@@ -36,6 +38,11 @@ class Net:
     heads: dict[int, nn.Module] = field(default_factory=dict)
 
     @property
+    def causal(self) -> bool:
+        """Whether a token sees only those before it."""
+        return ARCHITECTURES[self.encoder.config.model_type].causal
+
+    @property
     def padding(self) -> int:
         return self.tokenizer.pad_token_id
 
@@ -47,6 +54,8 @@ class Net:
         """The encoder's outputs; one with several types of token, as BERT, is told which text a token is of."""
         if batch.types is not None and (getattr(self.encoder.config, "type_vocab_size", 0) or 0) > 1:
             options["token_type_ids"] = batch.types
+        if self.causal:
+            options["use_cache"] = False
         return self.encoder(input_ids=batch.ids, attention_mask=batch.mask.long(), **options)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -67,7 +76,8 @@ def load(source: Path | str, revision: str | None = None, recipe: Recipe | None 
     """An encoder from a transformers folder, or from the hub at a revision; weights in fp32, from safetensors only."""
     config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
     encoder = _build(config, recipe, source, revision)
-    return Net(encoder, AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False))
+    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+    return Net(encoder, tokens.framed(tokenizer, ARCHITECTURES[config.model_type].reads))
 
 
 LANGUAGE_HEADS = (  # names of a masked language model's own head -> those of ours, XLM-R's family, BERT's, ELECTRA's
@@ -110,26 +120,35 @@ def _build(config: Any, recipe: Recipe | None, source: Path | str | None = None,
         for name in names:
             if hasattr(config, name):
                 setattr(config, name, getattr(recipe, wanted) if recipe else 0.0)
-    kind = MODEL_MAPPING[type(config)]
+    kind = MT5EncoderModel if config.model_type == "mt5" else MODEL_MAPPING[type(config)]
     options = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
     if source is None:
         encoder = kind(config, **options)
     else:
-        encoder = kind.from_pretrained(
+        encoder, told = kind.from_pretrained(
             source,
             config=config,
             revision=revision,
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
+            output_loading_info=True,
             **options,
         )
-    real, counted = sum(p.numel() for p in encoder.parameters()), count(config.to_dict()).total
+        if told["missing_keys"]:
+            raise UserError(f"{source}: its weights lack {_some(told['missing_keys'])}, which would be drawn at random")
+    real, counted = sum(p.numel() for p in encoder.parameters()), count(config.to_dict(), encoder_only=True).total
     if real != counted:
         raise UserError(
             f"the model has {real:,} parameters, its configuration says {counted:,}: the x of the analysis would be wrong"
         )
     return encoder
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first of several names, and how many there are."""
+    first, *others = sorted(names)
+    return f"{first} and {len(others)} more" if others else first
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int, positions: int) -> PreTrainedTokenizerFast:

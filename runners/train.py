@@ -116,6 +116,7 @@ class _BatchStream:
             objective.language,
             max_length=recipe.max_length,
             stride=recipe.stride,
+            causal=net.causal,
         )
         self.groups = _by_example(encoded)
         self.items = len(self.groups)

@@ -113,20 +113,15 @@ def tasks() -> None:
 
 @app.command()
 def models() -> None:
-    """List the known models, with parameters computed from their configurations, and whether this version trains them."""
+    """List the known models, with parameters computed from their configurations."""
     from xlift.registry.known.models import MODELS
-    from xlift.registry.manifest.declared import ENCODERS
 
     rows = []
     for row in MODELS.values():
-        parameters = row.parameters()
+        parameters = row.parameters(encoder_only=True)
         total, inner = f"{parameters.total / 1e6:,.1f}M", f"{parameters.non_embedding / 1e6:,.1f}M"
-        runs = "yes" if row.config["model_type"] in ENCODERS else "no"
-        rows.append((row.hub, row.family, total, inner, runs, row.source))
-    rows.sort(key=lambda row: row[4] != "yes")
-    _table(("model", "family", "parameters", "outside embeddings", "runs", "source"), rows)
-    count = sum(row[4] == "yes" for row in rows)
-    print(f"\n{count} of {len(rows)} run: encoders. Decoders and encoder-decoders are listed for their sizes.")
+        rows.append((row.hub, row.family, total, inner, row.source))
+    _table(("model", "family", "parameters", "outside embeddings", "source"), rows)
 
 
 @app.command()

@@ -8,21 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from xlift.registry.findings import Finding, Place, UserError, similar
+from xlift.registry.findings import Finding, Place, similar
 from xlift.registry.known import lab
+from xlift.registry.known.architectures import ARCHITECTURES, Architecture
 from xlift.registry.known.models import MODELS, Parameters, count
-from xlift.registry.known.parameters import FORMULAS, Capacity, limits
+from xlift.registry.known.parameters import Capacity, limits
 from xlift.registry.known.tasks import METRICS, MLQA_LANGUAGES, ROLES, TASKS, Task, computed
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.sections import Declared, Mixture, ModelSection, TaskSection
 from xlift.registry.stage import Shape
-
-# Heads read the first token, which sees the whole text only in an encoder.
-ENCODERS = {
-    *("bert", "roberta", "camembert", "xlm-roberta", "xlm-roberta-xl", "distilbert", "electra", "eurobert", "modernbert"),
-    *("deberta-v2", "rembert"),
-}
-
 
 Form = TypeVar("Form", bound=Declared)
 
@@ -37,9 +31,25 @@ class Model:
     limits: Capacity
     folder: Path | None
 
+    kind: str  # transformers' `model_type`
+
     @property
     def id(self) -> str:
         return self.section.id
+
+    @property
+    def architecture(self) -> Architecture:
+        return ARCHITECTURES[self.kind]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What a condition may ask of it, and analysis too."""
+        return {
+            "model": self.id,
+            "family": self.family,
+            "params_total": self.parameters.total,
+            "params_non_embedding": self.parameters.non_embedding,
+        }
 
 
 class Complaints(Generic[Form]):
@@ -248,23 +258,31 @@ def _model(at: Complaints, section: ModelSection, path: tuple[str | int, ...]) -
         at.complain("E102", path, "key 'family' is missing", "add 'family: …'")
         return None
     folder = (at.folder / section.folder) if section.folder else None
-    sizes = _sizes(at, section, folder, path)
-    return Model(section, family, *sizes, folder) if sizes else None
-
-
-def _sizes(
-    at: Complaints, section: ModelSection, folder: Path | None, path: tuple[str | int, ...]
-) -> tuple[Parameters, Capacity] | None:
+    config = _configuration(at, section, folder, path)
+    if config is None:
+        return None
     try:
-        if section.make:
-            return _counted(configuration(section.make))
-        if folder and (folder / "config.json").exists():
-            return _counted(json.loads((folder / "config.json").read_bytes()))
-        if section.hub in MODELS:
-            return _counted(MODELS[section.hub].config)
-    except (ValueError, TypeError, AttributeError, RecursionError, OSError) as error:  # a configuration may be anything
+        parameters, bounds = count(config, encoder_only=True), limits(config)
+    except (ValueError, TypeError, AttributeError) as error:  # a configuration may be anything
         at.complain("E217", (*path, "folder"), f"config.json of '{section.id}': {error}", "give a folder that transformers saved")
         return None
+    return Model(section, family, parameters, bounds, folder, config["model_type"])
+
+
+def _configuration(at: Complaints, section: ModelSection, folder: Path | None, path: tuple[str | int, ...]) -> Any:
+    """The model's configuration: that of its shape, its folder, or of the hub's model that the folder is a copy of."""
+    if section.make:
+        return configuration(section.make)
+    if folder and (folder / "config.json").exists():
+        try:
+            return json.loads((folder / "config.json").read_bytes()) or {}
+        except (ValueError, RecursionError, OSError) as error:
+            at.complain(
+                "E217", (*path, "folder"), f"config.json of '{section.id}': {error}", "give a folder that transformers saved"
+            )
+            return None
+    if section.hub in MODELS:
+        return MODELS[section.hub].config
     at.complain(
         "E218",
         (*path, "folder"),
@@ -272,13 +290,6 @@ def _sizes(
         "put the model there, or name its hub id beside the folder",
     )
     return None
-
-
-def _counted(config: Any) -> tuple[Parameters, Capacity]:
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if isinstance(kind, str) and kind in FORMULAS and kind not in ENCODERS:
-        raise UserError(f"{kind} is no encoder; encoders are {', '.join(sorted(ENCODERS))}")
-    return count(config), limits(config)
 
 
 def configuration(make: Shape) -> dict[str, Any]:

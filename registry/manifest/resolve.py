@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from xlift.registry.card import Analysis
@@ -60,6 +61,7 @@ def resolve(manifest: Manifest, root: Node, folder: Path, findings: list[Finding
     )
     for index, rule in enumerate(manifest.matrix.include):
         _include(at, rule, ("matrix", "include", index), tasks, models)
+    _unmasked(at, tasks, models, axes, tuple(condition for condition, _ in excludes))
     return Resolved(
         models,
         tasks,
@@ -181,6 +183,35 @@ def axes_of(manifest: Manifest, models: Mapping[str, Model]) -> dict[str, frozen
         rules = (getattr(rule, axis) or () for rule in manifest.matrix.include)
         axes[axis] = frozenset(getattr(manifest.matrix, axis)).union(*rules)
     return axes
+
+
+def _unmasked(
+    at: Complaints,
+    tasks: Mapping[str, Task],
+    models: Mapping[str, Model],
+    axes: Mapping[str, frozenset[str]],
+    excludes: tuple[Condition, ...],
+) -> None:
+    """Masked language modelling is for models that have learnt it: not for decoders, and not for half an encoder-decoder."""
+    texts = {name for name in axes["intermediate"] if name in tasks and tasks[name].kind == "mlm"}
+    for index, section in enumerate(at.manifest.models):
+        model = models.get(section.id)
+        if model is None or model.architecture.masked:
+            continue
+        points = product(axes["intermediate"], axes["variant"], axes["target"])
+        wanted = (
+            {"intermediate": intermediate, "variant": variant, "target": target}
+            for intermediate, variant, target in points
+            if variant == "mlm" or intermediate in texts
+        )
+        seed = {"seed": at.manifest.matrix.seed.start, "seed.index": 0}
+        if any(not any(out(point | model.values | seed, lambda name: False) for out in excludes) for point in wanted):
+            at.complain(
+                "E222",
+                ("models", index),
+                f"{section.id} is a {model.kind} model, which has not learnt masked language modelling",
+                f"""add to matrix.exclude: {{when: "family == '{model.family}' and variant == 'mlm'", why: …}}""",
+            )
 
 
 def _condition(at: Complaints, text: str, path: tuple[str | int, ...], axes: Mapping[str, frozenset[str]]) -> Condition | None:

@@ -64,9 +64,21 @@ class Kind(ABC):
 
     @abstractmethod
     def encode(
-        self, examples: Sequence[Any], tokenizer: Any, data: Data, language: str, *, max_length: int, stride: int
+        self,
+        examples: Sequence[Any],
+        tokenizer: Any,
+        data: Data,
+        language: str,
+        *,
+        max_length: int,
+        stride: int,
+        causal: bool = False,
     ) -> list[Feature]:
-        """Every example as one or more features, in the order of the examples; `language` is theirs."""
+        """Every example as one or more features, in the order of the examples; `language` is theirs.
+
+        `causal`: of a model in which a token sees only those before it, so that outputs stand where all was seen
+        that they rest on.
+        """
 
     @abstractmethod
     def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:

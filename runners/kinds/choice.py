@@ -31,7 +31,15 @@ class ChoiceKind(Kind):
     """Outputs are (features, choices); a prediction is the index of a choice."""
 
     def encode(
-        self, examples: Sequence[Choice], tokenizer: Any, data: Data, language: str, *, max_length: int, stride: int
+        self,
+        examples: Sequence[Choice],
+        tokenizer: Any,
+        data: Data,
+        language: str,
+        *,
+        max_length: int,
+        stride: int,
+        causal: bool = False,
     ) -> list[Feature]:
         """One sequence a choice: context and question, then the choice. What is too long loses the end of its context."""
         count = _choices(examples, data)

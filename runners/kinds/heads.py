@@ -6,21 +6,41 @@ A softmax over choices or over positions cancels what is added to all of them, s
 import torch
 from torch import Tensor, nn
 
+from xlift.registry.known.architectures import ARCHITECTURES
 from xlift.runners.kinds.base import Batch
 
 
 class Sentence(nn.Module):
-    """Dropout, dense, tanh, dropout, linear on the hidden state at position 0, as RoBERTa classifies (Liu et al. 2019)."""
+    """Dropout, dense, tanh, dropout, linear on the state of the whole text, as RoBERTa classifies (Liu et al. 2019).
+
+    `Architecture.reads` says where that state stands.
+    """
 
     def __init__(self, encoder: nn.Module, outputs: int, dropout: float, *, bias: bool = True):
         super().__init__()
-        width = encoder.config.hidden_size
+        width, self.reads = encoder.config.hidden_size, ARCHITECTURES[encoder.config.model_type].reads
         self.dense, self.out, self.dropout = nn.Linear(width, width), nn.Linear(width, outputs, bias), nn.Dropout(dropout)
         initialise(self, encoder)
 
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
-        first = self.dropout(hidden[:, 0])  # (sequences, hidden)
-        return self.out(self.dropout(torch.tanh(self.dense(first))))  # (sequences, outputs)
+        state = self.dropout(self._state(hidden, batch.mask))  # (sequences, hidden)
+        return self.out(self.dropout(torch.tanh(self.dense(state))))  # (sequences, outputs)
+
+    def _state(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        if self.reads == "first":
+            return hidden[:, 0]
+        if self.reads == "last":
+            return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(dim=1) - 1]
+        return mean(hidden, mask)
+
+
+def mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The mean of hidden states (sequences, length, hidden) over real tokens, fp32 (sequences, hidden).
+
+    `mask` is (sequences, length), True where a token is real; special tokens count as real.
+    """
+    real = mask[..., None]
+    return hidden.float().masked_fill(~real, 0.0).sum(dim=1) / real.sum(dim=1)
 
 
 class Token(nn.Module):

@@ -51,7 +51,15 @@ class MlmKind(Kind):
     """Outputs are (predicted tokens, vocabulary); there is no prediction and no metric."""
 
     def encode(
-        self, examples: Sequence[Text], tokenizer: Any, data: Data, language: str, *, max_length: int, stride: int
+        self,
+        examples: Sequence[Text],
+        tokenizer: Any,
+        data: Data,
+        language: str,
+        *,
+        max_length: int,
+        stride: int,
+        causal: bool = False,
     ) -> list[Feature]:
         """One sequence a text, cut at `max_length`; nothing is predicted before `prepare`."""
         encoded = tokens.sequences(tokenizer, [e.text for e in examples], max_length=max_length)

@@ -20,7 +20,15 @@ class PairKind(Kind):
     """Outputs are (sequences, classes); a prediction is a label."""
 
     def encode(
-        self, examples: Sequence[Pair], tokenizer: Any, data: Data, language: str, *, max_length: int, stride: int
+        self,
+        examples: Sequence[Pair],
+        tokenizer: Any,
+        data: Data,
+        language: str,
+        *,
+        max_length: int,
+        stride: int,
+        causal: bool = False,
     ) -> list[Feature]:
         """One sequence an example, the longer text cut first."""
         known = labels.indices(data)

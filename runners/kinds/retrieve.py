@@ -15,7 +15,7 @@ from xlift.registry.findings import UserError
 from xlift.registry.stage import Data, Scoring
 from xlift.runners import metrics
 from xlift.runners.data.examples import Parallel
-from xlift.runners.kinds import tokens
+from xlift.runners.kinds import heads, tokens
 from xlift.runners.kinds.base import Batch, Feature, Kind
 from xlift.runners.metrics import Measure
 
@@ -27,7 +27,15 @@ class RetrieveKind(Kind):
     """Outputs are embeddings (sequences, hidden), which `pool` makes; a prediction is the index of an example."""
 
     def encode(
-        self, examples: Sequence[Parallel], tokenizer: Any, data: Data, language: str, *, max_length: int, stride: int
+        self,
+        examples: Sequence[Parallel],
+        tokenizer: Any,
+        data: Data,
+        language: str,
+        *,
+        max_length: int,
+        stride: int,
+        causal: bool = False,
     ) -> list[Feature]:
         """Two features an example, its source and then its pivot; the caller has put `Scoring.prefix` before both texts."""
         texts = [text for e in examples for text in (e.source, e.pivot)]
@@ -67,13 +75,8 @@ def relative_layer(layers: int) -> int:
 
 
 def pool(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The mean over real tokens of one layer's hidden states (sequences, length, hidden), of length 1, fp32.
-
-    `mask` is (sequences, length), True where a token is real; special tokens count as real. The result is (sequences, hidden).
-    """
-    real = mask[..., None]
-    total = hidden.float().masked_fill(~real, 0.0).sum(dim=1)
-    return nn.functional.normalize(total / real.sum(dim=1), dim=-1)
+    """`heads.mean` of one layer's hidden states (sequences, length, hidden), of length 1."""
+    return nn.functional.normalize(heads.mean(hidden, mask), dim=-1)
 
 
 def nearest(query: np.ndarray, pool: np.ndarray, *, block: int = 1024) -> np.ndarray:

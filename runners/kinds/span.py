@@ -29,6 +29,7 @@ class Window:
 
     begin: int
     offsets: np.ndarray  # (tokens, 2) int32: first character, and the one after the last
+    null: int = 0  # the position that stands for no answer: the first; in a causal model the last, which alone sees all
 
 
 @final
@@ -36,9 +37,19 @@ class SpanKind(Kind):
     """Outputs are (sequences, length, 2): start and end; a prediction is a text. A feature's trace is a `Window`."""
 
     def encode(
-        self, examples: Sequence[Question], tokenizer: Any, data: Data, language: str, *, max_length: int, stride: int
+        self,
+        examples: Sequence[Question],
+        tokenizer: Any,
+        data: Data,
+        language: str,
+        *,
+        max_length: int,
+        stride: int,
+        causal: bool = False,
     ) -> list[Feature]:
-        """One feature a window. Labels: first and last token of the first answer; both 0 where the window has not all of it."""
+        """One feature a window. Labels: first and last token of the first answer; both `Window.null` where the window has not
+        all of it.
+        """
         room = tokens.room_for(tokenizer, pair=True, max_length=max_length)
         before, between, after = tokens.frame(tokenizer, pair=True)
         asked = tokens.pieces(tokenizer, [e.question for e in examples])
@@ -52,8 +63,9 @@ class SpanKind(Kind):
             answer = _answer(example, offsets)
             for low, high in _windows(len(ids), width, stride):
                 inside = answer is not None and low <= answer[0] and answer[1] < high
-                label = np.array(answer) - low + len(opening) if inside else np.zeros(2)
                 sequence = np.concatenate([opening, ids[low:high], after])
+                null = len(sequence) - 1 if causal else 0
+                label = np.array(answer) - low + len(opening) if inside else np.array([null, null])
                 features.append(
                     Feature(
                         (sequence,),
@@ -61,7 +73,7 @@ class SpanKind(Kind):
                         example=at,
                         units=1,
                         seconds=(len(opening),),
-                        trace=Window(len(opening), offsets[low:high]),
+                        trace=Window(len(opening), offsets[low:high], null),
                     )
                 )
         return features
@@ -96,7 +108,7 @@ class SpanKind(Kind):
         null = [np.inf] * len(examples)
         for logits, feature in zip(outputs, features, strict=True):
             at = feature.example
-            null[at] = min(null[at], float(logits[0].sum()))
+            null[at] = min(null[at], float(logits[feature.trace.null].sum()))
             found = _best_span(logits, feature.trace, scoring.answer_length)
             if found is not None and found[0] > best[at][0]:
                 score, first, last = found

@@ -1,7 +1,8 @@
 """A label a word: parts of speech, names.
 
-A word's label stands on its first sub-word. A sentence that does not fit into one sequence becomes several, cut between
-words, so that every word is scored once; nothing is lost but the tail of a single word longer than a whole sequence.
+A word's label stands on its first sub-word; in a causal model on its last, which has seen the whole word. A sentence that
+does not fit into one sequence becomes several, cut between words, so that every word is scored once; nothing is lost but
+the tail of a single word longer than a whole sequence.
 A word without any sub-word (a lone control character) is given one unknown token, so that it is scored as well.
 The encoder sees the sub-words of running text: words joined by blanks, or, in a language that writes none, one by one.
 """
@@ -26,10 +27,18 @@ from xlift.runners.metrics import Measure
 
 @final
 class TagKind(Kind):
-    """Outputs are (sequences, length, tags); a prediction is a tuple of tags. A feature's trace is where words begin."""
+    """Outputs are (sequences, length, tags); a prediction is a tuple of tags. A feature's trace is where labels stand."""
 
     def encode(
-        self, examples: Sequence[Tagged], tokenizer: Any, data: Data, language: str, *, max_length: int, stride: int
+        self,
+        examples: Sequence[Tagged],
+        tokenizer: Any,
+        data: Data,
+        language: str,
+        *,
+        max_length: int,
+        stride: int,
+        causal: bool = False,
     ) -> list[Feature]:
         """One sequence an example, or several for a long sentence, without overlap."""
         known = labels.indices(data)
@@ -43,11 +52,12 @@ class TagKind(Kind):
             gold = [labels.index(tag, known, data, at) for tag in example.tags]
             done = 0
             for words in _fitting([ids if len(ids) else stand_in for ids in words_of], room):
-                begins = len(before) + np.cumsum([0, *map(len, words)])[:-1]
+                ends = len(before) + np.cumsum([*map(len, words)])
+                places = ends - 1 if causal else ends - [*map(len, words)]
                 ids = np.concatenate([before, *words, after])
                 row = np.full(len(ids), IGNORE, dtype=np.int64)
-                row[begins] = gold[done : done + len(words)]
-                features.append(Feature((ids,), row, example=at, units=len(words), trace=begins))
+                row[places] = gold[done : done + len(words)]
+                features.append(Feature((ids,), row, example=at, units=len(words), trace=places))
                 done += len(words)
         return features
 
@@ -65,7 +75,7 @@ class TagKind(Kind):
     def decode(
         self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Tagged], data: Data, scoring: Scoring
     ) -> list[tuple[str, ...]]:
-        """The tag with the largest logit at each word's first sub-word."""
+        """The tag with the largest logit where each word's label stands."""
         found: list[list[str]] = [[] for _ in examples]
         for logits, feature in zip(outputs, features, strict=True):
             found[feature.example] += [data.labels[best] for best in logits[feature.trace].argmax(axis=1)]

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tokenizers import Encoding
+from tokenizers import Encoding, processors
 from transformers import PreTrainedTokenizerFast
 
 from xlift.registry.findings import UserError
+from xlift.registry.known.architectures import Reads
 
 NOTHING = np.empty(0, dtype=np.int64)  # the labels of a feature that has none
 
@@ -64,17 +65,55 @@ def frame(tokenizer: PreTrainedTokenizerFast, *, pair: bool) -> tuple[np.ndarray
     finally:
         _restore(backend, truncation, padding)
     runs: list[list[int]] = [[]]
-    of_text = False
-    for token, special in zip(probe.ids, probe.special_tokens_mask, strict=True):
-        if special:
-            if of_text:
-                runs.append([])
+    texts: list[int] = []  # of the tokens of text, one after another
+    for token, text in zip(probe.ids, probe.sequence_ids, strict=True):
+        if text is None:
             runs[-1].append(token)
-        of_text = not special
-    runs += [[]] * of_text  # nothing comes after the text
-    if len(runs) != 2 + pair:
+        elif not texts or text != texts[-1] or runs[-1]:
+            texts.append(text)
+            runs.append([])
+    if texts != [0, 1][: 1 + pair]:
         raise UserError(f"the tokenizer puts special tokens around a text in a way that is not understood: {probe.tokens}")
     return tuple(map(array, runs))
+
+
+def framed(tokenizer: PreTrainedTokenizerFast, reads: Reads) -> PreTrainedTokenizerFast:
+    """The tokenizer, with what its model needs around texts and it does not put there; itself where it lacks nothing.
+
+    Two texts are parted by the token for the end of a text. In a causal model that token ends every sequence, and its state is
+    what heads read (Radford et al. 2018, section 3.3); an encoder whose tokenizer puts nothing at all around a text is given
+    both ends. A tokenizer without a token for padding pads with that for the end: padding is never read.
+
+    Raises:
+        UserError: it has no such token.
+    """
+    (before, after), (opening, between, last) = frame(tokenizer, pair=False), frame(tokenizer, pair=True)
+    bare = not any(map(len, (before, after, opening, between, last)))
+    end, begin = tokenizer.eos_token, tokenizer.cls_token or tokenizer.bos_token
+    lacking = {
+        "end of a text": not end and (not len(between) or tokenizer.pad_token_id is None),
+        "beginning of a text": not begin and bare and reads == "first",
+    }
+    for what in (what for what, lacks in lacking.items() if lacks):
+        raise UserError(f"the tokenizer has no token for the {what}, which this model's sequences need")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = end
+    if len(between) and (reads != "last" or (len(after) and len(last))):
+        return tokenizer
+    named = tokenizer.convert_ids_to_tokens
+    opened = [begin] if bare and reads == "first" else named(before)
+    parted = named(between) or [end]
+    closed = [end] if bare or (reads == "last" and not len(after)) else named(after)
+    around = {token: tokenizer.convert_tokens_to_ids(token) for token in (*opened, *parted, *closed)}
+    template = processors.TemplateProcessing(
+        single=[*opened, "$A", *closed],
+        pair=[*opened, "$A", *parted, "$B", *closed],
+        special_tokens=list(around.items()),
+    )
+    backend = backend_of(tokenizer)
+    kept = backend.post_processor if bare else None  # it may trim offsets
+    backend.post_processor = processors.Sequence([kept, template]) if kept else template
+    return tokenizer
 
 
 def room_for(tokenizer: PreTrainedTokenizerFast, *, pair: bool, max_length: int) -> int:

@@ -325,3 +325,23 @@ def test_the_same_manifest_has_the_same_ids_in_every_process(tmp_path, manifest)
 def test_an_edit_of_a_manifest_that_finds_nothing_fails(manifest):
     with pytest.raises(AssertionError, match="nothing to edit: 'epochs'"):
         manifest.replace("epochs", "steps")
+
+
+DECODER = "  - {id: qwen, hub: Qwen/Qwen3-0.6B-Base, revision: 0123456789012345678901234567890123456789}\n"
+
+
+@pytest.mark.parametrize(
+    ("variant", "rule", "refused"),
+    [
+        ("  variant: [plain, mlm]\n", "", True),
+        ("  variant: [plain, mlm]\n", "    - {when: \"family == 'qwen3' and variant == 'mlm'\", why: a decoder}\n", False),
+        ("  variant: [plain, mlm]\n", "    - {when: \"family == 'qwen3' and target == 'lab-pairs'\", why: half}\n", True),
+        ("", "", False),
+    ],
+)
+def test_a_decoder_goes_on_with_no_masked_language_modelling(study, manifest, variant, rule, refused):
+    text = manifest.replace("pretrain:", DECODER + "pretrain:", 1).replace("  seed: {count", variant + "  seed: {count")
+    if refused:
+        assert "E222" in complaints(study, text + rule)
+    else:
+        assert study(text + rule).facts.models["qwen"].kind == "qwen3"

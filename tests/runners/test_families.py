@@ -1,0 +1,270 @@
+"""Every family of models at toy size, with random weights: trains on every kind, evaluates, saves, reloads equal, and learns."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
+from tokenizers import models as tokenizer_models
+from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+
+from xlift.registry.findings import UserError
+from xlift.registry.known.architectures import ARCHITECTURES
+from xlift.registry.known.parameters import FORMULAS
+from xlift.registry.stage import Data, Recipe, Scoring
+from xlift.runners import evaluate, model
+from xlift.runners.data.examples import Choice, Pair, Parallel, Question, Tagged, Text
+from xlift.runners.kinds import KINDS, tokens
+from xlift.runners.packing import collate
+from xlift.runners.train import Objective, fit
+
+WORDS = "the fox reads a book near the river who wrote letters to towns in north lazy dog über Brief 狐狸".split()
+GATED = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48}
+BERT = {
+    "num_hidden_layers": 2,
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 130,
+    "type_vocab_size": 1,
+}
+DISENTANGLED = {"position_biased_input": False, "relative_attention": True, "position_buckets": 16, "share_att_key": True}
+MT5 = {"num_layers": 2, "num_decoder_layers": 2, "d_model": 32, "num_heads": 4, "d_kv": 8, "d_ff": 48}
+FAMILIES = {  # model_type, sizes, the class of its tokenizer (None: bytes, with nothing around a text)
+    "xlmr": ("xlm-roberta", BERT, "XLMRobertaTokenizer"),
+    "xlmr-xl": ("xlm-roberta-xl", BERT, "XLMRobertaTokenizer"),
+    "mdeberta": ("deberta-v2", BERT | DISENTANGLED | {"pos_att_type": "p2c|c2p", "type_vocab_size": 0}, "DebertaV2Tokenizer"),
+    "mmbert": ("modernbert", {k: v for k, v in BERT.items() if k != "type_vocab_size"}, "GemmaTokenizer"),
+    "eurobert": ("eurobert", GATED, None),
+    "mt5": ("mt5", MT5 | {"feed_forward_proj": "gated-gelu", "relative_attention_num_buckets": 8}, "T5Tokenizer"),
+    "bloom": ("bloom", {"n_layer": 2, "hidden_size": 32, "n_head": 4}, None),
+    "xglm": ("xglm", {"num_layers": 2, "d_model": 32, "attention_heads": 4, "ffn_dim": 48}, "XGLMTokenizer"),
+    "qwen2.5": ("qwen2", GATED, "Qwen2Tokenizer"),
+    "qwen3": ("qwen3", GATED | {"head_dim": 8}, "Qwen2Tokenizer"),
+}
+
+
+def sentence(rng: np.random.Generator, low: int, high: int) -> str:
+    return " ".join(rng.choice(WORDS, rng.integers(low, high)))
+
+
+def byte_tokenizer(corpus: list[str], *, begins: bool) -> PreTrainedTokenizerFast:
+    """Pieces of bytes, as BLOOM's; with a token before each text, as EuroBERT's."""
+    backend = Tokenizer(tokenizer_models.BPE())
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    special = ["<unk>", "<s>", "</s>", "<pad>", "<mask>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    backend.train_from_iterator(
+        corpus, trainers.BpeTrainer(vocab_size=320, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    )
+    backend.post_processor = processors.ByteLevel(trim_offsets=False)
+    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    if begins:
+        names["mask_token"] = "<mask>"
+        backend.post_processor = processors.TemplateProcessing(
+            single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", backend.token_to_id("<s>"))]
+        )
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+
+
+def written(family: str, folder: Path) -> Path:
+    """A folder as transformers saves it, with the whole model's weights drawn from seed 0."""
+    kind, sizes, named = FAMILIES[family]
+    rng = np.random.default_rng(0)
+    corpus = [sentence(rng, 3, 12) for _ in range(200)]
+    if named:
+        tokenizer = getattr(transformers, named)().train_new_from_iterator(corpus, 300)
+    else:
+        tokenizer = byte_tokenizer(corpus, begins=family == "eurobert")
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
+    config = AutoConfig.for_model(kind, **sizes, vocab_size=len(tokenizer), **ids, initializer_range=0.1, init_std=0.1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoModel.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    made: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        if family not in made:
+            made[family] = written(family, tmp_path_factory.mktemp(family))
+        return made[family]
+
+    return folder
+
+
+def examples(kind: str, count: int = 50) -> list:
+    rng = np.random.default_rng(3)
+    made: list = []
+    for i in range(count):
+        text = sentence(rng, 4, 14)
+        match kind:
+            case "pair":
+                made.append(Pair(text, "a book" if i % 2 else "lazy dog", "ab"[i % 2]))
+            case "tag":
+                words = tuple(text.split())
+                made.append(Tagged(words, tuple("X" if word in ("the", "dog", "river", "狐狸") else "Y" for word in words)))
+            case "span":
+                answer = text.split()[-1]
+                made.append(Question(text, "who wrote", (answer,), (text.rindex(answer),), str(i)))
+            case "choice":
+                made.append(Choice(text, "", ("the fox", "a letter")[:: 1 if i % 2 else -1], i % 2))
+            case "mlm":
+                made.append(Text(text))
+            case "retrieve":
+                made.append(Parallel(text, sentence(rng, 4, 14)))
+    return made
+
+
+def data(kind: str) -> Data:
+    labels = {"pair": ("a", "b"), "tag": ("X", "Y")}.get(kind, ())
+    metric = {"pair": "accuracy", "tag": "accuracy", "span": "f1", "choice": "accuracy", "retrieve": "accuracy"}.get(kind)
+    return Data(source="local", kind=kind, task="t", labels=labels, metric=metric)
+
+
+def test_every_architecture_whose_parameters_are_counted_is_known():
+    assert set(ARCHITECTURES) == set(FORMULAS)
+
+
+TRAINED = [
+    (family, kind)
+    for family, (model_type, _, _) in FAMILIES.items()
+    for kind in ("pair", "tag", "span", "choice", "mlm")
+    if kind != "mlm" or ARCHITECTURES[model_type].masked
+]
+
+
+@pytest.mark.parametrize(("family", "kind"), TRAINED)
+def test_it_learns_is_scored_and_is_the_same_after_it_was_saved(family, kind, folders, tmp_path):
+    recipe = Recipe(lr=3e-3, steps=60, epochs=None, batch=16, max_length=48, stride=8, dropout=0.0, head_dropout=0.0)
+    net, lines = model.load(folders(family), recipe=recipe), []
+    torch.manual_seed(0)
+    head = KINDS[kind].head(net.encoder, data(kind), 0.0)
+    fit(net, [Objective(data(kind), examples(kind), "en", head, 1)], recipe, 1, device="cpu", budget=512, log=lines.append)
+    losses = [line["loss"] for line in lines]
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+    if kind == "mlm":
+        return
+    net.head = head
+    model.save(net, tmp_path)
+    again = model.load(tmp_path)
+    again.head = model.load_head(KINDS[kind].head(again.encoder, data(kind), 0.0), tmp_path)
+    first, second = (
+        evaluate.score(each, examples(kind), data(kind), Scoring(max_length=48, stride=8), "en", "d", device="cpu", budget=512)
+        for each in (net, again)
+    )
+    assert first == second and 0 <= first[0].value <= 1
+    for mine, other in zip(*(outputs(each, kind) for each in (net, again)), strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+def outputs(net: model.Net, kind: str) -> list[np.ndarray]:
+    """The head's outputs for every example alone, without padding."""
+    features = KINDS[kind].encode(examples(kind), net.tokenizer, data(kind), "en", max_length=48, stride=8, causal=net.causal)
+    return evaluate.predict(net, KINDS[kind], features, Scoring(), device="cpu", budget=1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sentences_are_retrieved_by_pooled_states(family, folders):
+    net, pairs = model.load(folders(family)), [Parallel(e.source, e.source) for e in examples("retrieve")]
+    (score, *_) = evaluate.score(net, pairs, data("retrieve"), Scoring(max_length=48), "de", "d", device="cpu", budget=512)
+    assert score.value > 0.9  # a sentence is nearest to itself; some stand twice
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", ["pair", "tag", "span", "choice"])
+def test_padding_and_neighbours_change_nothing(family, kind, folders):
+    net = model.load(folders(family))
+    torch.manual_seed(0)
+    net.head = KINDS[kind].head(net.encoder, data(kind), 0.0)
+    features = KINDS[kind].encode(examples(kind), net.tokenizer, data(kind), "en", max_length=48, stride=8, causal=net.causal)
+    together = evaluate.predict(net, KINDS[kind], features, Scoring(), device="cpu", budget=10**6)
+    for mine, other in zip(together, outputs(net, kind), strict=True):
+        np.testing.assert_allclose(mine, other, atol=2e-5)
+
+
+@pytest.mark.parametrize("family", [name for name, (kind, _, _) in FAMILIES.items() if ARCHITECTURES[kind].causal])
+def test_what_a_causal_model_is_read_from_has_seen_what_it_must(family, folders):
+    """Each output that stands for something changes with the last character of it."""
+    net = model.load(folders(family))
+    for kind, change in (
+        ("pair", lambda e: Pair(e.first, e.second + " 狐狸", e.label)),
+        ("choice", lambda e: Choice(e.context, e.question, tuple(c + " 狐狸" for c in e.choices), e.label)),
+        ("span", lambda e: Question(e.context + " 狐狸", e.question, e.answers, e.starts, e.id)),
+    ):
+        torch.manual_seed(0)
+        net.head = KINDS[kind].head(net.encoder, data(kind), 0.0)
+        before, after = [], []
+        for found, changed in ((before, lambda e: e), (after, change)):
+            features = KINDS[kind].encode(
+                [changed(e) for e in examples(kind, 4)], net.tokenizer, data(kind), "en", max_length=64, stride=8, causal=True
+            )
+            for output, feature in zip(
+                evaluate.predict(net, KINDS[kind], features, Scoring(), device="cpu", budget=1), features, strict=True
+            ):
+                found.append(output[feature.trace.null] if kind == "span" else output)
+        assert all(not np.allclose(a, b, atol=1e-6) for a, b in zip(before, after, strict=True)), kind
+    net.head = KINDS["tag"].head(net.encoder, data("tag"), 0.0)
+    words = ("the", "wrotex"), ("the", "wrotey")
+    found = []
+    for tagged in words:
+        features = KINDS["tag"].encode(
+            [Tagged(tagged, ("X", "Y"))], net.tokenizer, data("tag"), "en", max_length=48, stride=8, causal=True
+        )
+        (rows,) = evaluate.predict(net, KINDS["tag"], features, Scoring(), device="cpu", budget=1)
+        found.append(rows[features[0].trace[1]])
+    assert not np.allclose(*found, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_texts_are_parted_and_a_causal_model_s_sequences_end(family, folders):
+    net = model.load(folders(family))
+    tokenizer, reads = net.tokenizer, ARCHITECTURES[FAMILIES[family][0]].reads
+    before, between, after = tokens.frame(tokenizer, pair=True)
+    assert len(between)
+    if reads == "first":
+        assert len(before)
+    if reads == "last":
+        assert after.tolist() == [tokenizer.eos_token_id] == tokens.frame(tokenizer, pair=False)[1].tolist()
+    text = "the fox über 狐狸"
+    again = tokens.framed(tokenizer, reads)
+    assert [piece.tolist() for piece in tokens.frame(again, pair=True)] == [before.tolist(), between.tolist(), after.tolist()]
+    (encoded,) = tokens.sequences(again, [text], max_length=64)
+    (bare,) = tokens.pieces(again, [text])
+    first, last = tokens.frame(again, pair=False)
+    assert encoded.tolist() == [*first, *bare.ids, *last]
+
+
+def test_a_tokenizer_without_an_end_of_text_is_refused(folders):
+    tokenizer = byte_tokenizer(WORDS * 3, begins=False)
+    tokenizer.eos_token = None
+    with pytest.raises(UserError, match="no token for the end of a text"):
+        tokens.framed(tokenizer, "last")
+
+
+def test_weights_that_lack_a_tensor_are_refused(folders, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = written("qwen3", tmp_path / "cut")
+    weights = load_file(folder / "model.safetensors")
+    lost = next(name for name in weights if "mlp.up_proj" in name)
+    save_file({name: each for name, each in weights.items() if name != lost}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match="lack layers.0.mlp.up_proj.weight, which would be drawn at random"):
+        model.load(folder)
+
+
+def test_a_batch_of_a_causal_model_is_read_at_each_sequence_s_own_end(folders):
+    net = model.load(folders("qwen3"))
+    torch.manual_seed(0)
+    head = KINDS["pair"].head(net.encoder, data("pair"), 0.0)
+    features = KINDS["pair"].encode(examples("pair"), net.tokenizer, data("pair"), "en", max_length=48, stride=8, causal=True)
+    batch = collate(features, net.padding, "cpu")
+    hidden = net.hidden(batch)
+    own = torch.stack([hidden[at, feature.tokens - 1] for at, feature in enumerate(features)])
+    torch.testing.assert_close(head(hidden, batch), head.out(torch.tanh(head.dense(own))))
