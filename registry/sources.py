@@ -71,9 +71,9 @@ class Sources:
         if section.make:
             return Weights(make=section.make.plain()), None
         if model.folder and any(model.folder.glob("*.safetensors")):
-            return Weights(folder=folder_digest(model.folder)), None
+            return Weights(folder=folder_digest(model.folder), layers=model.layers), None
         if section.revision:
-            return Weights(hub=section.hub, revision=section.revision), None
+            return Weights(hub=section.hub, revision=section.revision, layers=model.layers), None
         return Weights(folder=ABSENT), f"no model.safetensors in {section.folder}"
 
     def available(self, name: str) -> bool:

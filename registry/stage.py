@@ -43,6 +43,7 @@ class Weights(Spec):
     folder: str | None = Field(None, description="sha-256 over the folder's configuration, weights and tokenizer")
     hub: str | None = None
     revision: str | None = None
+    layers: Positive | None = Field(None, description="the first so many of its layers alone; all where absent")
     named: str | None = Field(None, description="a model's name in a table of scores")
     parameters: Positive | None = Field(None, description="beside a name: all of them, by that table")
 

@@ -72,9 +72,16 @@ def make(shape: Shape, texts: Iterable[str], recipe: Recipe) -> Net:
     return Net(_build(config, recipe), train_tokenizer(texts, shape.vocabulary, shape.positions))
 
 
-def load(source: Path | str, revision: str | None = None, recipe: Recipe | None = None) -> Net:
-    """An encoder from a transformers folder, or from the hub at a revision; weights in fp32, from safetensors only."""
+def load(source: Path | str, revision: str | None = None, recipe: Recipe | None = None, layers: int | None = None) -> Net:
+    """An encoder from a transformers folder, or from the hub at a revision; weights in fp32, from safetensors only.
+
+    Of its layers the first `layers` are taken, where that is given (Sajjad et al. 2023).
+    """
     config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+    if layers:
+        config.num_hidden_layers = layers
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[:layers]
     encoder = _build(config, recipe, source, revision)
     tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     return Net(encoder, tokens.framed(tokenizer, ARCHITECTURES[config.model_type].reads))

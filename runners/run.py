@@ -165,7 +165,7 @@ def _start(stage: Stage, env: Env, parent: Path | None) -> Net:
     """The model that a stage starts from: its parent's checkpoint, a folder, or the hub."""
     if parent:
         return model.load(parent, recipe=stage.recipe)
-    return model.load(*_source(stage, env), recipe=stage.recipe)
+    return model.load(*_source(stage, env), recipe=stage.recipe, layers=stage.weights.layers)
 
 
 def _source(stage: Stage, env: Env) -> tuple[Path | str, str | None]:

@@ -32,9 +32,17 @@ class Capacity:
     width: int
 
 
+LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")  # transformers' names of one thing
+
+
+def cut(config: Config, layers: int) -> Config:
+    """The configuration of a model's first `layers`, of which it has at least as many."""
+    return {**config, **{name: layers for name in LAYERS if name in config}}
+
+
 def limits(config: Config) -> Capacity:
     """The limits in a configuration that `count` accepts. RoBERTa's kind numbers positions from its padding token on."""
-    layers = _size(config, "num_hidden_layers", "n_layers", "n_layer", "num_layers")
+    layers = _size(config, *LAYERS)
     width = _size(config, "hidden_size", "d_model", "dim", "n_embd")
     if "max_position_embeddings" not in config:
         return Capacity(None, layers, width)

@@ -12,7 +12,7 @@ from xlift.registry.findings import Finding, Place, similar
 from xlift.registry.known import lab
 from xlift.registry.known.architectures import ARCHITECTURES, Architecture
 from xlift.registry.known.models import MODELS, Parameters, count
-from xlift.registry.known.parameters import Capacity, limits
+from xlift.registry.known.parameters import Capacity, cut, limits
 from xlift.registry.known.tasks import METRICS, MLQA_LANGUAGES, ROLES, TASKS, Task, computed
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.sections import Declared, Mixture, ModelSection, TaskSection
@@ -32,6 +32,7 @@ class Model:
     folder: Path | None
 
     kind: str  # transformers' `model_type`
+    layers: int | None = None  # the first so many, where they are not all
 
     @property
     def id(self) -> str:
@@ -217,7 +218,7 @@ def declared_models(at: Complaints) -> dict[str, Model]:
         twin = next((m.id for m in models.values() if _same(m.section, section)), None)
         if twin:
             at.complain(
-                "E219", ("models", index), f"models '{twin}' and '{section.id}' are one", "give another seed, shape or folder"
+                "E219", ("models", index), f"models '{twin}' and '{section.id}' are one", "give another seed, shape, folder or number of layers"
             )
         model = _model(at, section, ("models", index))
         if model:
@@ -230,7 +231,7 @@ def declared_models(at: Complaints) -> dict[str, Model]:
 
 
 def _same(one: ModelSection, other: ModelSection) -> bool:
-    return all(getattr(one, name) == getattr(other, name) for name in ("make", "folder", "hub", "revision", "seed"))
+    return all(getattr(one, name) == getattr(other, name) for name in ("make", "folder", "hub", "revision", "layers", "seed"))
 
 
 def _model(at: Complaints, section: ModelSection, path: tuple[str | int, ...]) -> Model | None:
@@ -261,12 +262,23 @@ def _model(at: Complaints, section: ModelSection, path: tuple[str | int, ...]) -
     config = _configuration(at, section, folder, path)
     if config is None:
         return None
+    if section.layers and section.make:
+        at.complain("E223", (*path, "layers"), "a model made here is not cut", f"write make: {{layers: {section.layers}, …}}")
+        return None
     try:
+        whole = limits(config)
+        if section.layers and section.layers > whole.layers:
+            at.complain(
+                "E223", (*path, "layers"), f"{section.id} has {whole.layers} layers", f"write layers: {whole.layers}, or less"
+            )
+            return None
+        config = cut(config, section.layers) if section.layers else config
+        layers = section.layers if section.layers != whole.layers else None
         parameters, bounds = count(config, encoder_only=True), limits(config)
     except (ValueError, TypeError, AttributeError) as error:  # a configuration may be anything
         at.complain("E217", (*path, "folder"), f"config.json of '{section.id}': {error}", "give a folder that transformers saved")
         return None
-    return Model(section, family, parameters, bounds, folder, config["model_type"])
+    return Model(section, family, parameters, bounds, folder, config["model_type"], layers)
 
 
 def _configuration(at: Complaints, section: ModelSection, folder: Path | None, path: tuple[str | int, ...]) -> Any:

@@ -42,6 +42,9 @@ class ModelSection(Spec):
     folder: Text | None = Field(None, description="a transformers folder, relative to the manifest")
     hub: Text | None = Field(None, description="the hub's name for it; beside a folder: what that is a copy of")
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = Field(None, description="commit on the hub, 40 digits")
+    layers: Positive | None = Field(
+        None, description="the first so many layers of a pretrained model alone (Sajjad et al. 2023), a model of its own"
+    )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of its pretraining, where it is made here")
     scoring: Scoring = Field(Scoring(), description="how this model is scored, where it differs from the study")
 
