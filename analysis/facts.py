@@ -1,8 +1,8 @@
 """Facts as SQL: an in-memory DuckDB filled from the store and the cards of its studies; the only `import duckdb`.
 
 Base tables: `stage_rows` (study x stage), `cell_rows` (study x cell x language), `score_rows` (stage x language x
-metric). Views, one a file of `analysis/sql`: `stages`, `scores`, `planned` (gains), `gains`, `missing`. Scores and gains are
-fractions; `lp` is log10 of the parameters, 0 at the study's centre.
+metric), `language_rows` (language). Views, one a file of `analysis/sql`: `stages`, `scores`, `planned` (gains), `gains`,
+`missing`. Scores and gains are fractions; `lp` is log10 of the parameters, 0 at the study's centre.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +19,8 @@ import pyarrow as pa
 
 from xlift.registry.card import Cell, StageCard, StudyCard
 from xlift.registry.findings import UserError
+from xlift.registry.known import lab
+from xlift.registry.known.languages import LANGUAGES
 from xlift.registry.score import Score
 from xlift.registry.spec import canonical
 
@@ -63,6 +65,7 @@ CELLS = pa.schema(
         ("run", pa.string()),
         ("intermediate_run", pa.string()),
         ("language", pa.string()),
+        ("seen", pa.bool_()),
         ("same_task", pa.bool_()),
         ("blocked", pa.string()),
         ("declared", pa.bool_()),
@@ -86,6 +89,10 @@ SCORES = pa.schema(
         ("se", pa.float64()),
         ("data", pa.string()),
     ]
+)
+
+LANGUAGE_ROWS = pa.schema(
+    [("language", pa.string()), ("language_family", pa.string()), ("script", pa.string()), ("distance", pa.float64())]
 )
 
 
@@ -128,6 +135,7 @@ def connect(store: Reading | None, cards: Sequence[StudyCard]) -> duckdb.DuckDBP
     _fill(connection, "stage_rows", STAGES, (row for card in cards for row in _stage_rows(store, card)))
     _fill(connection, "cell_rows", CELLS, (row for card in cards for row in _cell_rows(card)))
     _fill(connection, "score_rows", SCORES, (row for stage in wanted for row in _score_rows(store, stage)))
+    _fill(connection, "language_rows", LANGUAGE_ROWS, _language_rows())
     for view in VIEWS:
         connection.execute(f"CREATE VIEW {view} AS {sql(view)}")
     for lock in ("enable_external_access = false", "python_enable_replacements = false", "lock_configuration = true"):
@@ -273,6 +281,14 @@ def _score_rows(store: Reading, stage: str) -> Iterator[tuple]:
         yield (stage, score.language, score.metric, score.value, score.primary, score.items, score.chance, score.se, score.data)
 
 
+def _language_rows() -> Iterator[tuple]:
+    """What is known of languages, real ones and the lab's, whose distance to English nobody measured."""
+    for language in LANGUAGES.values():
+        yield language.code, language.family, language.script, language.distance
+    for made in lab.LANGUAGES.values():
+        yield made.code, made.family, made.script, None
+
+
 def _cell_rows(card: StudyCard) -> Iterator[tuple]:
     """Each cell once a language, with the text that its two halves share and the part it plays in the pair."""
     rule = card.analysis.gain
@@ -309,6 +325,7 @@ def _cell_rows(card: StudyCard) -> Iterator[tuple]:
                 run,
                 intermediate_run,
                 language,
+                None if cell.seen is None else language in cell.seen,
                 cell.same_task,
                 cell.blocked,
                 cell.declared,

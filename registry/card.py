@@ -24,6 +24,7 @@ class Cell(Spec):
     stage: str | None = Field(description="id of its evaluate stage; None where it is blocked")
     languages: tuple[str, ...]
     data: dict[str, str] = Field({}, description="language -> sha-256 of its test data in this study")
+    seen: tuple[str, ...] | None = Field(None, description="those of `languages` that the model's pretraining saw, where known")
     same_task: bool = Field(False, description="the intermediate and the target's training sets overlap")
     retrieval: bool = Field(False, description="the target is retrieval, which is not trained")
     prompted: bool = Field(False, description="the target is not trained: the model answers a prompt")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from xlift.registry.card import Cell, Scalar, SearchCard, StageCard, StudyCard
 from xlift.registry.findings import BadInput, Finding, relative
+from xlift.registry.known.pretraining import pretraining
 from xlift.registry.known.tasks import Task, computed, same_training_data
 from xlift.registry.manifest.conditions import Condition
 from xlift.registry.manifest.declared import Model
@@ -320,12 +321,23 @@ class Builder:
             stage=stage,
             languages=self._languages(target),
             data=self.parts(target),
+            seen=self._seen(model, target),
             same_task=same,
             retrieval=task.trains_on is None,
             blocked=blocked,
             declared=declared,
             **self.facts.models[model].values,
         )
+
+    def _seen(self, name: str, target: str) -> tuple[str, ...] | None:
+        """The languages of a target that a model's pretraining saw, where that is known."""
+        model, pretrain = self.facts.models[name], self.study.manifest.pretrain
+        known = model.section.languages
+        if model.section.make and pretrain:
+            known = pretrain.languages or self.sources.world.languages
+        elif known is None and (told := pretraining(model.section.hub, model.family)):
+            known = tuple(told.languages)
+        return None if known is None else tuple(language for language in self._languages(target) if language in known)
 
     def _root(self, name: str) -> tuple[Weights, str | None, Step | None]:
         model, pretrain = self.facts.models[name], self.study.manifest.pretrain

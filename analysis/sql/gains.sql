@@ -11,7 +11,7 @@ SELECT
     planned.treated_stage, planned.baseline_stage, planned.intermediate_run, planned.treated_run, planned.baseline_run, planned.cell,
     planned.same_task,
     coalesce(baseline.score <= baseline.chance + 1.645 * baseline.se, false) AS at_chance,
-    planned.seen,
+    planned.seen, planned.language_family, planned.script, planned.distance,
     planned.origin,
     planned.study
 FROM planned

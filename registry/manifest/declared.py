@@ -218,7 +218,10 @@ def declared_models(at: Complaints) -> dict[str, Model]:
         twin = next((m.id for m in models.values() if _same(m.section, section)), None)
         if twin:
             at.complain(
-                "E219", ("models", index), f"models '{twin}' and '{section.id}' are one", "give another seed, shape, folder or number of layers"
+                "E219",
+                ("models", index),
+                f"models '{twin}' and '{section.id}' are one",
+                "give another seed, shape, folder or number of layers",
             )
         model = _model(at, section, ("models", index))
         if model:

@@ -100,6 +100,8 @@ def _matrix(at: Complaints, tasks: Mapping[str, Task]) -> None:
     world = (at.manifest.data.world or lab.World()).languages
     known = set(world) if at.manifest.data.source == "lab" else set(LANGUAGES)
     _languages(at, at.manifest.languages or (), ("languages",), known)
+    for index, model in enumerate(at.manifest.models):
+        _languages(at, model.languages or (), ("models", index, "languages"), known)
     for name, section in at.manifest.tasks.items():
         _languages(at, section.languages or (), ("tasks", name, "languages"), known)
     for key, part in (("pretrain", at.manifest.pretrain), ("mlm", at.manifest.mlm)):

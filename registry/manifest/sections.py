@@ -45,6 +45,9 @@ class ModelSection(Spec):
     layers: Positive | None = Field(
         None, description="the first so many layers of a pretrained model alone (Sajjad et al. 2023), a model of its own"
     )
+    languages: tuple[Name, ...] | None = Field(
+        None, description="that its pretraining saw; known for the hub's models and for those made here"
+    )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of its pretraining, where it is made here")
     scoring: Scoring = Field(Scoring(), description="how this model is scored, where it differs from the study")
 

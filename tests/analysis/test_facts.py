@@ -1,9 +1,11 @@
 from datetime import UTC, datetime
 
+import pandas as pd
 import pytest
 
-from xlift.analysis import facts
+from xlift.analysis import facts, mixed
 from xlift.registry.card import Analysis, Pairing
+from xlift.registry.known.languages import LANGUAGES
 from xlift.registry.stage import Data, Scoring, Stage, Weights
 from xlift.registry.store import Store
 
@@ -23,7 +25,7 @@ def test_every_view_has_the_columns_of_the_design_and_the_study_last(planting):
     assert columns["scores"] == ("stage model intermediate variant target language seed metric score items chance se study")
     assert columns["gains"] == (
         "model family params_total params_non_embedding lp intermediate variant treatment target target_group language seed metric "
-        "gain score baseline treated_stage baseline_stage intermediate_run treated_run baseline_run cell same_task at_chance seen origin study"
+        "gain score baseline treated_stage baseline_stage intermediate_run treated_run baseline_run cell same_task at_chance seen language_family script distance origin study"
     )
     assert columns["missing"].endswith(" study")
 
@@ -185,3 +187,18 @@ def test_facts_are_read_from_the_store_on_disk(tmp_path):
     assert sorted(rows(connection, "SELECT state FROM stages")["state"]) == ["failed", "finished", "finished"]
     assert set(rows(connection, "SELECT * FROM missing")["reason"]) == {"failed: nan"}
     assert rows(connection, "SELECT started FROM stages WHERE state = 'finished'")["started"].notna().all()
+
+
+def test_a_gain_has_what_is_known_of_its_language_and_a_formula_may_ask_for_it():
+    card, shelf = plant(rising, models=sized(6))
+    cells = tuple(cell.model_copy(update={"seen": ("en", "de") if cell.model != "m5" else None}) for cell in card.cells)
+    connection = facts.connect(shelf, [card.model_copy(update={"cells": cells})])
+    gains = rows(connection, "SELECT DISTINCT model = 'm5' AS odd, language, seen, language_family, script, distance FROM gains")
+    found = {(row.odd, row.language): row for row in gains.itertuples()}
+    assert found[False, "de"].seen and not found[False, "sw"].seen and found[True, "de"].seen is pd.NA
+    assert (found[False, "sw"].language_family, found[False, "sw"].script) == ("Niger-Congo", "Latn")
+    assert found[False, "sw"].distance == LANGUAGES["sw"].distance
+    of = mixed.fit("gain ~ lp * distance + (1 | model)", rows(connection, "SELECT * FROM gains"))
+    assert "lp:distance" in of.params.index
+    known = rows(connection, "SELECT * FROM gains WHERE seen IS NOT NULL")
+    assert any("seen" in name for name in mixed.fit("gain ~ seen + (1 | model)", known).params.index)

@@ -1,6 +1,8 @@
 import re
 
 from xlift.registry.known.languages import LANGUAGES, XTREME
+from xlift.registry.known.models import MODELS
+from xlift.registry.known.pretraining import PRETRAINING, pretraining
 
 
 def test_the_benchmark_has_forty_languages():
@@ -38,3 +40,18 @@ def test_scripts_differ_from_latin_where_the_family_does_not_tell():
         "zh": "Hani",
         "vi": "Latn",
     }
+
+
+def test_pretrainings_are_of_known_models_and_languages():
+    models = {model.hub for model in MODELS.values()} | {model.family for model in MODELS.values()}
+    for name, known in PRETRAINING.items():
+        assert name in models
+        assert known is None or (known.languages <= LANGUAGES.keys() and known.count >= len(known.languages) and known.source)
+    assert "yo" not in pretraining("FacebookAI/xlm-roberta-base", "xlmr").languages
+    assert pretraining("facebook/xglm-4.5B", "xglm") is None and "qu" in pretraining("facebook/xglm-7.5B", "xglm").languages
+    assert pretraining(None, "ours") is None
+
+
+def test_distances_are_shares_and_english_is_at_none():
+    assert LANGUAGES["en"].distance == 0
+    assert all(0 < language.distance < 1 for code, language in LANGUAGES.items() if code != "en")

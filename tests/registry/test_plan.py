@@ -2,6 +2,7 @@ from collections import Counter
 
 import pytest
 
+from xlift.registry.findings import BadInput
 from xlift.registry.plan import describe, expand
 from xlift.registry.sources import Sources
 from xlift.registry.stage import Data, Recipe, Scoring, Shape, Stage, Weights
@@ -206,3 +207,68 @@ def test_without_data_every_stage_that_needs_them_is_blocked(study, manifest, tm
     plan = plan_of(study(text))
     assert {row["state"] for row in describe(plan, Store(tmp_path / "store"))} == {"blocked"}
     assert {cell.blocked for cell in plan.cells} == {"no data: give --data DIR"}
+
+
+HUB = "revision: abcdef0123456789abcdef0123456789abcdef01"
+
+
+def with_models(manifest, rows):
+    return manifest.replace("pretrain:", "".join(f"  - {{{row}}}\n" for row in rows) + "pretrain:", 1)
+
+
+def test_the_first_layers_of_a_model_are_a_model_of_its_own(study, manifest):
+    hub = f"hub: FacebookAI/xlm-roberta-base, {HUB}"
+    text = with_models(manifest, [f"id: whole, {hub}", f"id: half, layers: 6, {hub}", f"id: third, layers: 4, {hub}"])
+    plan = plan_of(study(text))
+    models = plan.study.facts.models
+    layer = (models["whole"].parameters.total - models["half"].parameters.total) // 6
+    assert layer == 4 * (768 * 768 + 768) + 2 * 768 * 3072 + 3072 + 768 + 4 * 768
+    assert models["third"].parameters.non_embedding == models["half"].parameters.non_embedding - 2 * layer
+    assert models["third"].limits.layers == 4
+    weights = {step.model: step.stage.weights for step in plan.steps}
+    assert (weights["whole"].layers, weights["half"].layers, weights["third"].layers) == (None, 6, 4)
+    assert len({step.stage.id for step in plan.steps if step.model in ("whole", "half", "third")}) == sum(
+        step.model in ("whole", "half", "third") for step in plan.steps
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "code"),
+    [
+        ("layers: 13, hub: FacebookAI/xlm-roberta-base, " + HUB, "E223"),
+        ("layers: 2, make: {layers: 3, hidden: 16, heads: 2}", "E223"),
+        ("layers: 12, hub: FacebookAI/xlm-roberta-base, " + HUB, "E219"),  # all of them: the whole model once more
+    ],
+)
+def test_layers_that_a_model_does_not_have_are_refused(study, manifest, row, code):
+    rows = [f"id: whole, hub: FacebookAI/xlm-roberta-base, {HUB}", f"id: cut, {row}"]
+    with pytest.raises(BadInput) as caught:
+        plan_of(study(with_models(manifest, rows)))
+    assert [finding.code for finding in caught.value.findings] == [code]
+
+
+def test_a_cell_says_which_languages_the_model_s_pretraining_saw(study, manifest):
+    (seen,) = {cell.seen for cell in plan_of(study(manifest)).cells if cell.target == "lab-pairs"}
+    assert seen == plan_of(study(manifest)).languages("lab-pairs")
+    text = manifest.replace("pretrain:\n", "pretrain:\n  languages: [al1, bo1]\n")
+    assert {cell.seen for cell in plan_of(study(text)).cells if cell.target == "lab-entail"} == {("al1", "bo1")}
+
+
+LOCAL = """\
+schema: xlift/1
+id: seen
+question: Which languages has it seen?
+data: {source: local}
+models:
+  - {id: xlmr, hub: FacebookAI/xlm-roberta-base, revision: abcdef0123456789abcdef0123456789abcdef01}
+  - {id: xglm, hub: facebook/xglm-4.5B, revision: abcdef0123456789abcdef0123456789abcdef01}
+  - {id: own, hub: google/rembert, revision: abcdef0123456789abcdef0123456789abcdef01, languages: [en, yo]}
+matrix: {intermediate: [none, mnli], target: [panx], seed: {count: 1, from: 1}}
+"""
+
+
+def test_what_is_known_of_pretraining_goes_by_hub_and_the_manifest_s_own_word_comes_first(study):
+    seen = {cell.model: cell.seen for cell in plan_of(study(LOCAL)).cells}
+    assert "yo" not in seen["xlmr"] and "sw" in seen["xlmr"]
+    assert seen["xglm"] is None
+    assert seen["own"] == ("en", "yo")

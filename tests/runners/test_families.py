@@ -268,3 +268,22 @@ def test_a_batch_of_a_causal_model_is_read_at_each_sequence_s_own_end(folders):
     hidden = net.hidden(batch)
     own = torch.stack([hidden[at, feature.tokens - 1] for at, feature in enumerate(features)])
     torch.testing.assert_close(head(hidden, batch), head.out(torch.tanh(head.dense(own))))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_cut_model_is_the_first_layers_of_the_whole_one(family, folders, tmp_path):
+    whole, cut = model.load(folders(family)), model.load(folders(family), layers=1)
+    batch = collate(
+        KINDS["retrieve"].encode(examples("retrieve", 3), whole.tokenizer, data("retrieve"), "en", max_length=48, stride=8),
+        whole.padding,
+        "cpu",
+    )
+    states = [net.encode(batch, output_hidden_states=True).hidden_states for net in (whole, cut)]
+    assert len(states[0]) == 3 and len(states[1]) == 2
+    torch.testing.assert_close(states[1][0], states[0][0])
+    theirs = dict(whole.encoder.named_parameters())
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in cut.encoder.named_parameters())
+    cut.encoder.save_pretrained(tmp_path)
+    cut.tokenizer.save_pretrained(tmp_path)
+    again = model.load(tmp_path).encode(batch).last_hidden_state
+    torch.testing.assert_close(again, cut.encode(batch).last_hidden_state)
