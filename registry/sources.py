@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from xlift.registry import files
+from xlift.registry import files, weights
 from xlift.registry.known import lab
 from xlift.registry.manifest.declared import Model
 from xlift.registry.manifest.load import Study
@@ -70,7 +70,7 @@ class Sources:
         section = model.section
         if section.make:
             return Weights(make=section.make.plain()), None
-        if model.folder and any(model.folder.glob("*.safetensors")):
+        if model.folder and weights.files(model.folder):
             return Weights(folder=folder_digest(model.folder), layers=model.layers), None
         if section.revision:
             return Weights(hub=section.hub, revision=section.revision, layers=model.layers), None

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, MT5Enc
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING
 
 from xlift.registry.findings import UserError
-from xlift.registry.known.architectures import ARCHITECTURES
+from xlift.registry.known.architectures import ARCHITECTURES, LANGUAGE_HEADS
 from xlift.registry.known.models import count
 from xlift.registry.manifest.declared import configuration
 from xlift.registry.stage import Recipe, Shape
@@ -85,13 +85,6 @@ def load(source: Path | str, revision: str | None = None, recipe: Recipe | None 
     encoder = _build(config, recipe, source, revision)
     tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     return Net(encoder, tokens.framed(tokenizer, ARCHITECTURES[config.model_type].reads))
-
-
-LANGUAGE_HEADS = (  # names of a masked language model's own head -> those of ours, XLM-R's family, BERT's, ELECTRA's
-    {"lm_head.dense": "dense", "lm_head.layer_norm": "norm", "lm_head.bias": "bias"},
-    {"cls.predictions.transform.dense": "dense", "cls.predictions.transform.LayerNorm": "norm", "cls.predictions.bias": "bias"},
-    {"generator_predictions.dense": "dense", "generator_predictions.LayerNorm": "norm", "generator_lm_head.bias": "bias"},
-)
 
 
 def continued(head: nn.Module, source: Path | str, revision: str | None) -> nn.Module:

@@ -20,6 +20,9 @@ app = typer.Typer(
     help="A declarative experiment registry with statistical meta-analysis.",
 )
 
+models_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+app.add_typer(models_app, name="models")
+
 Study = Annotated[Path, typer.Argument(help="a study's manifest (YAML)", show_default=False)]
 StoreAt = Annotated[Path, typer.Option("--store", envvar="XLIFT_STORE", help="folder of the run store")]
 DataAt = Annotated[Path | None, typer.Option("--data", envvar="XLIFT_DATA", help="folder of the data, for 'source: local'")]
@@ -111,17 +114,28 @@ def tasks() -> None:
     _table(("task", "kind", "metric", "trains on", "languages", "source"), rows)
 
 
-@app.command()
-def models() -> None:
+@models_app.callback()
+def models(context: typer.Context) -> None:
     """List the known models, with parameters computed from their configurations."""
     from xlift.registry.known.models import MODELS
 
+    if context.invoked_subcommand:
+        return
     rows = []
     for row in MODELS.values():
         parameters = row.parameters(encoder_only=True)
         total, inner = f"{parameters.total / 1e6:,.1f}M", f"{parameters.non_embedding / 1e6:,.1f}M"
         rows.append((row.hub, row.family, total, inner, row.source))
     _table(("model", "family", "parameters", "outside embeddings", "source"), rows)
+
+
+@models_app.command("convert")
+def convert(folder: Annotated[Path, typer.Argument(help="a model's folder, with pytorch_model.bin", show_default=False)]) -> None:
+    """Write pickled weights as safetensors, which alone are read elsewhere; in a process of its own, tensors and nothing else."""
+    from xlift.runners.convert import convert
+
+    for name, digest in convert(folder).items():
+        print(f"{digest}  {name}")
 
 
 @app.command()

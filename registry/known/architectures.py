@@ -32,3 +32,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mt5": _HALF,  # its encoder
     **dict.fromkeys(("bloom", "xglm", "qwen2", "qwen3"), _DECODER),
 }
+
+LANGUAGE_HEADS = (  # names of a masked language model's own head -> those of ours, XLM-R's family, BERT's, ELECTRA's
+    {"lm_head.dense": "dense", "lm_head.layer_norm": "norm", "lm_head.bias": "bias"},
+    {"cls.predictions.transform.dense": "dense", "cls.predictions.transform.LayerNorm": "norm", "cls.predictions.bias": "bias"},
+    {"generator_predictions.dense": "dense", "generator_predictions.LayerNorm": "norm", "generator_lm_head.bias": "bias"},
+)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from xlift.registry import weights
 from xlift.registry.findings import Finding, Place, similar
 from xlift.registry.known import lab
 from xlift.registry.known.architectures import ARCHITECTURES, Architecture
@@ -17,6 +18,7 @@ from xlift.registry.known.tasks import METRICS, MLQA_LANGUAGES, ROLES, TASKS, Ta
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.sections import Declared, Mixture, ModelSection, TaskSection
 from xlift.registry.stage import Shape
+from xlift.registry.weights import WeightsError
 
 Form = TypeVar("Form", bound=Declared)
 
@@ -281,7 +283,19 @@ def _model(at: Complaints, section: ModelSection, path: tuple[str | int, ...]) -
     except (ValueError, TypeError, AttributeError) as error:  # a configuration may be anything
         at.complain("E217", (*path, "folder"), f"config.json of '{section.id}': {error}", "give a folder that transformers saved")
         return None
+    if folder and not _whole(at, section, folder, path):
+        return None
     return Model(section, family, parameters, bounds, folder, config["model_type"], layers)
+
+
+def _whole(at: Complaints, section: ModelSection, folder: Path, path: tuple[str | int, ...]) -> bool:
+    """Whether a folder's weights can be used, as far as their headers tell; so too where there are none yet."""
+    try:
+        weights.tensors(folder)
+    except WeightsError as error:
+        at.complain("E224", (*path, "folder"), f"weights of '{section.id}': {error.message}", error.hint)
+        return False
+    return True
 
 
 def _configuration(at: Complaints, section: ModelSection, folder: Path | None, path: tuple[str | int, ...]) -> Any:

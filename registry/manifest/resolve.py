@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from xlift.registry import weights
 from xlift.registry.card import Analysis
 from xlift.registry.findings import Finding, similar
 from xlift.registry.known import lab
+from xlift.registry.known.architectures import LANGUAGE_HEADS
 from xlift.registry.known.languages import LANGUAGES
 from xlift.registry.known.tasks import Task
 from xlift.registry.manifest import conditions
@@ -194,11 +196,15 @@ def _unmasked(
     axes: Mapping[str, frozenset[str]],
     excludes: tuple[Condition, ...],
 ) -> None:
-    """Masked language modelling is for models that have learnt it: not for decoders, and not for half an encoder-decoder."""
+    """Masked language modelling is for models that have learnt it: not for decoders, and not for half an encoder-decoder.
+
+    It goes on with the head that a model's weights bring, in one of the forms known here.
+    """
     texts = {name for name in axes["intermediate"] if name in tasks and tasks[name].kind == "mlm"}
     for index, section in enumerate(at.manifest.models):
         model = models.get(section.id)
-        if model is None or model.architecture.masked:
+        held = weights.tensors(model.folder) if model and model.folder else {}
+        if model is None or (model.architecture.masked and (not held or _has_language_head(held))):
             continue
         points = product(axes["intermediate"], axes["variant"], axes["target"])
         wanted = (
@@ -207,13 +213,28 @@ def _unmasked(
             if variant == "mlm" or intermediate in texts
         )
         seed = {"seed": at.manifest.matrix.seed.start, "seed.index": 0}
-        if any(not any(out(point | model.values | seed, lambda name: False) for out in excludes) for point in wanted):
+        if all(any(out(point | model.values | seed, lambda name: False) for out in excludes) for point in wanted):
+            continue
+        if model.architecture.masked:
+            at.complain(
+                "W225",
+                ("models", index),
+                f"the weights of {section.id} have no head of masked language modelling that is known here; a new one is drawn",
+                "bring the weights of its pretraining, or leave variant mlm out for it",
+            )
+        else:
             at.complain(
                 "E222",
                 ("models", index),
                 f"{section.id} is a {model.kind} model, which has not learnt masked language modelling",
                 f"""add to matrix.exclude: {{when: "family == '{model.family}' and variant == 'mlm'", why: …}}""",
             )
+
+
+def _has_language_head(held: Collection[str]) -> bool:
+    """Whether weights of these names have one, whole."""
+    parts = {name.rsplit(".", 1)[0] for name in held} | set(held)
+    return any(set(names) <= parts for names in LANGUAGE_HEADS)
 
 
 def _condition(at: Complaints, text: str, path: tuple[str | int, ...], axes: Mapping[str, frozenset[str]]) -> Condition | None:

@@ -1,0 +1,80 @@
+"""A model folder's weight files, by their headers: safetensors alone, whole, and what they hold. Nothing is unpickled here."""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from xlift.registry.findings import UserError
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+LARGEST = 100_000_000  # bytes of a header, as in the format's description
+
+
+class WeightsError(UserError):
+    """Weights that cannot be used: `hint` says what would do."""
+
+    def __init__(self, message: str, hint: str):
+        super().__init__(f"{message}; {hint}")
+        self.message, self.hint = message, hint
+
+
+def pickles(folder: Path) -> list[Path]:
+    """Files of weights whose reading may run code."""
+    return sorted({path for pattern in PICKLES for path in folder.glob(pattern)})
+
+
+def files(folder: Path) -> list[Path]:
+    """The safetensors of a model's weights, one file or several by an index; none where there are none.
+
+    Raises:
+        WeightsError: there are pickles alone, or the index names what is not there.
+    """
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if (folder / INDEX).is_file():
+        names = sorted(set(_index(folder / INDEX).values()))
+        absent = [name for name in names if not (folder / name).is_file()]
+        if absent:
+            raise WeightsError(f"{INDEX} names {absent[0]}, which is not there", "copy it again")
+        return [folder / name for name in names]
+    if found := pickles(folder):
+        raise WeightsError(
+            f"{found[0].name} is a pickle, whose reading may run code", f"xlift models convert {folder} writes safetensors"
+        )
+    return []
+
+
+def _index(path: Path) -> dict[str, str]:
+    try:
+        found = json.loads(path.read_bytes())["weight_map"]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise WeightsError(f"{path.name} cannot be read ({error})", "copy it again") from error
+    if not isinstance(found, dict) or not all(isinstance(name, str) and Path(name).name == name for name in found.values()):
+        raise WeightsError(f"{path.name} names no files of its folder", "copy it again")
+    return found
+
+
+def tensors(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a model's weights; WeightsError where a file is damaged or ends too early."""
+    return {name: tuple(row["shape"]) for path in files(folder) for name, row in _header(path)}
+
+
+def _header(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a safetensors file's header, whose tensors are whole."""
+    size = path.stat().st_size
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if not 0 < length <= min(size - 8, LARGEST):
+                raise ValueError(f"a header of {length:,} bytes in a file of {size:,}")
+            rows = {name: row for name, row in json.loads(file.read(length)).items() if name != "__metadata__"}
+        end = 8 + length + max((row["data_offsets"][1] for row in rows.values()), default=0)
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OSError) as error:
+        raise WeightsError(f"{path.name} is no whole safetensors file ({error})", "copy it again") from error
+    if size != end:
+        raise WeightsError(f"{path.name} has {size:,} bytes, and its header tells of {end:,}", "copy it again")
+    yield from rows.items()
