@@ -13,7 +13,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 $(VENV)/.installed: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) "$(TORCH)"
-	$(INSTALL) --constraint constraints.txt --editable ".[train,track,tune,dev]"
+	$(INSTALL) --constraint constraints.txt --editable ".[train,lora,track,tune,dev]"
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true  # templates among the modules do not compile
 	touch $@
 

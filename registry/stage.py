@@ -48,12 +48,23 @@ class Weights(Spec):
     parameters: Positive | None = Field(None, description="beside a name: all of them, by that table")
 
 
+class Lora(Spec):
+    """Low-rank adaptation (Hu et al. 2022): the model's weights stay, and a product of two thin matrices is added to each
+    linear map; it is trained, beside the head, and merged into the weights when the training ends.
+    """
+
+    rank: Positive = 8
+    alpha: Positive = Field(16, description="the product counts alpha / rank times")
+    dropout: Share = Field(0.0, description="of what goes into the thin matrices")
+
+
 class Recipe(Spec):
     """Everything about training that changes the numbers."""
 
     optimizer: Literal["adamw"] = "adamw"
     states: Literal["fp32"] = Field("fp32", description="precision of the optimizer's states")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast over fp32 weights")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: products in bf16, of master weights in fp32 (autocast)")
+    lora: Lora | None = Field(None, description="train thin matrices beside the weights; all weights where absent")
     lr: float = Field(1e-5, gt=0, description="peak learning rate")
     warmup: Share = Field(0.1, description="share of the steps with linearly rising rate; then linear decay to 0")
     weight_decay: float = Field(0.01, ge=0, description="not on biases and normalisations")

@@ -17,7 +17,7 @@ from xlift.registry.findings import UserError
 from xlift.registry.known.architectures import ARCHITECTURES, LANGUAGE_HEADS
 from xlift.registry.known.models import count
 from xlift.registry.manifest.declared import configuration
-from xlift.registry.stage import Recipe, Shape
+from xlift.registry.stage import Lora, Recipe, Shape
 from xlift.runners.kinds import tokens
 from xlift.runners.kinds.base import Batch
 
@@ -143,6 +143,28 @@ def _build(config: Any, recipe: Recipe | None, source: Path | str | None = None,
             f"the model has {real:,} parameters, its configuration says {counted:,}: the x of the analysis would be wrong"
         )
     return encoder
+
+
+def adapt(net: Net, lora: Lora, entropy: int) -> None:
+    """Freeze the model's weights and put thin matrices beside every linear map, drawn from `entropy`; UserError without peft."""
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise UserError("the recipe asks for LoRA, which needs peft: pip install 'xlift[lora]'") from error
+    torch.manual_seed(entropy)
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear")
+    inject_adapter_in_model(config, net.encoder)
+
+
+def merge(net: Net) -> None:
+    """Add what thin matrices have learnt to the weights, in place, and take the matrices away."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in list(net.encoder.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            module.merge(safe_merge=True)
+            net.encoder.set_submodule(name, module.get_base_layer())
+    net.encoder.requires_grad_(True)
 
 
 def _some(names: Iterable[str]) -> str:

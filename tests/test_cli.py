@@ -214,3 +214,18 @@ def test_the_readme_names_every_verb():
     verbs = re.findall(r"^  (\w+)  ", xlift("--help", folder=ROOT).stdout.partition("Commands:")[2], re.MULTILINE)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(verbs) > 8 and all(f"xlift {verb}" in readme for verb in verbs)
+
+
+def test_models_tells_what_runs_in_what_memory_and_which_languages_were_seen(tmp_path):
+    told = {row["model"]: row for row in json.loads(xlift("models", "--json", folder=tmp_path).stdout)}
+    assert told["facebook/xlm-roberta-xxl"]["fp32 GB"] == 171.1 and "mlm" in told["facebook/xlm-roberta-xxl"]["kinds"]
+    qwen = told["Qwen/Qwen3-8B-Base"]
+    assert "mlm" not in qwen["kinds"] and qwen["lora GB"] < 0.4 * qwen["fp32 GB"]
+    assert "yo" not in qwen["seen"] and "(recalled)" in qwen["languages' source"]
+    table = xlift("models", folder=tmp_path).stdout
+    assert all(name in table for name in told)
+
+
+def test_models_convert_names_what_it_wrote_and_says_why_it_cannot(tmp_path):
+    done = xlift("models", "convert", ".", folder=tmp_path, check=2)
+    assert "no pytorch_model.bin" in done.stderr and "Traceback" not in done.stderr

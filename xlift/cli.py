@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, NoReturn, TextIO
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -115,18 +115,47 @@ def tasks() -> None:
 
 
 @models_app.callback()
-def models(context: typer.Context) -> None:
-    """List the known models, with parameters computed from their configurations."""
+def models(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the known models: sizes, kinds of task, memory of training in GB without activations, pretraining's languages."""
+    from xlift.registry.known.memory import METHODS, training_gb
     from xlift.registry.known.models import MODELS
+    from xlift.registry.known.pretraining import pretraining
 
     if context.invoked_subcommand:
         return
-    rows = []
-    for row in MODELS.values():
-        parameters = row.parameters(encoder_only=True)
-        total, inner = f"{parameters.total / 1e6:,.1f}M", f"{parameters.non_embedding / 1e6:,.1f}M"
-        rows.append((row.hub, row.family, total, inner, row.source))
-    _table(("model", "family", "parameters", "outside embeddings", "source"), rows)
+    rows: list[dict[str, Any]] = []
+    for model in MODELS.values():
+        parameters, seen = model.parameters(encoder_only=True), pretraining(model.hub, model.family)
+        rows.append(
+            {
+                "model": model.hub,
+                "family": model.family,
+                "parameters": parameters.total,
+                "outside embeddings": parameters.non_embedding,
+                "kinds": model.architecture.kinds,
+                **{f"{method} GB": round(training_gb(parameters, method), 1) for method in METHODS},
+                "languages": seen.count if seen else None,
+                "seen": sorted(seen.languages) if seen else None,
+                "languages' source": (seen.source if seen.verified else f"{seen.source} (recalled)") if seen else None,
+                "source": model.source,
+            }
+        )
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    shown = [name for name in rows[0] if name != "seen"]
+    _table(tuple(shown), [tuple(_said(row[name]) for name in shown) for row in rows])
+    print(
+        "\nGB: weights, gradients and AdamW's moments; lora with rank 8. mT5 is its encoder. --json has each model's languages."
+    )
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(value)
+    if isinstance(value, int):
+        return f"{value / 1e6:,.1f}M" if value > 1e6 else str(value)
+    return "-" if value is None else str(value)
 
 
 @models_app.command("convert")

@@ -19,6 +19,11 @@ class Architecture:
     masked: bool
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of task that it runs on."""
+        return ("pair", "tag", "span", "choice", "retrieve", *(("mlm",) if self.masked else ()))
+
+    @property
     def causal(self) -> bool:
         """Whether a token sees only those before it."""
         return self.reads == "last"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from xlift.registry.known.architectures import ARCHITECTURES, Architecture
 from xlift.registry.known.parameters import Config, Parameters, count
 
 __all__ = ["MODELS", "Config", "Model", "Parameters", "count"]
@@ -22,6 +23,10 @@ class Model:
     config: dict[str, Any]
     source: str
     verified: bool
+
+    @property
+    def architecture(self) -> Architecture:
+        return ARCHITECTURES[self.config["model_type"]]
 
     def parameters(self, *, encoder_only: bool = False) -> Parameters:
         return count(self.config, encoder_only=encoder_only)

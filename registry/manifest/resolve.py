@@ -115,6 +115,10 @@ def _matrix(at: Complaints, tasks: Mapping[str, Task]) -> None:
 def _corpora(at: Complaints, tasks: Mapping[str, Task]) -> None:
     """The texts of pretraining, and those with which the variant `mlm` goes on."""
     pretrain, matrix = at.manifest.pretrain, at.manifest.matrix
+    if pretrain and pretrain.recipe.lora:
+        at.complain(
+            "E226", ("pretrain", "recipe", "lora"), "a model made here has no weights yet that LoRA could adapt", "remove it"
+        )
     if pretrain:
         _corpus(at, "pretrain", pretrain.corpus, pretrain.languages, tasks)
     rules = [("matrix", "variant"), *(("matrix", "include", index, "variant") for index in range(len(matrix.include)))]

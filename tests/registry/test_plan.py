@@ -5,7 +5,7 @@ import pytest
 from xlift.registry.findings import BadInput
 from xlift.registry.plan import describe, expand
 from xlift.registry.sources import Sources
-from xlift.registry.stage import Data, Recipe, Scoring, Shape, Stage, Weights
+from xlift.registry.stage import Data, Lora, Recipe, Scoring, Shape, Stage, Weights
 from xlift.registry.store import Store
 
 
@@ -47,6 +47,7 @@ def test_defaults_that_ids_leave_out_are_pinned():
         "optimizer": "adamw",
         "states": "fp32",
         "precision": "fp32",
+        "lora": None,
         "lr": 1e-5,
         "warmup": 0.1,
         "weight_decay": 0.01,
@@ -64,6 +65,7 @@ def test_defaults_that_ids_leave_out_are_pinned():
         "head_dropout": 0.1,
         "mask": 0.15,
     }
+    assert Lora().model_dump() == {"rank": 8, "alpha": 16, "dropout": 0.0}
     assert Scoring().model_dump() == {
         "precision": "fp32",
         "max_length": 256,
@@ -76,7 +78,15 @@ def test_defaults_that_ids_leave_out_are_pinned():
 
 @pytest.mark.parametrize(
     "change",
-    [{"precision": "bf16"}, {"dropout": 0.2}, {"attention_dropout": 0.1}, {"head_dropout": 0.0}, {"batch": 16}, {"lr": 2e-5}],
+    [
+        {"precision": "bf16"},
+        {"lora": Lora()},
+        {"dropout": 0.2},
+        {"attention_dropout": 0.1},
+        {"head_dropout": 0.0},
+        {"batch": 16},
+        {"lr": 2e-5},
+    ],
 )
 def test_what_changes_the_numbers_changes_the_id_and_its_descendants(change):
     other = TRAIN.model_copy(update={"recipe": TRAIN.recipe.model_copy(update=change)})

@@ -12,9 +12,10 @@ from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 from xlift.registry.findings import UserError
 from xlift.registry.known.architectures import ARCHITECTURES
-from xlift.registry.known.parameters import FORMULAS
-from xlift.registry.stage import Data, Recipe, Scoring
-from xlift.runners import evaluate, model
+from xlift.registry.known.memory import training_gb
+from xlift.registry.known.parameters import FORMULAS, Parameters
+from xlift.registry.stage import Data, Lora, Recipe, Scoring
+from xlift.runners import evaluate, model, train
 from xlift.runners.data.examples import Choice, Pair, Parallel, Question, Tagged, Text
 from xlift.runners.kinds import KINDS, tokens
 from xlift.runners.packing import collate
@@ -287,3 +288,65 @@ def test_a_cut_model_is_the_first_layers_of_the_whole_one(family, folders, tmp_p
     cut.tokenizer.save_pretrained(tmp_path)
     again = model.load(tmp_path).encode(batch).last_hidden_state
     torch.testing.assert_close(again, cut.encode(batch).last_hidden_state)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_with_low_rank_adaptation_the_weights_stay_until_it_is_merged(family, folders, tmp_path):
+    recipe = Recipe(lora=Lora(rank=4), lr=1e-2, steps=40, epochs=None, batch=16, max_length=48, dropout=0.0, head_dropout=0.0)
+    net, lines = model.load(folders(family), recipe=recipe), []
+    before = {name: tensor.clone() for name, tensor in net.encoder.state_dict().items()}
+    model.adapt(net, recipe.lora, 1)
+    head = KINDS["pair"].head(net.encoder, data("pair"), 0.0)
+    fit(net, [Objective(data("pair"), examples("pair"), "en", head, 1)], recipe, 1, device="cpu", budget=512, log=lines.append)
+    losses = [line["loss"] for line in lines]
+    assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])
+    held = {name.replace(".base_layer", ""): tensor for name, tensor in net.encoder.state_dict().items()}
+    assert all(torch.equal(tensor, held[name]) for name, tensor in before.items())
+    net.head = head
+    adapted = outputs(net, "pair")
+    model.merge(net)
+    assert net.encoder.state_dict().keys() == before.keys()
+    model.save(net, tmp_path)
+    again = model.load(tmp_path)
+    again.head = model.load_head(KINDS["pair"].head(again.encoder, data("pair"), 0.0), tmp_path)
+    for mine, other in zip(adapted, outputs(again, "pair"), strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-4)
+    changed = [name for name, tensor in again.encoder.state_dict().items() if not torch.equal(tensor, before[name])]
+    assert changed and not any("norm" in name.lower() or "embed" in name for name in changed)
+
+
+def test_low_rank_adaptation_holds_no_gradients_or_moments_of_frozen_weights(folders):
+    net = model.load(folders("qwen3"))
+    model.adapt(net, Lora(rank=4), 1)
+    trained = sum(p.numel() for p in net.encoder.parameters() if p.requires_grad)
+    linear = [
+        m for m in net.encoder.modules() if isinstance(m, torch.nn.Linear) and m.weight.shape[0] > 4 and m.weight.shape[1] > 4
+    ]
+    assert trained == sum(4 * (m.in_features + m.out_features) for m in linear)
+
+
+def test_the_draw_of_thin_matrices_is_the_entropy_s(folders):
+    nets = [model.load(folders("qwen3")) for _ in range(3)]
+    for net, entropy in zip(nets, (1, 1, 2), strict=True):
+        model.adapt(net, Lora(rank=4), entropy)
+    one, same, other = (torch.cat([p.flatten() for p in net.encoder.parameters() if p.requires_grad]) for net in nets)
+    assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("family", ["xlmr", "mt5", "qwen3"])
+def test_training_takes_the_memory_that_is_told_of(family, folders):
+    """16 bytes a weight; with thin matrices 4 for the frozen ones."""
+    for method, lora in (("fp32", None), ("lora", Lora(rank=1))):
+        net = model.load(folders(family))
+        total = sum(p.numel() for p in net.encoder.parameters())
+        if lora:
+            model.adapt(net, lora, 1)
+        trained = [p for p in net.encoder.parameters() if p.requires_grad]
+        optimizer = train._optimizer(trained, Recipe())
+        for parameter in trained:
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        held = sum(p.nbytes for p in net.encoder.parameters()) + sum(p.grad.nbytes for p in trained)
+        held += sum(each.nbytes for state in optimizer.state.values() for each in state.values() if each.ndim)
+        thin = 16 * sum(p.numel() for p in trained) if lora else 0
+        assert held - thin == pytest.approx(training_gb(Parameters(total, 0), method) * 1e9)

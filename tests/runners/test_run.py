@@ -411,3 +411,22 @@ def test_a_metric_that_the_labels_do_not_have_is_found_before_anything_trains(tm
     assert LOCAL.count(task) == 1
     with pytest.raises(BadInput, match=rf"study\.yaml:\d+:\d+: E203 .*{says}"):
         planned(tmp_path, LOCAL.replace(task, "{" + changes + ", languages"), files)
+
+
+def test_a_study_with_low_rank_adaptation_trains_saves_whole_models_and_scores_them(tmp_path, files):
+    plain = planned(tmp_path, LOCAL)
+    text = LOCAL.replace(
+        "recipe: {lr: 1e-3, steps: 2, batch: 4, max_length: 32}\ntasks",
+        "recipe: {lora: {rank: 2}, lr: 1e-3, steps: 2, batch: 4, max_length: 32}\ntasks",
+    )
+    plan = planned(tmp_path, text, files)
+    assert {s.stage.id for s in plain.steps if s.stage.kind == "train"}.isdisjoint(s.stage.id for s in plan.steps)
+    store = ran(plan, tmp_path, data=files)
+    (train_stage,) = (step.stage for step in plan.steps if step.stage.kind == "train")
+    (pretrained,) = (step.stage for step in plan.steps if step.stage.kind == "pretrain")
+    before, after = (model.load(store.checkpoint(stage.id)).encoder.state_dict() for stage in (pretrained, train_stage))
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all(before[name].ndim == 2 and "embeddings" not in name for name in changed)
+    (evaluation,) = (step for step in plan.steps if step.stage.kind == "evaluate")
+    assert not store.missing(evaluation.stage.id, evaluation.parts)
