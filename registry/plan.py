@@ -13,7 +13,7 @@ from xlift.registry.known.tasks import Task, computed, same_training_data
 from xlift.registry.manifest.conditions import Condition
 from xlift.registry.manifest.declared import Model
 from xlift.registry.manifest.load import Study
-from xlift.registry.manifest.sections import Exclude, Subset, TaskSection, merged, texts
+from xlift.registry.manifest.sections import PIN, Exclude, Subset, TaskSection, merged, texts
 from xlift.registry.sources import ABSENT, Sources
 from xlift.registry.stage import Data, Mixing, Part, Recipe, Split, Stage, Weights, as_read
 from xlift.registry.store import Store
@@ -44,6 +44,23 @@ class Plan:
     excluded: dict[str, int]
     untuned: tuple[Cell, ...] = ()
     builder: "Builder | None" = field(default=None, compare=False, repr=False)  # which makes the stages of trials
+
+    def pinned(self) -> None:
+        """BadInput where a model's weights are a draft's, whose commit is not known: runs are named by it."""
+        study = self.study
+        drafts = {step.model for step in self.steps if step.stage.weights.revision == PIN}
+        findings = [
+            Finding(
+                "E227",
+                study.place(("models", index, "revision")),
+                f"model '{name}' is not pinned, so its runs have no name yet",
+                f"xlift data pin {relative(study.path)}, or write the commit on the hub, 40 digits",
+            )
+            for index, name in enumerate(study.facts.models)
+            if name in drafts
+        ]
+        if findings:
+            raise BadInput(findings, study.sources)
 
     def state(self, step: Step, store: Store) -> str:
         """run, finished, or blocked."""

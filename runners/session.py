@@ -78,6 +78,7 @@ def run(
     mlflow: bool = True,
 ) -> Outcome:
     """Run what is missing of a plan, or of its evaluations `only`, with progress on standard error and, meanwhile, in MLflow."""
+    plan.pinned()
     console = Console(stderr=True, force_jupyter=False)  # a notebook gets plain lines too
     todo = plan.todo(store, only)
     blocked = {step.blocked for step in plan.steps if step.blocked}
@@ -109,6 +110,7 @@ def tune(
     """Bring the searches of a plan to their end, with progress on standard error; the plan with what they found."""
     from xlift.runners import tracking, tuning
 
+    plan.pinned()
     console = Console(stderr=True, force_jupyter=False)
     searches = len(plan.builder.searches) if plan.builder else 0
     console.print(f"{plan.study.id}: {searches} searches", highlight=False)

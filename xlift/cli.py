@@ -22,6 +22,8 @@ app = typer.Typer(
 
 models_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What a study takes from elsewhere.")
+app.add_typer(data_app, name="data")
 
 Study = Annotated[Path, typer.Argument(help="a study's manifest (YAML)", show_default=False)]
 StoreAt = Annotated[Path, typer.Option("--store", envvar="XLIFT_STORE", help="folder of the run store")]
@@ -165,6 +167,15 @@ def convert(folder: Annotated[Path, typer.Argument(help="a model's folder, with 
 
     for name, digest in convert(folder).items():
         print(f"{digest}  {name}")
+
+
+@data_app.command()
+def pin(study: Study) -> None:
+    """Write the hub's current commit in place of every `revision: pin`; all of them or none."""
+    from xlift.runners import hub
+
+    for name, commit in hub.pin(studies.warned(studies.load(study))).items():
+        print(f"{commit}  {name}")
 
 
 @app.command()

@@ -251,7 +251,12 @@ def _model(at: Complaints, section: ModelSection, path: tuple[str | int, ...]) -
         at.complain("E214", (*path, "hub"), f"unknown model '{section.hub}'", f"{similar(section.hub, MODELS)}, or give a folder")
         return None
     if section.hub and not section.folder and not section.revision:
-        at.complain("E215", path, f"model '{section.id}' is not pinned", "add 'revision: <40 digits>', the commit on the hub")
+        at.complain(
+            "E215",
+            path,
+            f"model '{section.id}' is not pinned",
+            "add 'revision: <40 digits>', the commit on the hub, or 'revision: pin' to a draft",
+        )
     if section.make and section.make.hidden % section.make.heads:
         at.complain(
             "E216",

@@ -10,6 +10,7 @@ from xlift.registry.spec import Spec
 from xlift.registry.stage import Kind, Mixing, Normaliser, Origin, Positive, Recipe, Scoring, Shape
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+PIN = "pin"  # a revision that is not known yet
 Name = Annotated[str, Field(pattern=NAME)]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Variant = Literal["plain", "mlm"]
@@ -41,7 +42,9 @@ class ModelSection(Spec):
     make: Shape | None = Field(None, description="made from scratch by a pretrain stage")
     folder: Text | None = Field(None, description="a transformers folder, relative to the manifest")
     hub: Text | None = Field(None, description="the hub's name for it; beside a folder: what that is a copy of")
-    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = Field(None, description="commit on the hub, 40 digits")
+    revision: Annotated[str, Field(pattern=f"^([0-9a-f]{{40}}|{PIN})$")] | None = Field(
+        None, description="commit on the hub, 40 digits; or `pin` in a draft, which is not run before `xlift data pin` wrote one"
+    )
     layers: Positive | None = Field(
         None, description="the first so many layers of a pretrained model alone (Sajjad et al. 2023), a model of its own"
     )

@@ -1,0 +1,50 @@
+"""What is asked of the hub beside models themselves: the commit that a name stands for today."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from xlift.registry.claims import write_atomically
+from xlift.registry.findings import Place, UserError
+from xlift.registry.manifest.load import Study
+from xlift.registry.manifest.sections import PIN
+
+
+def pin(study: Study) -> dict[str, str]:
+    """Write the hub's current commit in place of every `revision: pin` of a manifest; commits by the model's name on the hub.
+
+    Only these words change, in whichever file they stand. All commits are asked for first: where one cannot be had, no file
+    is touched.
+
+    Raises:
+        UserError: the hub is not reachable, or has no such model.
+    """
+    drafts = [(index, model) for index, model in enumerate(study.manifest.models) if model.revision == PIN and model.hub]
+    commits = {model.hub: _commit(model.hub) for _, model in drafts if model.hub}
+    places = [(study.place(("models", index, "revision")), commits[str(model.hub)]) for index, model in drafts]
+    for name in dict.fromkeys(place.file for place, _ in places):
+        path = Path(name)
+        text = path.read_text(encoding="utf-8")
+        write_atomically(path, _pinned(text, [each for each in places if each[0].file == name]).encode())
+    return commits
+
+
+def _pinned(text: str, commits: Iterable[tuple[Place, str]]) -> str:
+    """`text` with a commit at each place, the last place first, so that those before it stay."""
+    lines = text.splitlines(keepends=True)
+    for place, commit in sorted(commits, key=lambda each: (each[0].line, each[0].column), reverse=True):
+        line, begin = lines[place.line - 1], place.column - 1
+        lines[place.line - 1] = line[:begin] + commit + line[begin + place.width :]
+    return "".join(lines)
+
+
+def _commit(hub: str) -> str:
+    from huggingface_hub import HfApi
+
+    try:
+        commit = HfApi().model_info(hub, timeout=30).sha
+    except Exception as error:  # the boundary: what its client raises differs from one version to the next
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"the hub does not tell the commit of {hub} ({reason}); nothing was written") from error
+    if not commit:
+        raise UserError(f"the hub tells no commit of {hub}; nothing was written")
+    return commit
