@@ -1,9 +1,14 @@
 """The formulas against the modules of transformers on the meta device, which hold no weights, at every size."""
 
+from pathlib import Path
+
 import pytest
 
 from xlift.registry.known.models import MODELS, count
 from xlift.registry.known.parameters import FORMULAS, Capacity, limits
+from xlift.registry.manifest.load import load
+from xlift.registry.plan import expand
+from xlift.registry.sources import Sources
 
 TINY = {
     "bert": {
@@ -242,3 +247,18 @@ def test_positions_layers_and_width_bound_what_is_asked_of_a_model():
     assert limits(MODELS["intfloat/multilingual-e5-small"].config) == Capacity(512, 12, 384)
     assert limits({"model_type": "distilbert", **TINY["distilbert"]}) == Capacity(17, 3, 12)
     assert limits(MODELS["google/mt5-xl"].config) == Capacity(None, 24, 2048)
+
+
+def test_the_models_of_the_study_from_1b_to_10b_can_all_run_and_have_the_sizes_of_their_modules():
+    study = load(Path(__file__).parents[2] / "experiments" / "scaling-1b-10b.yaml")
+    models = study.facts.models.values()
+    assert len(models) >= 10 and len({model.family for model in models}) >= 4
+    assert all(0.5e9 <= model.parameters.total <= 11e9 for model in models)
+    for model in models:
+        config = MODELS[model.section.hub].config
+        assert (model.parameters.total, model.parameters.non_embedding) == measured(
+            config, encoder_only=config["model_type"] == "mt5"
+        )
+    plan = expand(study, Sources(study))
+    blocked = {step.blocked for step in plan.steps}
+    assert blocked == {"no data: give --data DIR"}
