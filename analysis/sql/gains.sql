@@ -1,6 +1,17 @@
 -- Paired gains on the primary metric: treated minus baseline, within a study, on the same test data.
 -- `at_chance`: the baseline is not above chance by a one-sided test at 5 % (score <= chance + 1.645 se over items);
 -- false where a table does not report chance or items.
+-- `collapsed`: either half scores less than five points above chance in the language of its own training, so that it has not
+-- learnt its target; such runs are kept.
+WITH learnt AS (
+    SELECT cell_rows.study, cell_rows.stage, bool_or(score_rows.score < score_rows.chance + 0.05) AS collapsed
+    FROM cell_rows
+    JOIN score_rows
+        ON score_rows.is_primary AND score_rows.stage = cell_rows.stage AND score_rows.language = cell_rows.language
+        AND score_rows.data = coalesce(cell_rows.wanted, score_rows.data)
+    WHERE cell_rows.is_source AND cell_rows.target_group NOT IN ('retrieval', 'prompted')
+    GROUP BY cell_rows.study, cell_rows.stage
+)
 SELECT
     planned.model, planned.family, planned.params_total, planned.params_non_embedding, planned.lp,
     planned.intermediate, planned.variant, planned.treatment, planned.target, planned.target_group, planned.language, planned.seed,
@@ -11,6 +22,7 @@ SELECT
     planned.treated_stage, planned.baseline_stage, planned.intermediate_run, planned.treated_run, planned.baseline_run, planned.cell,
     planned.same_task,
     coalesce(baseline.score <= baseline.chance + 1.645 * baseline.se, false) AS at_chance,
+    coalesce(treated_run.collapsed, false) OR coalesce(baseline_run.collapsed, false) AS collapsed,
     planned.seen, planned.language_family, planned.script, planned.distance,
     planned.origin,
     planned.study
@@ -22,3 +34,5 @@ JOIN score_rows AS baseline
     ON baseline.is_primary AND baseline.stage = planned.baseline_stage AND baseline.language = planned.language
     AND baseline.data = coalesce(planned.baseline_data, baseline.data)
     AND baseline.metric = treated.metric AND baseline.data = treated.data
+LEFT JOIN learnt AS treated_run ON treated_run.study = planned.study AND treated_run.stage = planned.treated_stage
+LEFT JOIN learnt AS baseline_run ON baseline_run.study = planned.study AND baseline_run.stage = planned.baseline_stage

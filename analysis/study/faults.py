@@ -20,7 +20,7 @@ def faults(card: StudyCard, rows: pd.DataFrame, scores: pd.DataFrame) -> tuple[s
     if not len(rows):
         return ()
     found = [sentence for _, part in rows.groupby("target_group") for sentence in _floor(part)]
-    return (*found, *_families(rows), *_languages(card, rows), *_replicates(rows), *_items(rows, scores))
+    return (*found, *_collapsed(card, rows), *_families(rows), *_languages(card, rows), *_replicates(rows), *_items(rows, scores))
 
 
 def _floor(rows: pd.DataFrame) -> Iterator[str]:
@@ -40,6 +40,20 @@ def _floor(rows: pd.DataFrame) -> Iterator[str]:
         said += f": for ten times the parameters treated scores change by {treated} points and baselines by {baseline} "
         said += "(means of models, unweighted), so that the slope of the gain is mostly the treated models' own curve"
     yield f"{said}."
+
+
+def _collapsed(card: StudyCard, rows: pd.DataFrame) -> Iterator[str]:
+    """Trainings that learnt nothing, not even in the language of their data; to leave them out would favour what fails often."""
+    lost, others = rows[rows["collapsed"]], rows[~rows["collapsed"]]
+    if not len(lost):
+        return
+    where = ", ".join(f"{target} {number}" for target, number in lost["target"].value_counts().items())
+    without = f", and {signed(others['gain'].mean())} without" if len(others) else ""
+    yield (
+        f"Collapsed: {count(len(lost), 'gain')} of {len(rows):,} rest on a run that is less than five points above chance in "
+        f"{card.source_language} itself ({where}). They are kept: the mean gain is {signed(rows['gain'].mean())} points with "
+        f"them{without}."
+    )
 
 
 def _families(rows: pd.DataFrame) -> Iterator[str]:

@@ -4,12 +4,13 @@ import pandas as pd
 import pytest
 
 from xlift.analysis import facts, mixed
+from xlift.analysis.study.faults import faults
 from xlift.registry.card import Analysis, Pairing
 from xlift.registry.known.languages import LANGUAGES
 from xlift.registry.stage import Data, Scoring, Stage, Weights
 from xlift.registry.store import Store
 
-from .planted import plant, rising, score, sized
+from .planted import TARGETS, plant, rising, score, sized
 
 
 def rows(connection, text):
@@ -25,7 +26,7 @@ def test_every_view_has_the_columns_of_the_design_and_the_study_last(planting):
     assert columns["scores"] == ("stage model intermediate variant target language seed metric score items chance se study")
     assert columns["gains"] == (
         "model family params_total params_non_embedding lp intermediate variant treatment target target_group language seed metric "
-        "gain score baseline treated_stage baseline_stage intermediate_run treated_run baseline_run cell same_task at_chance seen language_family script distance origin study"
+        "gain score baseline treated_stage baseline_stage intermediate_run treated_run baseline_run cell same_task at_chance collapsed seen language_family script distance origin study"
     )
     assert columns["missing"].endswith(" study")
 
@@ -202,3 +203,20 @@ def test_a_gain_has_what_is_known_of_its_language_and_a_formula_may_ask_for_it()
     assert "lp:distance" in of.params.index
     known = rows(connection, "SELECT * FROM gains WHERE seen IS NOT NULL")
     assert any("seen" in name for name in mixed.fit("gain ~ seen + (1 | model)", known).params.index)
+
+
+def test_a_run_that_learnt_nothing_in_its_own_language_is_kept_and_flagged():
+    def value(cell, language):
+        lost = (cell.model, cell.intermediate, cell.target) == ("m0", "mnli", "panx")
+        return TARGETS[cell.target] + (0.049 if lost else 0.051) if language == "en" else 0.3
+
+    card, shelf = plant(value, models=sized(2))
+    connection = facts.connect(shelf, [card])
+    gains = rows(connection, "SELECT * FROM gains")
+    flagged = gains[gains["collapsed"]]
+    assert set(flagged[["model", "intermediate", "target"]].itertuples(index=False, name=None)) == {("m0", "mnli", "panx")}
+    assert set(flagged["language"]) == {"de", "sw"} and len(gains) > len(flagged) > 0
+    said = [s for s in faults(card, gains, rows(connection, "SELECT * FROM scores")) if s.startswith("Collapsed")]
+    assert (
+        len(said) == 1 and f"{len(flagged)} gains of {len(gains)}" in said[0] and "panx" in said[0] and "They are kept" in said[0]
+    )
