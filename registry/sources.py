@@ -71,9 +71,9 @@ class Sources:
         if section.make:
             return Weights(make=section.make.plain()), None
         if model.folder and weights.files(model.folder):
-            return Weights(folder=folder_digest(model.folder), layers=model.layers), None
+            return Weights(folder=folder_digest(model.folder), layers=model.layers, form=section.form), None
         if section.revision:
-            return Weights(hub=section.hub, revision=section.revision, layers=model.layers), None
+            return Weights(hub=section.hub, revision=section.revision, layers=model.layers, form=section.form), None
         return Weights(folder=ABSENT), f"no model.safetensors in {section.folder}"
 
     def available(self, name: str) -> bool:

@@ -44,6 +44,7 @@ class Weights(Spec):
     hub: str | None = None
     revision: str | None = None
     layers: Positive | None = Field(None, description="the first so many of its layers alone; all where absent")
+    form: Literal["text-to-text"] | None = Field(None, description="with its decoder; an encoder-decoder's encoder where absent")
     named: str | None = Field(None, description="a model's name in a table of scores")
     parameters: Positive | None = Field(None, description="beside a name: all of them, by that table")
 

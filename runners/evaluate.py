@@ -10,7 +10,7 @@ import torch
 from xlift.registry.findings import UserError
 from xlift.registry.score import Score
 from xlift.registry.stage import Data, Scoring
-from xlift.runners.kinds import KINDS, retrieve
+from xlift.runners.kinds import kind_of, retrieve
 from xlift.runners.kinds.base import Batch, Feature, Kind
 from xlift.runners.model import Net
 from xlift.runners.packing import collate, micro_batches
@@ -20,7 +20,7 @@ def score(
     net: Net, examples: Sequence[Any], data: Data, scoring: Scoring, language: str, digest: str, *, device: str, budget: int
 ) -> list[Score]:
     """The task's metrics on `examples`; the one that gains are computed on comes first."""
-    kind = KINDS[data.kind]
+    kind = kind_of(data.kind, texts=net.texts)
     if data.kind == "retrieve":
         examples = [replace(e, source=scoring.prefix + e.source, pivot=scoring.prefix + e.pivot) for e in examples]
     features = kind.encode(

@@ -4,13 +4,20 @@ import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, MT5EncoderModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    MT5EncoderModel,
+    MT5ForConditionalGeneration,
+    PreTrainedTokenizerFast,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING
 
 from xlift.registry.findings import UserError
@@ -38,6 +45,11 @@ class Net:
     heads: dict[int, nn.Module] = field(default_factory=dict)
 
     @property
+    def texts(self) -> bool:
+        """Whether it is an encoder-decoder, which writes its answers."""
+        return bool(getattr(self.encoder.config, "is_encoder_decoder", False))
+
+    @property
     def causal(self) -> bool:
         """Whether a token sees only those before it."""
         return ARCHITECTURES[self.encoder.config.model_type].causal
@@ -56,7 +68,8 @@ class Net:
             options["token_type_ids"] = batch.types
         if self.causal:
             options["use_cache"] = False
-        return self.encoder(input_ids=batch.ids, attention_mask=batch.mask.long(), **options)
+        reader = self.encoder.get_encoder() if self.texts else self.encoder
+        return reader(input_ids=batch.ids, attention_mask=batch.mask.long(), **options)
 
     def forward(self, batch: Batch) -> Tensor:
         """The head's outputs for a batch."""
@@ -72,17 +85,24 @@ def make(shape: Shape, texts: Iterable[str], recipe: Recipe) -> Net:
     return Net(_build(config, recipe), train_tokenizer(texts, shape.vocabulary, shape.positions))
 
 
-def load(source: Path | str, revision: str | None = None, recipe: Recipe | None = None, layers: int | None = None) -> Net:
+def load(
+    source: Path | str,
+    revision: str | None = None,
+    recipe: Recipe | None = None,
+    layers: int | None = None,
+    form: Literal["text-to-text"] | None = None,
+) -> Net:
     """An encoder from a transformers folder, or from the hub at a revision; weights in fp32, from safetensors only.
 
-    Of its layers the first `layers` are taken, where that is given (Sajjad et al. 2023).
+    Of its layers the first `layers` are taken, where that is given (Sajjad et al. 2023); of an encoder-decoder the encoder,
+    unless it is text to text.
     """
     config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
     if layers:
         config.num_hidden_layers = layers
         if getattr(config, "layer_types", None):
             config.layer_types = config.layer_types[:layers]
-    encoder = _build(config, recipe, source, revision)
+    encoder = _build(config, recipe, source, revision, form)
     tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     return Net(encoder, tokens.framed(tokenizer, ARCHITECTURES[config.model_type].reads))
 
@@ -115,12 +135,19 @@ def continued(head: nn.Module, source: Path | str, revision: str | None) -> nn.M
     return head
 
 
-def _build(config: Any, recipe: Recipe | None, source: Path | str | None = None, revision: str | None = None) -> nn.Module:
+def _build(
+    config: Any,
+    recipe: Recipe | None,
+    source: Path | str | None = None,
+    revision: str | None = None,
+    form: Literal["text-to-text"] | None = None,
+) -> nn.Module:
     for wanted, names in DROPOUTS.items():
         for name in names:
             if hasattr(config, name):
                 setattr(config, name, getattr(recipe, wanted) if recipe else 0.0)
-    kind = MT5EncoderModel if config.model_type == "mt5" else MODEL_MAPPING[type(config)]
+    half = MT5ForConditionalGeneration if form else MT5EncoderModel
+    kind = half if config.model_type == "mt5" else MODEL_MAPPING[type(config)]
     options = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
     if source is None:
         encoder = kind(config, **options)
@@ -137,7 +164,10 @@ def _build(config: Any, recipe: Recipe | None, source: Path | str | None = None,
         )
         if told["missing_keys"]:
             raise UserError(f"{source}: its weights lack {_some(told['missing_keys'])}, which would be drawn at random")
-    real, counted = sum(p.numel() for p in encoder.parameters()), count(config.to_dict(), encoder_only=True).total
+    real, counted = (
+        sum(p.numel() for p in encoder.parameters()),
+        count(config.to_dict(), encoder_only=form is None, tied=True).total,
+    )
     if real != counted:
         raise UserError(
             f"the model has {real:,} parameters, its configuration says {counted:,}: the x of the analysis would be wrong"

@@ -24,7 +24,7 @@ from xlift.registry.stage import Data, Stage
 from xlift.registry.store import Store, part
 from xlift.runners import data, evaluate, model, train
 from xlift.runners.data.examples import Example, Text
-from xlift.runners.kinds import KINDS
+from xlift.runners.kinds import kind_of
 from xlift.runners.model import Net
 from xlift.runners.pool import Env
 from xlift.runners.train import Log, Objective, Watch
@@ -157,7 +157,7 @@ def _examples(part: Data, env: Env) -> list[Example]:
 def _head(part: Data, net: Net, stage: Stage, env: Env, parent: Path | None) -> nn.Module:
     """A new head; masked language modelling goes on with the one that pretraining left, where there is one."""
     torch.manual_seed(stage.entropy(part))
-    head = KINDS[part.kind].head(net.encoder, part, stage.recipe.head_dropout)
+    head = kind_of(part.kind, texts=net.texts).head(net.encoder, part, stage.recipe.head_dropout)
     if part.kind == "mlm" and parent and stage.parent and stage.parent.data.kind == "mlm":
         return model.load_head(head, parent)
     if part.kind == "mlm" and stage.parent is None and stage.kind == "train":
@@ -168,8 +168,8 @@ def _head(part: Data, net: Net, stage: Stage, env: Env, parent: Path | None) -> 
 def _start(stage: Stage, env: Env, parent: Path | None) -> Net:
     """The model that a stage starts from: its parent's checkpoint, a folder, or the hub."""
     if parent:
-        return model.load(parent, recipe=stage.recipe)
-    return model.load(*_source(stage, env), recipe=stage.recipe, layers=stage.weights.layers)
+        return model.load(parent, recipe=stage.recipe, form=stage.weights.form)
+    return model.load(*_source(stage, env), recipe=stage.recipe, layers=stage.weights.layers, form=stage.weights.form)
 
 
 def _source(stage: Stage, env: Env) -> tuple[Path | str, str | None]:
@@ -219,7 +219,7 @@ def _scored(stage: Stage, env: Env, store: Store) -> Net:
     if stage.data.kind != "retrieve":
         parts = stage.parent.data.parts
         place = [part.task for part in parts].index(stage.data.task) if len(parts) > 1 else None
-        head = KINDS[stage.data.kind].head(net.encoder, parts[place or 0], 0.0)
+        head = kind_of(stage.data.kind, texts=net.texts).head(net.encoder, parts[place or 0], 0.0)
         net.head = model.load_head(head, parent, place)
     return net
 

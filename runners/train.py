@@ -12,7 +12,7 @@ from torch import nn
 
 from xlift.registry.stage import Data, Mixing, Recipe
 from xlift.runners import memory
-from xlift.runners.kinds import KINDS
+from xlift.runners.kinds import kind_of
 from xlift.runners.kinds.base import Feature
 from xlift.runners.model import Net
 from xlift.runners.packing import collate, micro_batches
@@ -108,7 +108,8 @@ class _BatchStream:
     """The batches of one objective, without end."""
 
     def __init__(self, objective: Objective, net: Net, recipe: Recipe):
-        self.objective, self.net, self.mask, self.kind = objective, net, recipe.mask, KINDS[objective.data.kind]
+        self.objective, self.net, self.mask = objective, net, recipe.mask
+        self.kind = kind_of(objective.data.kind, texts=net.texts)
         encoded = self.kind.encode(
             objective.examples,
             net.tokenizer,
@@ -149,7 +150,7 @@ def _backward(
     net: Net, objective: Objective, features: Sequence[Feature], recipe: Recipe, device: str, budget: int
 ) -> tuple[float, int]:
     """Add the gradient of one optimizer batch; its loss, and its number of real tokens."""
-    kind, units, total = KINDS[objective.data.kind], sum(feature.units for feature in features), 0.0
+    kind, units, total = kind_of(objective.data.kind, texts=net.texts), sum(feature.units for feature in features), 0.0
     for chosen in micro_batches(features, budget):
         batch = collate([features[index] for index in chosen], net.padding, device)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=recipe.precision == "bf16"):

@@ -221,13 +221,6 @@ def test_what_the_manifest_declares_as_blocked_is_no_gap(here):
 # 3.4 to 3.9
 
 
-def test_models_say_which_of_them_run():
-    status, said = invoked("models")
-    runs = {line.split()[0]: re.search(r"M +(yes|no) ", line)[1] for line in said.splitlines() if "/" in line.split("  ")[0]}
-    assert status == 0 and runs["FacebookAI/xlm-roberta-base"] == "yes" and runs["bigscience/bloom-1b1"] == "no"
-    assert f"{list(runs.values()).count('yes')} of {len(runs)} run" in said
-
-
 @pytest.mark.parametrize("device", ["gpu", "cuda", "cuda:x", "tpu", "mps"])
 def test_a_device_that_is_not_here_is_refused_at_once(here, device):
     status, said = invoked("run", "study.yaml", "--data", "data", "--device", device)

@@ -52,11 +52,12 @@ def limits(config: Config) -> Capacity:
     return Capacity(_size(config, "max_position_embeddings") - taken, layers, width)
 
 
-def count(config: Config, *, encoder_only: bool = False) -> Parameters:
+def count(config: Config, *, encoder_only: bool = False, tied: bool = False) -> Parameters:
     """Parameters of what `AutoModel` makes of a config.json, without a pooler.
 
     mT5 is counted whole, its output matrix as separate weights (so its checkpoints have it); with `encoder_only` it
-    is what `MT5EncoderModel` has. All other types have one side, and `encoder_only` changes nothing.
+    is what `MT5EncoderModel` has, and `tied`, where its output matrix is its input's, what `MT5ForConditionalGeneration` has.
+    All other types have one side, and neither changes anything.
     """
     known = f"known: {', '.join(sorted(FORMULAS))}"
     if "model_type" not in config:
@@ -67,6 +68,8 @@ def count(config: Config, *, encoder_only: bool = False) -> Parameters:
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise UserError(f"unknown model_type {kind!r}; {hint}{known}")
     embeddings, body = _mt5_encoder(config) if encoder_only and kind == "mt5" else FORMULAS[kind](config)
+    if kind == "mt5" and tied and not encoder_only:
+        embeddings //= 2
     return Parameters(total=embeddings + body, non_embedding=body)
 
 

@@ -226,6 +226,14 @@ def declared_models(at: Complaints) -> dict[str, Model]:
                 "give another seed, shape, folder or number of layers",
             )
         model = _model(at, section, ("models", index))
+        other = model and next((m for m in models.values() if m.family == model.family and m.section.form != section.form), None)
+        if other:
+            at.complain(
+                "E228",
+                ("models", index),
+                f"'{other.id}' and '{section.id}' are an encoder and a text-to-text model of one family, {model.family}",
+                "give them different families: they are not sizes of one model",
+            )
         if model:
             models[section.id] = model
     if any(section.make for section in at.manifest.models) and at.manifest.pretrain is None:
@@ -236,7 +244,9 @@ def declared_models(at: Complaints) -> dict[str, Model]:
 
 
 def _same(one: ModelSection, other: ModelSection) -> bool:
-    return all(getattr(one, name) == getattr(other, name) for name in ("make", "folder", "hub", "revision", "layers", "seed"))
+    return all(
+        getattr(one, name) == getattr(other, name) for name in ("make", "folder", "hub", "revision", "layers", "form", "seed")
+    )
 
 
 def _model(at: Complaints, section: ModelSection, path: tuple[str | int, ...]) -> Model | None:
@@ -265,6 +275,8 @@ def _model(at: Complaints, section: ModelSection, path: tuple[str | int, ...]) -
             f"write hidden: {-(-section.make.hidden // section.make.heads) * section.make.heads}",
         )
     family = section.family or (known.family if known else "made" if section.make else None)
+    if section.form and family and not section.family:
+        family += "-text"  # another model than the encoder: never one family, and so never one line in a fit
     if family is None:
         at.complain("E102", path, "key 'family' is missing", "add 'family: …'")
         return None
@@ -284,9 +296,15 @@ def _model(at: Complaints, section: ModelSection, path: tuple[str | int, ...]) -
             return None
         config = cut(config, section.layers) if section.layers else config
         layers = section.layers if section.layers != whole.layers else None
-        parameters, bounds = count(config, encoder_only=True), limits(config)
+        parameters, bounds = count(config, encoder_only=section.form is None, tied=True), limits(config)
     except (ValueError, TypeError, AttributeError) as error:  # a configuration may be anything
         at.complain("E217", (*path, "folder"), f"config.json of '{section.id}': {error}", "give a folder that transformers saved")
+        return None
+    if section.form and config["model_type"] != "mt5":
+        at.complain("E228", (*path, "form"), f"{config['model_type']} is no encoder-decoder", "remove it, or take an mT5")
+        return None
+    if section.form and layers:
+        at.complain("E228", (*path, "layers"), "an encoder-decoder is not cut", "remove layers, or form for its encoder alone")
         return None
     if folder and not _whole(at, section, folder, path):
         return None

@@ -48,6 +48,9 @@ class ModelSection(Spec):
     layers: Positive | None = Field(
         None, description="the first so many layers of a pretrained model alone (Sajjad et al. 2023), a model of its own"
     )
+    form: Literal["text-to-text"] | None = Field(
+        None, description="an encoder-decoder that writes its answers (Raffel et al. 2020); its encoder alone where absent"
+    )
     languages: tuple[Name, ...] | None = Field(
         None, description="that its pretraining saw; known for the hub's models and for those made here"
     )

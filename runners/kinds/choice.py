@@ -42,11 +42,11 @@ class ChoiceKind(Kind):
         causal: bool = False,
     ) -> list[Feature]:
         """One sequence a choice: context and question, then the choice. What is too long loses the end of its context."""
-        count = _choices(examples, data)
+        count = number_of_choices(examples, data)
         room = tokens.room_for(tokenizer, pair=True, max_length=max_length)
         before, between, after = tokens.frame(tokenizer, pair=True)
         asked = tokens.pieces(tokenizer, [" ".join(filter(None, (e.context, e.question))) for e in examples])
-        offered = tokens.pieces(tokenizer, [_joined(e.stem, choice) for e in examples for choice in e.choices])
+        offered = tokens.pieces(tokenizer, [joined(e.stem, choice) for e in examples for choice in e.choices])
         features = []
         for at, (example, first) in enumerate(zip(examples, asked, strict=True)):
             choices = [tokens.array(piece.ids) for piece in offered[at * count : (at + 1) * count]]
@@ -72,15 +72,15 @@ class ChoiceKind(Kind):
         return [int(scores.argmax()) for scores in outputs]
 
     def measure(self, predictions: Sequence[int], examples: Sequence[Choice], data: Data, language: str) -> list[Measure]:
-        measures = [metrics.class_accuracy([e.label for e in examples], predictions, _choices(examples, data))]
+        measures = [metrics.class_accuracy([e.label for e in examples], predictions, number_of_choices(examples, data))]
         return metrics.primary_first(measures, data.metric)
 
 
-def _joined(stem: str, choice: str) -> str:
+def joined(stem: str, choice: str) -> str:
     return f"{stem} {choice}" if stem else choice
 
 
-def _choices(examples: Sequence[Choice], data: Data) -> int:
+def number_of_choices(examples: Sequence[Choice], data: Data) -> int:
     """How many choices every example has; UserError where they differ or a label is none of them."""
     count = len(examples[0].choices) if examples else 0
     for at, example in enumerate(examples):

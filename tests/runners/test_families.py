@@ -70,17 +70,18 @@ def byte_tokenizer(corpus: list[str], *, begins: bool) -> PreTrainedTokenizerFas
     return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
 
 
-def written(family: str, folder: Path) -> Path:
-    """A folder as transformers saves it, with the whole model's weights drawn from seed 0."""
+def written(family: str, folder: Path, **other: int) -> Path:
+    """A folder as transformers saves it, with the whole model's weights drawn from seed 0; `other` sizes than usual."""
     kind, sizes, named = FAMILIES[family]
     rng = np.random.default_rng(0)
-    corpus = [sentence(rng, 3, 12) for _ in range(200)]
+    corpus = [sentence(rng, 3, 12) for _ in range(200)] + ["X Y a b 1: 2:"] * 20
     if named:
         tokenizer = getattr(transformers, named)().train_new_from_iterator(corpus, 300)
     else:
         tokenizer = byte_tokenizer(corpus, begins=family == "eurobert")
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
-    config = AutoConfig.for_model(kind, **sizes, vocab_size=len(tokenizer), **ids, initializer_range=0.1, init_std=0.1)
+    ids["decoder_start_token_id"] = ids["pad_token_id"]
+    config = AutoConfig.for_model(kind, **sizes | other, vocab_size=len(tokenizer), **ids, initializer_range=0.1, init_std=0.1)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         AutoModel.from_config(config).save_pretrained(folder)

@@ -1,0 +1,202 @@
+"""Tasks as text to text (Raffel et al. 2020), for encoder-decoders: what is read is encoded as elsewhere, the answer is written.
+
+A label, or the number of a choice, is the one whose text is likeliest. Answers, and the tags of a sentence's words, are written
+greedily. There is no head of its own: the decoder is trained whole.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers.modeling_outputs import BaseModelOutput
+
+from xlift.registry.findings import UserError
+from xlift.registry.stage import Data, Scoring
+from xlift.runners.data.examples import Choice, Pair
+from xlift.runners.kinds import tokens
+from xlift.runners.kinds.base import IGNORE, Batch, Feature, Kind
+from xlift.runners.kinds.choice import joined, number_of_choices
+from xlift.runners.kinds.pair import PairKind
+from xlift.runners.metrics import Measure
+
+LONGEST = 64  # tokens of an answer that is written
+
+
+PAIR = PairKind()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What may be written for a feature: one of several texts, or, without them, at most `longest` tokens."""
+
+    tokenizer: Any
+    options: tuple[np.ndarray, ...] = ()  # token ids with the end of the text, each (length,)
+    longest: int = LONGEST
+    words: int = 0  # that are tagged
+
+
+class Writer(nn.Module):
+    """The decoder of an encoder-decoder.
+
+    In training its outputs are logits of the target's tokens (tokens, vocabulary). Else they are, with options, their log
+    likelihoods (features, options); without, (features, 1 + steps) in float64: the mean log likelihood of what was written,
+    and its token ids.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = (model,)  # in a tuple, so that its weights belong to the encoder-decoder alone
+
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        if self.training:
+            targets = batch.padded_labels()
+            return self._logits(hidden, batch, targets)[targets != IGNORE]
+        target: Target = batch.features[0].trace
+        return self._likelihoods(hidden, batch, target.options) if target.options else self._written(hidden, batch)
+
+    def _logits(self, hidden: Tensor, batch: Batch, targets: Tensor) -> Tensor:
+        read = BaseModelOutput(last_hidden_state=hidden)
+        return self.model[0](encoder_outputs=read, attention_mask=batch.mask.long(), labels=targets, use_cache=False).logits
+
+    def _likelihoods(self, hidden: Tensor, batch: Batch, options: Sequence[np.ndarray]) -> Tensor:
+        found = []
+        for option in options:
+            targets = torch.as_tensor(option, device=hidden.device).repeat(len(hidden), 1)
+            chances = self._logits(hidden, batch, targets).float().log_softmax(dim=-1)
+            found.append(chances.gather(2, targets[..., None]).sum(dim=(1, 2)))
+        return torch.stack(found, dim=1)
+
+    def _written(self, hidden: Tensor, batch: Batch) -> Tensor:
+        model, longest = self.model[0], max(feature.trace.longest for feature in batch.features)
+        made = model.generate(
+            encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
+            attention_mask=batch.mask.long(),
+            max_new_tokens=longest,
+            do_sample=False,
+            num_beams=1,
+            output_scores=True,
+            return_dict_in_generate=True,
+        )
+        chances = model.compute_transition_scores(made.sequences, made.scores, normalize_logits=True).double()
+        real = chances.isfinite() & (made.sequences[:, 1:] != model.config.pad_token_id)
+        means = chances.masked_fill(~real, 0).sum(dim=1) / real.sum(dim=1).clamp(min=1)
+        return torch.cat([means[:, None], made.sequences[:, 1:].double()], dim=1)
+
+
+@final
+class Written(Kind):
+    """A kind, by way of text. A prediction is what it is there."""
+
+    def __init__(self, read: Kind, kind: str):
+        self.read, self.kind = read, kind
+
+    def encode(
+        self,
+        examples: Sequence[Any],
+        tokenizer: Any,
+        data: Data,
+        language: str,
+        *,
+        max_length: int,
+        stride: int,
+        causal: bool = False,
+    ) -> list[Feature]:
+        """The features of the kind; their labels are the token ids of what is to be written, and the end of the text."""
+        read, described = list(examples), data
+        if self.kind == "choice":
+            read, described = _numbered(read, data)
+        how: dict[str, Any] = {"max_length": max_length, "stride": stride}
+        features = (PAIR if self.kind == "choice" else self.read).encode(read, tokenizer, described, language, **how)
+        ids = [tokens.array([*piece.ids, tokenizer.eos_token_id]) for piece in tokens.pieces(tokenizer, described.labels)]
+        if len({each.tobytes() for each in ids}) < len(ids):
+            raise UserError(
+                f"task '{data.task}': to the tokenizer two of {', '.join(described.labels)} are one text; rename a label"
+            )
+        if self.kind in ("pair", "choice"):
+            target = Target(tokenizer, tuple(ids))
+            return [self._to_write(feature, ids[int(feature.labels)], target) for feature in features]
+        if self.kind == "tag":
+            texts = [" ".join(data.labels[at] for at in feature.labels[feature.trace]) for feature in features]
+            longest = max(map(len, ids), default=1)
+        else:
+            texts = [_answer(examples[feature.example], feature) for feature in features]
+            longest = 1
+        made = []
+        for feature, piece in zip(features, tokens.pieces(tokenizer, texts), strict=True):
+            words = feature.units if self.kind == "tag" else 0
+            target = Target(tokenizer, longest=words * longest + 1 if words else LONGEST, words=words)
+            made.append(self._to_write(feature, tokens.array([*piece.ids, tokenizer.eos_token_id]), target))
+        return made
+
+    def _to_write(self, feature: Feature, ids: np.ndarray, target: Target) -> Feature:
+        return replace(feature, labels=ids, units=len(ids), trace=target)
+
+    def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:
+        return Writer(encoder)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Summed over the tokens that are to be written."""
+        labels = batch.padded_labels()
+        return cross_entropy(outputs.float(), labels[labels != IGNORE], reduction="sum")
+
+    def split(self, outputs: Tensor, batch: Batch) -> list[np.ndarray]:
+        rows = outputs.double().cpu()
+        if not rows.isfinite().all():
+            raise UserError("the model's outputs are not finite; score in fp32, or look at the checkpoint's training")
+        return list(rows.numpy())
+
+    def decode(
+        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Any], data: Data, scoring: Scoring
+    ) -> list[Any]:
+        """The likeliest option; the written tags, where there are too few of them the label of no entity, or the first;
+        the written answer of the window that was surest of one."""
+        if self.kind in ("pair", "choice"):
+            best = [int(row.argmax()) for row in outputs]
+            return [data.labels[at] for at in best] if self.kind == "pair" else best
+        if self.kind == "tag":
+            tags: list[list[str]] = [[] for _ in examples]
+            for row, feature in zip(outputs, features, strict=True):
+                tags[feature.example] += _tags(_text(row, feature, feature.trace.longest), feature.trace.words, data.labels)
+            return [tuple(each) for each in tags]
+        answers = [(-np.inf, "")] * len(examples)
+        for row, feature in zip(outputs, features, strict=True):
+            text = _text(row, feature, scoring.answer_length)
+            if text and row[0] > answers[feature.example][0]:
+                answers[feature.example] = (float(row[0]), text)
+        return [text for _, text in answers]
+
+    def measure(self, predictions: Sequence[Any], examples: Sequence[Any], data: Data, language: str) -> list[Measure]:
+        return self.read.measure(predictions, examples, data, language)
+
+
+def _numbered(examples: Sequence[Choice], data: Data) -> tuple[list[Pair], Data]:
+    """Examples whose second text numbers the choices, and whose label is the number of the right one."""
+    made = []
+    for example in examples:
+        first = " ".join(filter(None, (example.context, example.question)))
+        second = " ".join(f"{at}: {joined(example.stem, choice)}" for at, choice in enumerate(example.choices, 1))
+        made.append(Pair(first, second, str(example.label + 1)))
+    return made, data.model_copy(update={"labels": tuple(str(at + 1) for at in range(number_of_choices(examples, data)))})
+
+
+def _text(row: np.ndarray, feature: Feature, longest: int) -> str:
+    """What was written for a feature, of at most `longest` tokens."""
+    ids = row[1 : 1 + min(longest, feature.trace.longest)].astype(np.int64)
+    return feature.trace.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+
+def _tags(text: str, words: int, labels: Sequence[str]) -> list[str]:
+    """As many tags as words; what is no label is none."""
+    none = "O" if "O" in labels else labels[0]
+    said = [word if word in labels else none for word in text.split()[:words]]
+    return said + [none] * (words - len(said))
+
+
+def _answer(example: Any, feature: Feature) -> str:
+    """The answer, where the window holds it."""
+    held = int(feature.labels[0]) != feature.trace.null or int(feature.labels[1]) != feature.trace.null
+    return example.answers[0] if held and example.answers else ""
