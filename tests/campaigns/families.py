@@ -3,7 +3,7 @@
     XLIFT_DATA=DIR python tests/campaigns/families.py FOLDER [FAMILY ...]
 
 Writes models, a study and a store into FOLDER, runs one family after the other (the same command again goes on), and reports once
-all of them are there. A line a family goes to FOLDER/families.csv: stages, scores and those that are missing, seconds. Exit status 1
+all of them are there. A line a family (a run of it) goes to FOLDER/families.csv: stages, scores and those that are missing, seconds. Exit status 1
 where a run failed or a score is missing. Some half an hour on two cores; nothing is learnt, everything runs.
 """
 
@@ -25,6 +25,7 @@ from xlift.registry.sources import Sources
 from xlift.registry.store import Store
 
 SIZES = 4
+TEXT = "mt5-text"  # mT5's models with their decoders
 STUDY = """\
 schema: xlift/1
 id: families
@@ -68,11 +69,13 @@ def main(folder: Path, chosen: list[str]) -> int:
             if not (here / "tokenizer_config.json").exists():
                 written(family, here, **size)
             rows.append(f"  - {{id: {family}-{at}, family: {family}, folder: models/{family}-{at}}}")
+            if family == "mt5":
+                rows.append(f"  - {{id: {TEXT}-{at}, family: {TEXT}, folder: models/mt5-{at}, form: text-to-text}}")
     (folder / "study.yaml").write_text(STUDY.format(models="\n".join(rows)))
     xlift = [sys.executable, "-m", "xlift"]
     options = ["--data", str(data), "--store", str(folder / "store")]
     failed = False
-    for family in chosen or FAMILIES:
+    for family in chosen or [*FAMILIES, TEXT]:
         began = time.monotonic()
         only = ["--no-mlflow", "--only", f"family == '{family}'"]
         done = subprocess.run([*xlift, "run", str(folder / "study.yaml"), *options, *only], capture_output=True, text=True)
