@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
@@ -199,6 +199,13 @@ def _context() -> "ForkServerContext | SpawnContext":
         return get_context("spawn")
     context = get_context("forkserver")
     context.set_forkserver_preload(["xlift.runners.run", "transformers.modeling_utils"])
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"  # else a folder named xlift, where the command is given, would be taken for the package
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.pop("PYTHONSAFEPATH")
+        os.environ.update({"PYTHONSAFEPATH": before} if before is not None else {})
     return context
 
 

@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -229,3 +231,22 @@ def test_models_tells_what_runs_in_what_memory_and_which_languages_were_seen(tmp
 def test_models_convert_names_what_it_wrote_and_says_why_it_cannot(tmp_path):
     done = xlift("models", "convert", ".", folder=tmp_path, check=2)
     assert "no pytorch_model.bin" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_folder_named_as_the_package_hides_nothing_from_workers(tmp_path):
+    """As in a clone, for one whose installation is not editable: here a copy among the packages of a new environment."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    (packages,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib"))
+    shutil.copytree(ROOT / "xlift", packages / "xlift")
+    for room in ("registry", "runners", "analysis"):
+        shutil.copytree(ROOT / room, packages / "xlift" / room)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "command.py").write_text("from xlift.cli import main\n\nif __name__ == '__main__':\n    main()\n")
+    (tmp_path / "here" / "xlift").mkdir(parents=True)
+    (tmp_path / "here" / "xlift" / "__init__.py").write_text("")
+    (tmp_path / "here" / "small.yaml").write_text(SMALL)
+    command = [tmp_path / "venv" / "bin" / "python", tmp_path / "bin" / "command.py", "run", "small.yaml", "--no-mlflow"]
+    only = ["--only", "model == 'one' and target == 'lab-pairs'"]
+    done = subprocess.run([*command, *only], cwd=tmp_path / "here", capture_output=True, text=True, timeout=400)
+    assert done.returncode in (0, 1) and "failed" not in done.stderr and "not run" not in done.stderr, done.stderr
