@@ -352,7 +352,7 @@ class Builder:
         known = model.section.languages
         if model.section.make and pretrain:
             known = pretrain.languages or self.sources.world.languages
-        elif known is None and (told := pretraining(model.section.hub, model.family)):
+        elif known is None and (told := pretraining(model.section.hub)):
             known = tuple(told.languages)
         return None if known is None else tuple(language for language in self._languages(target) if language in known)
 

@@ -78,7 +78,7 @@ class Recipe(Spec):
     steps: Positive | None = Field(None, description="optimizer steps, instead of epochs")
     max_length: Positive = Field(256, description="tokens in a sequence")
     stride: Positive = Field(128, description="overlap of the windows of a long text, in tokens")
-    dropout: Share = Field(0.1, description="hidden states")
+    dropout: Share = Field(0.1, description="hidden states, where an architecture has it: Qwen, EuroBERT have none")
     attention_dropout: Share = Field(0.0, description="0, so that packed and padded training agree")
     head_dropout: Share = 0.1
     mask: float = Field(0.15, gt=0, lt=1, description="share of tokens that masked language modelling predicts")

@@ -127,7 +127,7 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
         return
     rows: list[dict[str, Any]] = []
     for model in MODELS.values():
-        parameters, seen = model.parameters(encoder_only=True), pretraining(model.hub, model.family)
+        parameters, seen = model.parameters(encoder_only=True), pretraining(model.hub)
         rows.append(
             {
                 "model": model.hub,

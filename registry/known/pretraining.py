@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from xlift.registry.known.languages import LANGUAGES
+from xlift.registry.known.models import MODELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ PRETRAINING: dict[str, Pretraining | None] = {
 }
 
 
-def pretraining(hub: str | None, family: str) -> Pretraining | None:
-    """What is known of a model's pretraining, by its name on the hub, or else by its family."""
-    return PRETRAINING[hub] if hub in PRETRAINING else PRETRAINING.get(family)
+def pretraining(hub: str | None) -> Pretraining | None:
+    """What is known of the pretraining of a model on the hub: by its name, or else by its family there."""
+    if hub not in MODELS:
+        return None
+    return PRETRAINING[hub] if hub in PRETRAINING else PRETRAINING.get(MODELS[hub].family)

@@ -47,9 +47,9 @@ def test_pretrainings_are_of_known_models_and_languages():
     for name, known in PRETRAINING.items():
         assert name in models
         assert known is None or (known.languages <= LANGUAGES.keys() and known.count >= len(known.languages) and known.source)
-    assert "yo" not in pretraining("FacebookAI/xlm-roberta-base", "xlmr").languages
-    assert pretraining("facebook/xglm-4.5B", "xglm") is None and "qu" in pretraining("facebook/xglm-7.5B", "xglm").languages
-    assert pretraining(None, "ours") is None
+    assert "yo" not in pretraining("FacebookAI/xlm-roberta-base").languages
+    assert pretraining("facebook/xglm-4.5B") is None and "qu" in pretraining("facebook/xglm-7.5B").languages
+    assert pretraining(None) is None and pretraining("ours/xlmr") is None
 
 
 def test_distances_are_shares_and_english_is_at_none():
