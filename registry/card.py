@@ -155,6 +155,7 @@ class StudyCard(Spec):
     control: Control = "holm"
     claims: tuple[Claim, ...] = ()
     outcomes: dict[str, str] = Field({}, description="target -> its metric")
+    seen: dict[str, str] = Field({}, description="model -> where it is told which languages its pretraining saw")
     left_out: tuple[str, ...] = Field((), description="the manifest's rules of what is not run")
     cells: tuple[Cell, ...]
     untuned: tuple[Cell, ...] = Field((), description="of a tuned study: the cells again, with the study's own recipe")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from xlift.registry.card import Cell, Scalar, SearchCard, StageCard, StudyCard
 from xlift.registry.findings import BadInput, Finding, relative
+from xlift.registry.known import lab
 from xlift.registry.known.pretraining import pretraining
 from xlift.registry.known.tasks import Task, computed, same_training_data
 from xlift.registry.manifest.conditions import Condition
@@ -127,6 +128,7 @@ class Plan:
             control=manifest.control,
             claims=manifest.claims,
             outcomes={target: self.study.facts.tasks[target].metric for target in manifest.matrix.target},
+            seen={name: known[1] for name in models if (known := seen(self.study, name))},
             left_out=tuple(f"{rule.kind}: {rule.when} ({rule.why})" for rule in manifest.matrix.exclude),
             cells=self.cells,
             untuned=self.untuned,
@@ -348,13 +350,8 @@ class Builder:
 
     def _seen(self, name: str, target: str) -> tuple[str, ...] | None:
         """The languages of a target that a model's pretraining saw, where that is known."""
-        model, pretrain = self.facts.models[name], self.study.manifest.pretrain
-        known = model.section.languages
-        if model.section.make and pretrain:
-            known = pretrain.languages or self.sources.world.languages
-        elif known is None and (told := pretraining(model.section.hub)):
-            known = tuple(told.languages)
-        return None if known is None else tuple(language for language in self._languages(target) if language in known)
+        known = seen(self.study, name)
+        return known and tuple(language for language in self._languages(target) if language in known[0])
 
     def _root(self, name: str) -> tuple[Weights, str | None, Step | None]:
         model, pretrain = self.facts.models[name], self.study.manifest.pretrain
@@ -539,6 +536,17 @@ class Builder:
         if task.kind == "mlm":
             return f"no text of {task.name}"
         return f"no {split} data of {task.name}"
+
+
+def seen(study: Study, name: str) -> tuple[Container[str], str] | None:
+    """The languages that a model's pretraining saw, and where that is told; None where it is not known."""
+    section, pretrain = study.facts.models[name].section, study.manifest.pretrain
+    if section.make and pretrain:
+        return pretrain.languages or (study.manifest.data.world or lab.World()).languages, "made here"
+    if section.languages is not None:
+        return section.languages, "the manifest"
+    known = pretraining(section.hub)
+    return (known.languages, known.told) if known else None
 
 
 def describe(plan: Plan, store: Store) -> list[dict[str, object]]:

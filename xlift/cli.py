@@ -138,7 +138,7 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
                 **{f"{method} GB": round(training_gb(parameters, method), 1) for method in METHODS},
                 "languages": seen.count if seen else None,
                 "seen": sorted(seen.languages) if seen else None,
-                "languages' source": (seen.source if seen.verified else f"{seen.source} (recalled)") if seen else None,
+                "languages' source": seen.told if seen else None,
                 "source": model.source,
             }
         )

@@ -36,6 +36,17 @@ def methods(card: StudyCard, groups: Sequence[GroupFit]) -> Iterator[str]:
             f"{group.name} targets: {count(len(group.rows), 'gain')} were modelled as {group.primary.formula}, by restricted "
             f"maximum likelihood, lp being {lp}.{left}"
         )
+    told: dict[str, list[str]] = {}
+    for model, source in card.seen.items():
+        if source != "made here":
+            told.setdefault(source, []).append(model)
+    if told:
+        unknown = sorted({cell.model for cell in card.cells} - card.seen.keys())
+        yield (
+            "Which languages pretraining saw is taken "
+            + "; ".join(f"for {', '.join(models)} from {source}" for source, models in told.items())
+            + (f". It is not known for {', '.join(unknown)}." if unknown else ".")
+        )
     control = CONTROLS.get(card.control)
     yield (
         "Fixed effects were tested with Kenward and Roger's (1997) covariance and degrees of freedom; the slope on size weighs "

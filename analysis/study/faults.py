@@ -20,7 +20,15 @@ def faults(card: StudyCard, rows: pd.DataFrame, scores: pd.DataFrame) -> tuple[s
     if not len(rows):
         return ()
     found = [sentence for _, part in rows.groupby("target_group") for sentence in _floor(part)]
-    return (*found, *_collapsed(card, rows), *_families(rows), *_languages(card, rows), *_replicates(rows), *_items(rows, scores))
+    return (
+        *found,
+        *_collapsed(card, rows),
+        *_unseen(rows),
+        *_families(rows),
+        *_languages(card, rows),
+        *_replicates(rows),
+        *_items(rows, scores),
+    )
 
 
 def _floor(rows: pd.DataFrame) -> Iterator[str]:
@@ -53,6 +61,20 @@ def _collapsed(card: StudyCard, rows: pd.DataFrame) -> Iterator[str]:
         f"Collapsed: {count(len(lost), 'gain')} of {len(rows):,} rest on a run that is less than five points above chance in "
         f"{card.source_language} itself ({where}). They are kept: the mean gain is {signed(rows['gain'].mean())} points with "
         f"them{without}."
+    )
+
+
+def _unseen(rows: pd.DataFrame) -> Iterator[str]:
+    """Languages that a model met here for the first time, in the test."""
+    known = rows[rows["seen"].notna()]
+    apart = known[~known["seen"].astype(bool)]
+    if not len(apart) or len(apart) == len(known):
+        return
+    met = known[known["seen"].astype(bool)]
+    yield (
+        f"Unseen languages: {count(len(apart), 'gain')} of {len(known):,} are in languages that the model's pretraining did not "
+        f"see. Their mean is {signed(apart['gain'].mean())} points, and {signed(met['gain'].mean())} where it saw them "
+        "(unweighted). Models that differ in what they saw differ in more than size."
     )
 
 

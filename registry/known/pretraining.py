@@ -15,6 +15,11 @@ class Pretraining:
     source: str
     verified: bool
 
+    @property
+    def told(self) -> str:
+        """The source, and whether the list was read there."""
+        return self.source if self.verified else f"{self.source} (recalled)"
+
 
 def _but(*unseen: str) -> frozenset[str]:
     return frozenset(LANGUAGES) - frozenset(unseen)

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from xlift.analysis import facts, mixed
+from xlift.analysis.report.methods import methods
 from xlift.analysis.study.faults import faults
 from xlift.registry.card import Analysis, Pairing
 from xlift.registry.known.languages import LANGUAGES
@@ -220,3 +221,17 @@ def test_a_run_that_learnt_nothing_in_its_own_language_is_kept_and_flagged():
     assert (
         len(said) == 1 and f"{len(flagged)} gains of {len(gains)}" in said[0] and "panx" in said[0] and "They are kept" in said[0]
     )
+
+
+def test_gains_in_languages_that_pretraining_did_not_see_are_told_apart_with_the_source(planting):
+    card, shelf = plant(rising, models=sized(6))
+    cells = tuple(cell.model_copy(update={"seen": ("en", "de") if cell.model != "m5" else None}) for cell in card.cells)
+    card = card.model_copy(update={"cells": cells, "seen": {f"m{i}": "a paper, table 1 (recalled)" for i in range(5)}})
+    connection = facts.connect(shelf, [card])
+    gains, scores = rows(connection, "SELECT * FROM gains"), rows(connection, "SELECT * FROM scores")
+    (said,) = (sentence for sentence in faults(card, gains, scores) if sentence.startswith("Unseen"))
+    known = gains[gains["model"] != "m5"]
+    assert f"{(known['language'] == 'sw').sum()} gains of {len(known)} are" in said
+    assert not [s for s in faults(card, gains[gains["language"] == "de"], scores) if s.startswith("Unseen")]
+    (told,) = (paragraph for paragraph in methods(card, ()) if "pretraining saw" in paragraph)
+    assert "m0, m1, m2, m3, m4 from a paper, table 1 (recalled). It is not known for m5." in told
