@@ -152,16 +152,23 @@ def _build(
     if source is None:
         encoder = kind(config, **options)
     else:
-        encoder, told = kind.from_pretrained(
-            source,
-            config=config,
-            revision=revision,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **options,
-        )
+        try:
+            encoder, told = kind.from_pretrained(
+                source,
+                config=config,
+                revision=revision,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **options,
+            )
+        except OSError as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise UserError(
+                f"{source}: {reason}; where it has pickles alone, download it, `xlift models convert FOLDER`, and name the folder "
+                "beside hub"
+            ) from error
         if told["missing_keys"]:
             raise UserError(f"{source}: its weights lack {_some(told['missing_keys'])}, which would be drawn at random")
     real, counted = (
