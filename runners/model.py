@@ -166,7 +166,7 @@ def _build(
         except OSError as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise UserError(
-                f"{source}: {reason}; where it has pickles alone, download it, `xlift models convert FOLDER`, and name the folder "
+                f"{source}: {reason}; where it has pickles alone, download it, `xlift models convert FOLDER`, name the folder "
                 "beside hub"
             ) from error
         if told["missing_keys"]:
