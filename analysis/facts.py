@@ -194,12 +194,17 @@ class Relation:
 
 
 def target_group(cell: Cell, apart: Iterable[str] | None) -> str:
-    """The targets that may be averaged with each other; retrieval is always by itself, and so is what is prompted."""
+    """The targets that may be averaged with each other; retrieval is always by itself, and so is what is prompted.
+
+    Text-to-text models stand apart from the others: they are not sizes of one model.
+    """
     if cell.retrieval:
-        return "retrieval"
-    if cell.prompted:
-        return "prompted"
-    return "set apart" if cell.target in (apart or ()) else "fine-tuned"
+        group = "retrieval"
+    elif cell.prompted:
+        group = "prompted"
+    else:
+        group = "set apart" if cell.target in (apart or ()) else "fine-tuned"
+    return f"{group}, text to text" if cell.written else group
 
 
 def treatment(intermediate: str, variant: str) -> str:

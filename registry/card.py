@@ -28,6 +28,7 @@ class Cell(Spec):
     same_task: bool = Field(False, description="the intermediate and the target's training sets overlap")
     retrieval: bool = Field(False, description="the target is retrieval, which is not trained")
     prompted: bool = Field(False, description="the target is not trained: the model answers a prompt")
+    written: bool = Field(False, description="the model writes its answers, text to text: another model than its encoder")
     origin: str = Field("own", description="own, imported or published: gains never pair across")
     intermediate_language: str | None = Field(None, description="of the intermediate's training data, where a table tells it")
     blocked: str | None = Field(None, description="why it cannot run")

@@ -343,6 +343,7 @@ class Builder:
             seen=self._seen(model, target),
             same_task=same,
             retrieval=task.trains_on is None,
+            written=self.facts.models[model].section.form is not None,
             blocked=blocked,
             declared=declared,
             **self.facts.models[model].values,

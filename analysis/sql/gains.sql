@@ -9,7 +9,7 @@ WITH learnt AS (
     JOIN score_rows
         ON score_rows.is_primary AND score_rows.stage = cell_rows.stage AND score_rows.language = cell_rows.language
         AND score_rows.data = coalesce(cell_rows.wanted, score_rows.data)
-    WHERE cell_rows.is_source AND cell_rows.target_group NOT IN ('retrieval', 'prompted')
+    WHERE cell_rows.is_source AND NOT (cell_rows.target_group LIKE 'retrieval%' OR cell_rows.target_group LIKE 'prompted%')
     GROUP BY cell_rows.study, cell_rows.stage
 )
 SELECT

@@ -235,3 +235,16 @@ def test_gains_in_languages_that_pretraining_did_not_see_are_told_apart_with_the
     assert not [s for s in faults(card, gains[gains["language"] == "de"], scores) if s.startswith("Unseen")]
     (told,) = (paragraph for paragraph in methods(card, ()) if "pretraining saw" in paragraph)
     assert "m0, m1, m2, m3, m4 from a paper, table 1 (recalled). It is not known for m5." in told
+
+
+def test_models_that_write_their_answers_are_never_on_one_slope_with_the_others():
+    card, shelf = plant(rising, models=sized(6))
+    cells = tuple(cell.model_copy(update={"written": cell.family == "mt5"}) for cell in card.cells)
+    connection = facts.connect(shelf, [card.model_copy(update={"cells": cells})])
+    groups = rows(connection, "SELECT DISTINCT family, target_group FROM gains ORDER BY ALL")
+    assert list(groups.itertuples(index=False, name=None)) == [
+        ("mt5", "fine-tuned, text to text"),
+        ("mt5", "retrieval, text to text"),
+        ("xlmr", "fine-tuned"),
+        ("xlmr", "retrieval"),
+    ]

@@ -25,7 +25,8 @@ from xlift.registry.sources import Sources
 from xlift.registry.store import Store
 
 SIZES = 4
-TEXT = "mt5-text"  # mT5's models with their decoders
+TEXT = "mt5-text"  # mT5 with its decoder, whose tokenizer knows the labels
+LABELS = "O B-PER I-PER B-ORG I-ORG B-LOC I-LOC 0 1 entailment neutral contradiction"
 STUDY = """\
 schema: xlift/1
 id: families
@@ -63,14 +64,13 @@ def main(folder: Path, chosen: list[str]) -> int:
     data = real_data.data()
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for family in FAMILIES:
-        for at, size in enumerate(sizes(family), 1):
+    for family in (*FAMILIES, TEXT):
+        kind, form = ("mt5", ", form: text-to-text") if family == TEXT else (family, "")
+        for at, size in enumerate(sizes(kind), 1):
             here = folder / "models" / f"{family}-{at}"
             if not (here / "tokenizer_config.json").exists():
-                written(family, here, **size)
-            rows.append(f"  - {{id: {family}-{at}, family: {family}, folder: models/{family}-{at}}}")
-            if family == "mt5":
-                rows.append(f"  - {{id: {TEXT}-{at}, family: {TEXT}, folder: models/mt5-{at}, form: text-to-text}}")
+                written(kind, here, texts=LABELS if form else "", **size)
+            rows.append(f"  - {{id: {family}-{at}, family: {family}, folder: models/{family}-{at}{form}}}")
     (folder / "study.yaml").write_text(STUDY.format(models="\n".join(rows)))
     xlift = [sys.executable, "-m", "xlift"]
     options = ["--data", str(data), "--store", str(folder / "store")]

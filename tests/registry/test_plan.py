@@ -282,3 +282,12 @@ def test_what_is_known_of_pretraining_goes_by_hub_and_the_manifest_s_own_word_co
     assert "yo" not in seen["xlmr"] and "sw" in seen["xlmr"]
     assert seen["xglm"] is None
     assert seen["own"] == ("en", "yo")
+
+
+def test_cells_of_a_text_to_text_model_are_marked(study):
+    text = LOCAL.replace("google/rembert", "google/mt5-base").replace("languages: [en, yo]", "form: text-to-text")
+    assert {(cell.model, cell.written) for cell in plan_of(study(text)).cells} == {
+        ("xlmr", False),
+        ("xglm", False),
+        ("own", True),
+    }

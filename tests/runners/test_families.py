@@ -70,11 +70,14 @@ def byte_tokenizer(corpus: list[str], *, begins: bool) -> PreTrainedTokenizerFas
     return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
 
 
-def written(family: str, folder: Path, **other: int) -> Path:
-    """A folder as transformers saves it, with the whole model's weights drawn from seed 0; `other` sizes than usual."""
+def written(family: str, folder: Path, *, texts: str = "X Y a b 1: 2:", **other: int) -> Path:
+    """A folder as transformers saves it, with the whole model's weights drawn from seed 0; `other` sizes than usual.
+
+    The tokenizer is trained on `texts` too.
+    """
     kind, sizes, named = FAMILIES[family]
     rng = np.random.default_rng(0)
-    corpus = [sentence(rng, 3, 12) for _ in range(200)] + ["X Y a b 1: 2:"] * 20
+    corpus = [sentence(rng, 3, 12) for _ in range(200)] + [texts] * 20
     if named:
         tokenizer = getattr(transformers, named)().train_new_from_iterator(corpus, 300)
     else:
