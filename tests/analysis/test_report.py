@@ -172,3 +172,13 @@ def test_figures_are_drawn_for_any_number_of_models(planting, models):
 )
 def test_sizes_read_as_one_says_them(number, text):
     assert table.size(number) == text
+
+
+def test_a_target_of_encoders_and_of_text_to_text_models_is_told_apart_by_its_group():
+    card, shelf = plant(rising, models=sized(8))
+    cells = tuple(cell.model_copy(update={"written": cell.model in ("m0", "m2", "m4", "m6")}) for cell in card.cells)
+    card = card.model_copy(update={"cells": cells})
+    made = report(card, facts.connect(shelf, [card]))
+    summary = made.summary()
+    assert "xnli, fine-tuned  " in summary and "xnli, fine-tuned, text to text" in summary
+    assert "fine-tuned, text to text targets" in made.html().lower()

@@ -86,7 +86,7 @@ def main(folder: Path, chosen: list[str]) -> int:
         scores = sum(len(step.parts) for step in ours if step.stage.kind == "evaluate")
         row = [family, SIZES, len(ours), scores, missing, round(time.monotonic() - began, 1)]
         with open(folder / "families.csv", "a", newline="") as file:
-            csv.writer(file).writerow(row)
+            csv.writer(file, lineterminator="\n").writerow(row)
         print(*row, sep="  ", flush=True)
         if missing:
             print(done.stderr[-3000:], file=sys.stderr)
