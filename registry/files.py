@@ -49,6 +49,12 @@ def content(file: Path) -> bytes:
     return b"".join(chunks(file))
 
 
+def raw_digest(file: Path) -> str:
+    """Sha-256 of a file's bytes as they are, 64 hexadecimal digits."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def digest(file: Path) -> str:
     """Sha-256 of the uncompressed bytes, 64 hexadecimal digits."""
     state = hashlib.sha256()

@@ -84,6 +84,11 @@ class BadInput(UserError):
         super().__init__("\n".join(f.render(self.sources.get(f.place.file)) for f in self.findings))
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its name where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def similar(name: str, known: Iterable[str], *, verb: str = "write") -> str:
     """What would do instead of an unknown name: the nearest known one, or all of them."""
     names = sorted(known)

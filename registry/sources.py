@@ -1,6 +1,5 @@
 """What a study finds on this machine: the digests of its data and weights, which stage ids rest on."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -99,5 +98,4 @@ def _lines(path: Path, _changed: int) -> int:
 
 @cache
 def _raw_digest(path: Path, _changed: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return files.raw_digest(path)

@@ -1,6 +1,5 @@
 """Pickled weights to safetensors, once, in a process of its own: `xlift models convert`."""
 
-import hashlib
 import json
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -8,7 +7,8 @@ from pathlib import Path
 
 from xlift.registry import weights
 from xlift.registry.claims import write_atomically
-from xlift.registry.findings import UserError
+from xlift.registry.files import raw_digest
+from xlift.registry.findings import UserError, first_line
 
 RECORD = "converted.json"
 
@@ -46,7 +46,7 @@ def convert(folder: Path) -> dict[str, str]:
             (folder / name).unlink(missing_ok=True)
             (folder / _part(name)).unlink(missing_ok=True)
         raise UserError(f"{folder}: {failure}")
-    digests = {path.name: _digest(path) for path in (*found, *(folder / name for name in written))}
+    digests = {path.name: raw_digest(path) for path in (*found, *(folder / name for name in written))}
     write_atomically(folder / RECORD, json.dumps(digests, indent=1).encode())
     return digests
 
@@ -80,8 +80,7 @@ def _written(found: list[Path]) -> str | None:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:
-            first = str(error).splitlines()[0]
-            return f"{path.name} cannot be read as tensors and nothing else ({first})"
+            return f"{path.name} cannot be read as tensors and nothing else ({first_line(error)})"
         if not isinstance(state, dict) or not all(isinstance(each, torch.Tensor) for each in state.values()):
             return f"{path.name} holds more than named tensors"
         whole = {key: tensor.clone().contiguous() for key, tensor in state.items()}  # tied weights stand in each of their places
@@ -94,8 +93,3 @@ def _written(found: list[Path]) -> str | None:
         index = {"metadata": {"total_size": size}, "weight_map": places}
         write_atomically(folder / weights.INDEX, json.dumps(index, indent=1).encode())
     return None
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

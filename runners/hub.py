@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from xlift.registry.claims import write_atomically
-from xlift.registry.findings import Place, UserError
+from xlift.registry.findings import Place, UserError, first_line
 from xlift.registry.manifest.load import Study
 from xlift.registry.manifest.sections import PIN
 
@@ -43,8 +43,7 @@ def _commit(hub: str) -> str:
     try:
         commit = HfApi().model_info(hub, timeout=30).sha
     except Exception as error:  # the boundary: what its client raises differs from one version to the next
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"the hub does not tell the commit of {hub} ({reason}); nothing was written") from error
+        raise UserError(f"the hub does not tell the commit of {hub} ({first_line(error)}); nothing was written") from error
     if not commit:
         raise UserError(f"the hub tells no commit of {hub}; nothing was written")
     return commit

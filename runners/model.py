@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING
 
-from xlift.registry.findings import UserError
+from xlift.registry.findings import UserError, first_line
 from xlift.registry.known.architectures import ARCHITECTURES, LANGUAGE_HEADS
 from xlift.registry.known.models import count
 from xlift.registry.manifest.declared import configuration
@@ -164,10 +164,9 @@ def _build(
                 **options,
             )
         except OSError as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise UserError(
-                f"{source}: {reason}; where it has pickles alone, download it, `xlift models convert FOLDER`, name the folder "
-                "beside hub"
+                f"{source}: {first_line(error)}; where it has pickles alone, download it, `xlift models convert FOLDER`, "
+                "name the folder beside hub"
             ) from error
         if told["missing_keys"]:
             raise UserError(f"{source}: its weights lack {_some(told['missing_keys'])}, which would be drawn at random")

@@ -24,8 +24,6 @@ from xlift.runners.kinds.pair import PairKind
 from xlift.runners.metrics import Measure
 
 LONGEST = 64  # tokens of an answer that is written
-
-
 PAIR = PairKind()
 
 
@@ -43,8 +41,8 @@ class Writer(nn.Module):
     """The decoder of an encoder-decoder.
 
     In training its outputs are logits of the target's tokens (tokens, vocabulary). Else they are, with options, their log
-    likelihoods (features, options); without, (features, 1 + steps) in float64: the mean log likelihood of what was written,
-    and its token ids.
+    likelihoods (features, options); without, (features, 1 + steps): the mean log likelihood of what was written, and its token
+    ids, which fp32 holds exactly up to 2^24.
     """
 
     def __init__(self, model: nn.Module):
@@ -81,10 +79,10 @@ class Writer(nn.Module):
             output_scores=True,
             return_dict_in_generate=True,
         )
-        chances = model.compute_transition_scores(made.sequences, made.scores, normalize_logits=True).double()
+        chances = model.compute_transition_scores(made.sequences, made.scores, normalize_logits=True).float()
         real = chances.isfinite() & (made.sequences[:, 1:] != model.config.pad_token_id)
         means = chances.masked_fill(~real, 0).sum(dim=1) / real.sum(dim=1).clamp(min=1)
-        return torch.cat([means[:, None], made.sequences[:, 1:].double()], dim=1)
+        return torch.cat([means[:, None], made.sequences[:, 1:].float()], dim=1)
 
 
 @final
@@ -142,12 +140,6 @@ class Written(Kind):
         """Summed over the tokens that are to be written."""
         labels = batch.padded_labels()
         return cross_entropy(outputs.float(), labels[labels != IGNORE], reduction="sum")
-
-    def split(self, outputs: Tensor, batch: Batch) -> list[np.ndarray]:
-        rows = outputs.double().cpu()
-        if not rows.isfinite().all():
-            raise UserError("the model's outputs are not finite; score in fp32, or look at the checkpoint's training")
-        return list(rows.numpy())
 
     def decode(
         self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Any], data: Data, scoring: Scoring
