@@ -21,7 +21,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING
 
 from xlift.registry.findings import UserError, first_line
-from xlift.registry.known.architectures import ARCHITECTURES, LANGUAGE_HEADS
+from xlift.registry.known.architectures import ARCHITECTURES
 from xlift.registry.known.models import count
 from xlift.registry.manifest.declared import configuration
 from xlift.registry.stage import Lora, Recipe, Shape
@@ -108,7 +108,10 @@ def load(
 
 
 def continued(head: nn.Module, source: Path | str, revision: str | None) -> nn.Module:
-    """A head of masked language modelling with the weights of the model's own, where it has one of the same form."""
+    """A head of masked language modelling with the weights of the model's own, where it has one of a form known here.
+
+    A bias that it does not have, as in ModernBERT's, begins at 0.
+    """
     config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
     if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
         return head
@@ -120,18 +123,16 @@ def continued(head: nn.Module, source: Path | str, revision: str | None) -> nn.M
         trust_remote_code=False,
         output_loading_info=True,
     )
-    theirs = {name: tensor for name, tensor in whole.state_dict().items() if name not in told["missing_keys"]}
-    ours = head.state_dict()
-    for names in LANGUAGE_HEADS:
-        found = {
+    architecture = ARCHITECTURES[config.model_type]
+    if architecture.brings_language_head(whole.state_dict().keys() - told["missing_keys"]):
+        theirs = {
             new + name.removeprefix(old): tensor
-            for old, new in names.items()
-            for name, tensor in theirs.items()
+            for old, new in architecture.language_head.items()
+            for name, tensor in whole.state_dict().items()
             if name == old or name.startswith(old + ".")
         }
-        if found.keys() == ours.keys() and all(found[name].shape == ours[name].shape for name in ours):
-            head.load_state_dict(found)
-            break
+        plain = {name: torch.zeros_like(own) for name, own in head.state_dict().items() if name.endswith(".bias")}
+        head.load_state_dict(plain | theirs)
     return head
 
 

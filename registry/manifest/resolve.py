@@ -9,7 +9,6 @@ from xlift.registry import weights
 from xlift.registry.card import Analysis
 from xlift.registry.findings import Finding, similar
 from xlift.registry.known import lab
-from xlift.registry.known.architectures import LANGUAGE_HEADS
 from xlift.registry.known.languages import LANGUAGES
 from xlift.registry.known.tasks import Task
 from xlift.registry.manifest import conditions
@@ -208,7 +207,7 @@ def _unmasked(
     for index, section in enumerate(at.manifest.models):
         model = models.get(section.id)
         held = weights.tensors(model.folder) if model and model.folder else {}
-        if model is None or (model.architecture.masked and (not held or _has_language_head(held))):
+        if model is None or (model.architecture.masked and (not held or model.architecture.brings_language_head(held))):
             continue
         points = product(axes["intermediate"], axes["variant"], axes["target"])
         wanted = (
@@ -233,12 +232,6 @@ def _unmasked(
                 f"{section.id} is a {model.kind} model, which has not learnt masked language modelling",
                 f"""add to matrix.exclude: {{when: "family == '{model.family}' and variant == 'mlm'", why: …}}""",
             )
-
-
-def _has_language_head(held: Collection[str]) -> bool:
-    """Whether weights of these names have one, whole."""
-    parts = {name.rsplit(".", 1)[0] for name in held} | set(held)
-    return any(set(names) <= parts for names in LANGUAGE_HEADS)
 
 
 def _condition(at: Complaints, text: str, path: tuple[str | int, ...], axes: Mapping[str, frozenset[str]]) -> Condition | None:

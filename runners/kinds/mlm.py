@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, linear
 
 from xlift.registry.findings import UserError
+from xlift.registry.known.architectures import ARCHITECTURES
 from xlift.registry.stage import Data, Scoring
 from xlift.runners.data.examples import Text
 from xlift.runners.kinds import heads, tokens
@@ -46,6 +47,19 @@ class Vocabulary(nn.Module):
         return linear(state, self.tied[0].weight, self.bias)  # (predicted, vocabulary)
 
 
+class Matrix(nn.Module):
+    """One map from predicted tokens onto the vocabulary, with weights of its own, as EuroBERT learns (Boizard et al. 2025)."""
+
+    def __init__(self, encoder: nn.Module, dropout: float):
+        super().__init__()
+        self.matrix = nn.Linear(encoder.config.hidden_size, encoder.get_input_embeddings().num_embeddings, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        heads.initialise(self, encoder)
+
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        return self.matrix(self.dropout(hidden[batch.padded_labels() != IGNORE]))  # (predicted, vocabulary)
+
+
 @final
 class MlmKind(Kind):
     """Outputs are (predicted tokens, vocabulary); there is no prediction and no metric."""
@@ -66,7 +80,8 @@ class MlmKind(Kind):
         return [Feature((ids,), np.full(len(ids), IGNORE, dtype=np.int64), example=at, units=0) for at, ids in enumerate(encoded)]
 
     def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:
-        return Vocabulary(encoder, dropout)
+        own = ARCHITECTURES[encoder.config.model_type].language_head or {}
+        return (Matrix if "matrix" in own.values() else Vocabulary)(encoder, dropout)
 
     def prepare(self, features: Sequence[Feature], tokenizer: Any, mask: float, rng: np.random.Generator) -> list[Feature]:
         """A share `mask` of each text's tokens, at least one, is predicted: 80 % hidden, 10 % replaced, 10 % as they are.

@@ -8,7 +8,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
 from tokenizers import models as tokenizer_models
-from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedTokenizerFast
 
 from xlift.registry.findings import UserError
 from xlift.registry.known.architectures import ARCHITECTURES
@@ -18,6 +18,7 @@ from xlift.registry.stage import Data, Lora, Recipe, Scoring
 from xlift.runners import evaluate, model, train
 from xlift.runners.data.examples import Choice, Pair, Parallel, Question, Tagged, Text
 from xlift.runners.kinds import KINDS, tokens
+from xlift.runners.kinds.base import IGNORE
 from xlift.runners.packing import collate
 from xlift.runners.train import Objective, fit
 
@@ -70,7 +71,7 @@ def byte_tokenizer(corpus: list[str], *, begins: bool) -> PreTrainedTokenizerFas
     return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
 
 
-def written(family: str, folder: Path, *, texts: str = "X Y a b 1: 2:", **other: int) -> Path:
+def written(family: str, folder: Path, *, texts: str = "X Y a b 1: 2:", of: type = AutoModel, **other: int) -> Path:
     """A folder as transformers saves it, with the whole model's weights drawn from seed 0; `other` sizes than usual.
 
     The tokenizer is trained on `texts` too.
@@ -87,7 +88,12 @@ def written(family: str, folder: Path, *, texts: str = "X Y a b 1: 2:", **other:
     config = AutoConfig.for_model(kind, **sizes | other, vocab_size=len(tokenizer), **ids, initializer_range=0.1, init_std=0.1)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        AutoModel.from_config(config).save_pretrained(folder)
+        whole = of.from_config(config)
+        with torch.no_grad():
+            for name, parameter in whole.named_parameters():
+                if name.endswith("bias") and parameter.ndim == 1:
+                    parameter.normal_(std=0.1)
+        whole.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -173,6 +179,21 @@ def outputs(net: model.Net, kind: str) -> list[np.ndarray]:
     """The head's outputs for every example alone, without padding."""
     features = KINDS[kind].encode(examples(kind), net.tokenizer, data(kind), "en", max_length=48, stride=8, causal=net.causal)
     return evaluate.predict(net, KINDS[kind], features, Scoring(), device="cpu", budget=1)
+
+
+@pytest.mark.parametrize("family", [name for name, (kind, _, _) in FAMILIES.items() if ARCHITECTURES[kind].masked])
+def test_masked_language_modelling_goes_on_where_pretraining_left_it(family, tmp_path):
+    folder = written(family, tmp_path, of=AutoModelForMaskedLM)
+    net = model.load(folder)
+    head = KINDS["mlm"].head(net.encoder, data("mlm"), 0.0)
+    features = KINDS["mlm"].encode(examples("mlm", 8), net.tokenizer, data("mlm"), "en", max_length=48, stride=8)
+    features = KINDS["mlm"].prepare(features, net.tokenizer, 0.3, np.random.default_rng(0))
+    batch = collate(features, net.padding, "cpu")
+    whole = AutoModelForMaskedLM.from_pretrained(folder, attn_implementation=net.encoder.config._attn_implementation).eval()
+    with torch.inference_mode():
+        theirs = whole(input_ids=batch.ids, attention_mask=batch.mask.long()).logits[batch.padded_labels() != IGNORE]
+        assert not torch.allclose(head(net.hidden(batch), batch), theirs, atol=0.1)
+        torch.testing.assert_close(model.continued(head, folder, None)(net.hidden(batch), batch), theirs, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
