@@ -23,9 +23,7 @@ def score(
     kind = kind_of(data.kind, texts=net.texts)
     if data.kind == "retrieve":
         examples = [replace(e, source=scoring.prefix + e.source, pivot=scoring.prefix + e.pivot) for e in examples]
-    features = kind.encode(
-        examples, net.tokenizer, data, language, max_length=scoring.max_length, stride=scoring.stride, causal=net.causal
-    )
+    features = kind.encode(examples, net.reading(scoring), data, language)
     outputs = predict(net, kind, features, scoring, device=device, budget=budget)
     measures = kind.measure(kind.decode(outputs, features, examples, data, scoring), examples, data, language)
     return [

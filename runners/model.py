@@ -24,9 +24,9 @@ from xlift.registry.findings import UserError, first_line
 from xlift.registry.known.architectures import ARCHITECTURES
 from xlift.registry.known.models import count
 from xlift.registry.manifest.declared import configuration
-from xlift.registry.stage import Lora, Recipe, Shape
+from xlift.registry.stage import Lora, Recipe, Scoring, Shape
 from xlift.runners.kinds import tokens
-from xlift.runners.kinds.base import Batch
+from xlift.runners.kinds.base import Batch, Reading
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # ids 0 to 4, in XLM-R's order
 DROPOUTS = {
@@ -57,6 +57,9 @@ class Net:
     @property
     def padding(self) -> int:
         return self.tokenizer.pad_token_id
+
+    def reading(self, limits: Recipe | Scoring) -> Reading:
+        return Reading(self.tokenizer, limits.max_length, limits.stride, self.causal)
 
     def hidden(self, batch: Batch) -> Tensor:
         """The encoder's last hidden states (sequences, length, hidden)."""

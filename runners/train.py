@@ -110,15 +110,7 @@ class _BatchStream:
     def __init__(self, objective: Objective, net: Net, recipe: Recipe):
         self.objective, self.net, self.mask = objective, net, recipe.mask
         self.kind = kind_of(objective.data.kind, texts=net.texts)
-        encoded = self.kind.encode(
-            objective.examples,
-            net.tokenizer,
-            objective.data,
-            objective.language,
-            max_length=recipe.max_length,
-            stride=recipe.stride,
-            causal=net.causal,
-        )
+        encoded = self.kind.encode(objective.examples, net.reading(recipe), objective.data, objective.language)
         self.groups = _by_example(encoded)
         self.items = len(self.groups)
         self.order = _batches(self.items, recipe.batch, np.random.default_rng([objective.entropy, 0]))

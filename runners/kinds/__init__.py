@@ -7,7 +7,7 @@ from xlift.runners.kinds.pair import PairKind
 from xlift.runners.kinds.retrieve import RetrieveKind
 from xlift.runners.kinds.span import SpanKind
 from xlift.runners.kinds.tag import TagKind
-from xlift.runners.kinds.text import Written
+from xlift.runners.kinds.text import ChoiceText, PairText, SpanText, TagText
 
 KINDS: dict[str, Kind] = {
     "pair": PairKind(),
@@ -17,9 +17,14 @@ KINDS: dict[str, Kind] = {
     "retrieve": RetrieveKind(),
     "mlm": MlmKind(),
 }
-WRITTEN: dict[str, Kind] = {name: Written(KINDS[name], name) for name in ("pair", "tag", "span", "choice")}
+TEXTS: dict[str, Kind] = {
+    "pair": PairText(KINDS["pair"]),
+    "tag": TagText(KINDS["tag"]),
+    "span": SpanText(KINDS["span"]),
+    "choice": ChoiceText(KINDS["choice"]),
+}
 
 
 def kind_of(name: str, *, texts: bool) -> Kind:
     """A kind by its name; `texts`: as text to text, where it is trained."""
-    return WRITTEN.get(name, KINDS[name]) if texts else KINDS[name]
+    return TEXTS.get(name, KINDS[name]) if texts else KINDS[name]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
 
 from xlift.registry.findings import UserError
 from xlift.registry.stage import Data, Scoring
@@ -30,6 +31,16 @@ class Feature:
     @property
     def tokens(self) -> int:
         return sum(map(len, self.sequences))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a model reads texts."""
+
+    tokenizer: PreTrainedTokenizerFast
+    max_length: int  # tokens of a sequence
+    stride: int  # tokens that windows of one text share
+    causal: bool = False  # a token sees only those before it, so an output stands where all was seen that it rests on
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +74,8 @@ class Kind(ABC):
     """Behaviour shared by all tasks of one form. Stateless."""
 
     @abstractmethod
-    def encode(
-        self,
-        examples: Sequence[Any],
-        tokenizer: Any,
-        data: Data,
-        language: str,
-        *,
-        max_length: int,
-        stride: int,
-        causal: bool = False,
-    ) -> list[Feature]:
-        """Every example as one or more features, in the order of the examples; `language` is theirs.
-
-        `causal`: of a model in which a token sees only those before it, so that outputs stand where all was seen
-        that they rest on.
-        """
+    def encode(self, examples: Sequence[Any], reading: Reading, data: Data, language: str) -> list[Feature]:
+        """Every example as one or more features, in the order of the examples; `language` is theirs."""
 
     @abstractmethod
     def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:

@@ -4,7 +4,7 @@ Each choice is one sequence, and a linear layer scores it; all examples of a tas
 """
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from xlift.registry.stage import Data, Scoring
 from xlift.runners import metrics
 from xlift.runners.data.examples import Choice
 from xlift.runners.kinds import heads, tokens
-from xlift.runners.kinds.base import Batch, Feature, Kind
+from xlift.runners.kinds.base import Batch, Feature, Kind, Reading
 from xlift.runners.metrics import Measure
 
 
@@ -30,23 +30,13 @@ class Scores(heads.Sentence):
 class ChoiceKind(Kind):
     """Outputs are (features, choices); a prediction is the index of a choice."""
 
-    def encode(
-        self,
-        examples: Sequence[Choice],
-        tokenizer: Any,
-        data: Data,
-        language: str,
-        *,
-        max_length: int,
-        stride: int,
-        causal: bool = False,
-    ) -> list[Feature]:
+    def encode(self, examples: Sequence[Choice], reading: Reading, data: Data, language: str) -> list[Feature]:
         """One sequence a choice: context and question, then the choice. What is too long loses the end of its context."""
         count = number_of_choices(examples, data)
-        room = tokens.room_for(tokenizer, pair=True, max_length=max_length)
-        before, between, after = tokens.frame(tokenizer, pair=True)
-        asked = tokens.pieces(tokenizer, [" ".join(filter(None, (e.context, e.question))) for e in examples])
-        offered = tokens.pieces(tokenizer, [joined(e.stem, choice) for e in examples for choice in e.choices])
+        room = tokens.room_for(reading.tokenizer, pair=True, max_length=reading.max_length)
+        before, between, after = tokens.frame(reading.tokenizer, pair=True)
+        asked = tokens.pieces(reading.tokenizer, [" ".join(filter(None, (e.context, e.question))) for e in examples])
+        offered = tokens.pieces(reading.tokenizer, [joined(e.stem, choice) for e in examples for choice in e.choices])
         features = []
         for at, (example, first) in enumerate(zip(examples, asked, strict=True)):
             choices = [tokens.array(piece.ids) for piece in offered[at * count : (at + 1) * count]]

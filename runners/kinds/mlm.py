@@ -18,7 +18,7 @@ from xlift.registry.known.architectures import ARCHITECTURES
 from xlift.registry.stage import Data, Scoring
 from xlift.runners.data.examples import Text
 from xlift.runners.kinds import heads, tokens
-from xlift.runners.kinds.base import IGNORE, Batch, Feature, Kind, finite
+from xlift.runners.kinds.base import IGNORE, Batch, Feature, Kind, Reading, finite
 
 HIDDEN, REPLACED = 0.8, 0.1  # shares of the predicted tokens; the rest stays as it is
 
@@ -64,19 +64,9 @@ class Matrix(nn.Module):
 class MlmKind(Kind):
     """Outputs are (predicted tokens, vocabulary); there is no prediction and no metric."""
 
-    def encode(
-        self,
-        examples: Sequence[Text],
-        tokenizer: Any,
-        data: Data,
-        language: str,
-        *,
-        max_length: int,
-        stride: int,
-        causal: bool = False,
-    ) -> list[Feature]:
-        """One sequence a text, cut at `max_length`; nothing is predicted before `prepare`."""
-        encoded = tokens.sequences(tokenizer, [e.text for e in examples], max_length=max_length)
+    def encode(self, examples: Sequence[Text], reading: Reading, data: Data, language: str) -> list[Feature]:
+        """One sequence a text, cut at `Reading.max_length`; nothing is predicted before `prepare`."""
+        encoded = tokens.sequences(reading.tokenizer, [e.text for e in examples], max_length=reading.max_length)
         return [Feature((ids,), np.full(len(ids), IGNORE, dtype=np.int64), example=at, units=0) for at, ids in enumerate(encoded)]
 
     def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:

@@ -1,7 +1,7 @@
 """One text or two, and one label: entailment, paraphrase."""
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from xlift.registry.stage import Data, Scoring
 from xlift.runners import metrics
 from xlift.runners.data.examples import Pair
 from xlift.runners.kinds import heads, labels, tokens
-from xlift.runners.kinds.base import Batch, Feature, Kind
+from xlift.runners.kinds.base import Batch, Feature, Kind, Reading
 from xlift.runners.metrics import Measure
 
 
@@ -19,22 +19,12 @@ from xlift.runners.metrics import Measure
 class PairKind(Kind):
     """Outputs are (sequences, classes); a prediction is a label."""
 
-    def encode(
-        self,
-        examples: Sequence[Pair],
-        tokenizer: Any,
-        data: Data,
-        language: str,
-        *,
-        max_length: int,
-        stride: int,
-        causal: bool = False,
-    ) -> list[Feature]:
+    def encode(self, examples: Sequence[Pair], reading: Reading, data: Data, language: str) -> list[Feature]:
         """One sequence an example, the longer text cut first."""
         known = labels.indices(data)
-        room = tokens.room_for(tokenizer, pair=True, max_length=max_length)
-        before, between, after = tokens.frame(tokenizer, pair=True)
-        texts = tokens.pieces(tokenizer, [text for e in examples for text in (e.first, e.second)])
+        room = tokens.room_for(reading.tokenizer, pair=True, max_length=reading.max_length)
+        before, between, after = tokens.frame(reading.tokenizer, pair=True)
+        texts = tokens.pieces(reading.tokenizer, [text for e in examples for text in (e.first, e.second)])
         features = []
         for at, example in enumerate(examples):
             label = np.array(labels.index(example.label, known, data, at))

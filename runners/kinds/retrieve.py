@@ -5,7 +5,7 @@ notes/science.md section 5; two sentences that are equal in the pool count as di
 """
 
 from collections.abc import Sequence
-from typing import Any, Never, final
+from typing import Never, final
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from xlift.registry.stage import Data, Scoring
 from xlift.runners import metrics
 from xlift.runners.data.examples import Parallel
 from xlift.runners.kinds import heads, tokens
-from xlift.runners.kinds.base import Batch, Feature, Kind
+from xlift.runners.kinds.base import Batch, Feature, Kind, Reading
 from xlift.runners.metrics import Measure
 
 SOURCE, PIVOT = "source", "pivot"  # the trace of the two features of an example
@@ -26,20 +26,10 @@ SOURCE, PIVOT = "source", "pivot"  # the trace of the two features of an example
 class RetrieveKind(Kind):
     """Outputs are embeddings (sequences, hidden), which `pool` makes; a prediction is the index of an example."""
 
-    def encode(
-        self,
-        examples: Sequence[Parallel],
-        tokenizer: Any,
-        data: Data,
-        language: str,
-        *,
-        max_length: int,
-        stride: int,
-        causal: bool = False,
-    ) -> list[Feature]:
+    def encode(self, examples: Sequence[Parallel], reading: Reading, data: Data, language: str) -> list[Feature]:
         """Two features an example, its source and then its pivot; the caller has put `Scoring.prefix` before both texts."""
         texts = [text for e in examples for text in (e.source, e.pivot)]
-        encoded = tokens.sequences(tokenizer, texts, max_length=max_length)
+        encoded = tokens.sequences(reading.tokenizer, texts, max_length=reading.max_length)
         return [
             Feature((ids,), tokens.NOTHING, example=at // 2, units=0, trace=PIVOT if at % 2 else SOURCE)
             for at, ids in enumerate(encoded)

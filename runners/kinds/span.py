@@ -6,7 +6,7 @@ special tokens, and the overlap of windows to half of a window, so that every wi
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from xlift.registry.stage import Data, Scoring
 from xlift.runners import metrics
 from xlift.runners.data.examples import Question
 from xlift.runners.kinds import heads, tokens
-from xlift.runners.kinds.base import Batch, Feature, Kind, finite
+from xlift.runners.kinds.base import Batch, Feature, Kind, Reading, finite
 from xlift.runners.metrics import Measure
 
 BEST = 20  # starts and ends that are tried in each window, as in BERT's reader (Devlin et al. 2019)
@@ -36,35 +36,25 @@ class Window:
 class SpanKind(Kind):
     """Outputs are (sequences, length, 2): start and end; a prediction is a text. A feature's trace is a `Window`."""
 
-    def encode(
-        self,
-        examples: Sequence[Question],
-        tokenizer: Any,
-        data: Data,
-        language: str,
-        *,
-        max_length: int,
-        stride: int,
-        causal: bool = False,
-    ) -> list[Feature]:
+    def encode(self, examples: Sequence[Question], reading: Reading, data: Data, language: str) -> list[Feature]:
         """One feature a window. Labels: first and last token of the first answer; both `Window.null` where the window has not
         all of it.
         """
-        room = tokens.room_for(tokenizer, pair=True, max_length=max_length)
-        before, between, after = tokens.frame(tokenizer, pair=True)
-        asked = tokens.pieces(tokenizer, [e.question for e in examples])
-        contexts = tokens.pieces(tokenizer, [e.context for e in examples])
+        room = tokens.room_for(reading.tokenizer, pair=True, max_length=reading.max_length)
+        before, between, after = tokens.frame(reading.tokenizer, pair=True)
+        asked = tokens.pieces(reading.tokenizer, [e.question for e in examples])
+        contexts = tokens.pieces(reading.tokenizer, [e.context for e in examples])
         features = []
         for at, (example, question, context) in enumerate(zip(examples, asked, contexts, strict=True)):
             opening = np.concatenate([before, tokens.array(question.ids)[: room // 2], between])
             ids = tokens.array(context.ids)
             offsets = np.array(context.offsets, dtype=np.int32).reshape(-1, 2)
-            width = max_length - len(opening) - len(after)
+            width = reading.max_length - len(opening) - len(after)
             answer = _answer(example, offsets)
-            for low, high in _windows(len(ids), width, stride):
+            for low, high in _windows(len(ids), width, reading.stride):
                 inside = answer is not None and low <= answer[0] and answer[1] < high
                 sequence = np.concatenate([opening, ids[low:high], after])
-                null = len(sequence) - 1 if causal else 0
+                null = len(sequence) - 1 if reading.causal else 0
                 label = np.array(answer) - low + len(opening) if inside else np.array([null, null])
                 features.append(
                     Feature(

@@ -21,7 +21,7 @@ from xlift.registry.stage import Data, Scoring
 from xlift.runners import metrics
 from xlift.runners.data.examples import Tagged
 from xlift.runners.kinds import heads, labels, tokens
-from xlift.runners.kinds.base import IGNORE, Batch, Feature, Kind, finite
+from xlift.runners.kinds.base import IGNORE, Batch, Feature, Kind, Reading, finite
 from xlift.runners.metrics import Measure
 
 
@@ -29,31 +29,21 @@ from xlift.runners.metrics import Measure
 class TagKind(Kind):
     """Outputs are (sequences, length, tags); a prediction is a tuple of tags. A feature's trace is where labels stand."""
 
-    def encode(
-        self,
-        examples: Sequence[Tagged],
-        tokenizer: Any,
-        data: Data,
-        language: str,
-        *,
-        max_length: int,
-        stride: int,
-        causal: bool = False,
-    ) -> list[Feature]:
+    def encode(self, examples: Sequence[Tagged], reading: Reading, data: Data, language: str) -> list[Feature]:
         """One sequence an example, or several for a long sentence, without overlap."""
         known = labels.indices(data)
-        room = tokens.room_for(tokenizer, pair=False, max_length=max_length)
-        before, after = tokens.frame(tokenizer, pair=False)
-        stand_in = _stand_in(tokenizer)
+        room = tokens.room_for(reading.tokenizer, pair=False, max_length=reading.max_length)
+        before, after = tokens.frame(reading.tokenizer, pair=False)
+        stand_in = _stand_in(reading.tokenizer)
         features = []
-        for at, (example, words_of) in enumerate(zip(examples, _subwords(tokenizer, examples, language), strict=True)):
+        for at, (example, words_of) in enumerate(zip(examples, _subwords(reading.tokenizer, examples, language), strict=True)):
             if len(example.tokens) != len(example.tags):
                 raise UserError(f"task '{data.task}', example {at}: {len(example.tokens)} tokens but {len(example.tags)} tags")
             gold = [labels.index(tag, known, data, at) for tag in example.tags]
             done = 0
             for words in _fitting([ids if len(ids) else stand_in for ids in words_of], room):
                 ends = len(before) + np.cumsum([*map(len, words)])
-                places = ends - 1 if causal else ends - [*map(len, words)]
+                places = ends - 1 if reading.causal else ends - [*map(len, words)]
                 ids = np.concatenate([before, *words, after])
                 row = np.full(len(ids), IGNORE, dtype=np.int64)
                 row[places] = gold[done : done + len(words)]

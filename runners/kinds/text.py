@@ -16,15 +16,14 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from xlift.registry.findings import UserError
 from xlift.registry.stage import Data, Scoring
-from xlift.runners.data.examples import Choice, Pair
+from xlift.runners.data.examples import Choice, Pair, Question, Tagged
 from xlift.runners.kinds import tokens
-from xlift.runners.kinds.base import IGNORE, Batch, Feature, Kind
+from xlift.runners.kinds.base import IGNORE, Batch, Feature, Kind, Reading
 from xlift.runners.kinds.choice import joined, number_of_choices
 from xlift.runners.kinds.pair import PairKind
 from xlift.runners.metrics import Measure
 
 LONGEST = 64  # tokens of an answer that is written
-PAIR = PairKind()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,53 +84,11 @@ class Writer(nn.Module):
         return torch.cat([means[:, None], made.sequences[:, 1:].float()], dim=1)
 
 
-@final
-class Written(Kind):
-    """A kind, by way of text. A prediction is what it is there."""
+class _Text(Kind):
+    """A kind, by way of text. Labels are the token ids of what is to be written, and the end of the text."""
 
-    def __init__(self, read: Kind, kind: str):
-        self.read, self.kind = read, kind
-
-    def encode(
-        self,
-        examples: Sequence[Any],
-        tokenizer: Any,
-        data: Data,
-        language: str,
-        *,
-        max_length: int,
-        stride: int,
-        causal: bool = False,
-    ) -> list[Feature]:
-        """The features of the kind; their labels are the token ids of what is to be written, and the end of the text."""
-        read, described = list(examples), data
-        if self.kind == "choice":
-            read, described = _numbered(read, data)
-        how: dict[str, Any] = {"max_length": max_length, "stride": stride}
-        features = (PAIR if self.kind == "choice" else self.read).encode(read, tokenizer, described, language, **how)
-        ids = [tokens.array([*piece.ids, tokenizer.eos_token_id]) for piece in tokens.pieces(tokenizer, described.labels)]
-        if len({each.tobytes() for each in ids}) < len(ids):
-            raise UserError(
-                f"task '{data.task}': to the tokenizer two of {', '.join(described.labels)} are one text; rename a label"
-            )
-        if self.kind in ("pair", "choice"):
-            target = Target(tokenizer, tuple(ids))
-            return [self._to_write(feature, ids[int(feature.labels)], target) for feature in features]
-        if self.kind == "tag":
-            texts = [" ".join(data.labels[at] for at in feature.labels[feature.trace]) for feature in features]
-            longest = max(map(len, ids), default=1)
-        else:
-            texts = [_answer(examples[feature.example], feature) for feature in features]
-            longest = 1
-        made = []
-        for feature, piece in zip(features, tokens.pieces(tokenizer, texts), strict=True):
-            words = feature.units if self.kind == "tag" else 0
-            target = Target(tokenizer, longest=words * longest + 1 if words else LONGEST, words=words)
-            made.append(self._to_write(feature, tokens.array([*piece.ids, tokenizer.eos_token_id]), target))
-        return made
-
-    def _to_write(self, feature: Feature, ids: np.ndarray, target: Target) -> Feature:
-        return replace(feature, labels=ids, units=len(ids), trace=target)
+    def __init__(self, read: Kind):
+        self.read = read
 
     def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:
         return Writer(encoder)
@@ -141,19 +98,91 @@ class Written(Kind):
         labels = batch.padded_labels()
         return cross_entropy(outputs.float(), labels[labels != IGNORE], reduction="sum")
 
+    def measure(self, predictions: Sequence[Any], examples: Sequence[Any], data: Data, language: str) -> list[Measure]:
+        return self.read.measure(predictions, examples, data, language)
+
+
+@final
+class PairText(_Text):
+    """A label is the one whose text is likeliest."""
+
+    def encode(self, examples: Sequence[Pair], reading: Reading, data: Data, language: str) -> list[Feature]:
+        options = _labels(data, reading.tokenizer)
+        target = Target(reading.tokenizer, tuple(options))
+        features = self.read.encode(examples, reading, data, language)
+        return [_to_write(feature, options[int(feature.labels)], target) for feature in features]
+
     def decode(
-        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Any], data: Data, scoring: Scoring
-    ) -> list[Any]:
-        """The likeliest option; the written tags, where there are too few of them the label of no entity, or the first;
-        the written answer of the window that was surest of one."""
-        if self.kind in ("pair", "choice"):
-            best = [int(row.argmax()) for row in outputs]
-            return [data.labels[at] for at in best] if self.kind == "pair" else best
-        if self.kind == "tag":
-            tags: list[list[str]] = [[] for _ in examples]
-            for row, feature in zip(outputs, features, strict=True):
-                tags[feature.example] += _tags(_text(row, feature, feature.trace.longest), feature.trace.words, data.labels)
-            return [tuple(each) for each in tags]
+        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Pair], data: Data, scoring: Scoring
+    ) -> list[str]:
+        return [data.labels[int(chances.argmax())] for chances in outputs]
+
+
+@final
+class ChoiceText(_Text):
+    """A choice is the one whose number is likeliest."""
+
+    pairs = PairText(PairKind())
+
+    def encode(self, examples: Sequence[Choice], reading: Reading, data: Data, language: str) -> list[Feature]:
+        """The choices stand, numbered, where a pair's second text does."""
+        pairs = []
+        for example in examples:
+            first = " ".join(filter(None, (example.context, example.question)))
+            second = " ".join(f"{at}: {joined(example.stem, choice)}" for at, choice in enumerate(example.choices, 1))
+            pairs.append(Pair(first, second, str(example.label + 1)))
+        numbers = tuple(str(at + 1) for at in range(number_of_choices(examples, data)))
+        return self.pairs.encode(pairs, reading, data.model_copy(update={"labels": numbers}), language)
+
+    def decode(
+        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Choice], data: Data, scoring: Scoring
+    ) -> list[int]:
+        return [int(chances.argmax()) for chances in outputs]
+
+
+@final
+class TagText(_Text):
+    """The tags of a sentence's words are written one after another."""
+
+    def encode(self, examples: Sequence[Tagged], reading: Reading, data: Data, language: str) -> list[Feature]:
+        longest = max(map(len, _labels(data, reading.tokenizer)), default=1)
+        features = self.read.encode(examples, reading, data, language)
+        texts = [" ".join(data.labels[at] for at in feature.labels[feature.trace]) for feature in features]
+        return [
+            _to_write(feature, ids, Target(reading.tokenizer, longest=feature.units * longest + 1, words=feature.units))
+            for feature, ids in zip(features, _ids(reading.tokenizer, texts), strict=True)
+        ]
+
+    def decode(
+        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Tagged], data: Data, scoring: Scoring
+    ) -> list[tuple[str, ...]]:
+        """What was written; where there are too few tags, or what is none, the label of no entity, or the first."""
+        tags: list[list[str]] = [[] for _ in examples]
+        for row, feature in zip(outputs, features, strict=True):
+            tags[feature.example] += _tags(_text(row, feature, feature.trace.longest), feature.trace.words, data.labels)
+        return [tuple(each) for each in tags]
+
+
+@final
+class SpanText(_Text):
+    """An answer is written."""
+
+    def encode(self, examples: Sequence[Question], reading: Reading, data: Data, language: str) -> list[Feature]:
+        """A feature a window; nothing is to be written for one that does not hold the answer."""
+        features = self.read.encode(examples, reading, data, language)
+        texts = [_answer(examples[feature.example], feature) for feature in features]
+        target = Target(reading.tokenizer)
+        return [_to_write(*each, target) for each in zip(features, _ids(reading.tokenizer, texts), strict=True)]
+
+    def decode(
+        self,
+        outputs: Sequence[np.ndarray],
+        features: Sequence[Feature],
+        examples: Sequence[Question],
+        data: Data,
+        scoring: Scoring,
+    ) -> list[str]:
+        """The answer of the window that was surest of one."""
         answers = [(-np.inf, "")] * len(examples)
         for row, feature in zip(outputs, features, strict=True):
             text = _text(row, feature, scoring.answer_length)
@@ -161,18 +190,22 @@ class Written(Kind):
                 answers[feature.example] = (float(row[0]), text)
         return [text for _, text in answers]
 
-    def measure(self, predictions: Sequence[Any], examples: Sequence[Any], data: Data, language: str) -> list[Measure]:
-        return self.read.measure(predictions, examples, data, language)
+
+def _to_write(feature: Feature, ids: np.ndarray, target: Target) -> Feature:
+    return replace(feature, labels=ids, units=len(ids), trace=target)
 
 
-def _numbered(examples: Sequence[Choice], data: Data) -> tuple[list[Pair], Data]:
-    """Examples whose second text numbers the choices, and whose label is the number of the right one."""
-    made = []
-    for example in examples:
-        first = " ".join(filter(None, (example.context, example.question)))
-        second = " ".join(f"{at}: {joined(example.stem, choice)}" for at, choice in enumerate(example.choices, 1))
-        made.append(Pair(first, second, str(example.label + 1)))
-    return made, data.model_copy(update={"labels": tuple(str(at + 1) for at in range(number_of_choices(examples, data)))})
+def _ids(tokenizer: Any, texts: Sequence[str]) -> list[np.ndarray]:
+    """The token ids of each text, with its end."""
+    return [tokens.array([*piece.ids, tokenizer.eos_token_id]) for piece in tokens.pieces(tokenizer, texts)]
+
+
+def _labels(data: Data, tokenizer: Any) -> list[np.ndarray]:
+    """The token ids of each label, with the end of the text."""
+    ids = _ids(tokenizer, data.labels)
+    if len({each.tobytes() for each in ids}) < len(ids):
+        raise UserError(f"task '{data.task}': to the tokenizer two of {', '.join(data.labels)} are one text; rename a label")
+    return ids
 
 
 def _text(row: np.ndarray, feature: Feature, longest: int) -> str:
@@ -188,7 +221,7 @@ def _tags(text: str, words: int, labels: Sequence[str]) -> list[str]:
     return said + [none] * (words - len(said))
 
 
-def _answer(example: Any, feature: Feature) -> str:
+def _answer(example: Question, feature: Feature) -> str:
     """The answer, where the window holds it."""
     held = int(feature.labels[0]) != feature.trace.null or int(feature.labels[1]) != feature.trace.null
     return example.answers[0] if held and example.answers else ""

@@ -22,6 +22,7 @@ from xlift.runners.kinds.base import IGNORE
 from xlift.runners.packing import collate
 from xlift.runners.train import Objective, fit
 
+LIMITS = Scoring(max_length=48, stride=8)
 WORDS = "the fox reads a book near the river who wrote letters to towns in north lazy dog über Brief 狐狸".split()
 GATED = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48}
 BERT = {
@@ -167,8 +168,7 @@ def test_it_learns_is_scored_and_is_the_same_after_it_was_saved(family, kind, fo
     again = model.load(tmp_path)
     again.head = model.load_head(KINDS[kind].head(again.encoder, data(kind), 0.0), tmp_path)
     first, second = (
-        evaluate.score(each, examples(kind), data(kind), Scoring(max_length=48, stride=8), "en", "d", device="cpu", budget=512)
-        for each in (net, again)
+        evaluate.score(each, examples(kind), data(kind), LIMITS, "en", "d", device="cpu", budget=512) for each in (net, again)
     )
     assert first == second and 0 <= first[0].value <= 1
     for mine, other in zip(*(outputs(each, kind) for each in (net, again)), strict=True):
@@ -177,7 +177,7 @@ def test_it_learns_is_scored_and_is_the_same_after_it_was_saved(family, kind, fo
 
 def outputs(net: model.Net, kind: str) -> list[np.ndarray]:
     """The head's outputs for every example alone, without padding."""
-    features = KINDS[kind].encode(examples(kind), net.tokenizer, data(kind), "en", max_length=48, stride=8, causal=net.causal)
+    features = KINDS[kind].encode(examples(kind), net.reading(LIMITS), data(kind), "en")
     return evaluate.predict(net, KINDS[kind], features, Scoring(), device="cpu", budget=1)
 
 
@@ -186,7 +186,7 @@ def test_masked_language_modelling_goes_on_where_pretraining_left_it(family, tmp
     folder = written(family, tmp_path, of=AutoModelForMaskedLM)
     net = model.load(folder)
     head = KINDS["mlm"].head(net.encoder, data("mlm"), 0.0)
-    features = KINDS["mlm"].encode(examples("mlm", 8), net.tokenizer, data("mlm"), "en", max_length=48, stride=8)
+    features = KINDS["mlm"].encode(examples("mlm", 8), net.reading(LIMITS), data("mlm"), "en")
     features = KINDS["mlm"].prepare(features, net.tokenizer, 0.3, np.random.default_rng(0))
     batch = collate(features, net.padding, "cpu")
     whole = AutoModelForMaskedLM.from_pretrained(folder, attn_implementation=net.encoder.config._attn_implementation).eval()
@@ -209,7 +209,7 @@ def test_padding_and_neighbours_change_nothing(family, kind, folders):
     net = model.load(folders(family))
     torch.manual_seed(0)
     net.head = KINDS[kind].head(net.encoder, data(kind), 0.0)
-    features = KINDS[kind].encode(examples(kind), net.tokenizer, data(kind), "en", max_length=48, stride=8, causal=net.causal)
+    features = KINDS[kind].encode(examples(kind), net.reading(LIMITS), data(kind), "en")
     together = evaluate.predict(net, KINDS[kind], features, Scoring(), device="cpu", budget=10**6)
     for mine, other in zip(together, outputs(net, kind), strict=True):
         np.testing.assert_allclose(mine, other, atol=2e-5)
@@ -229,7 +229,7 @@ def test_what_a_causal_model_is_read_from_has_seen_what_it_must(family, folders)
         before, after = [], []
         for found, changed in ((before, lambda e: e), (after, change)):
             features = KINDS[kind].encode(
-                [changed(e) for e in examples(kind, 4)], net.tokenizer, data(kind), "en", max_length=64, stride=8, causal=True
+                [changed(e) for e in examples(kind, 4)], net.reading(Scoring(max_length=64, stride=8)), data(kind), "en"
             )
             for output, feature in zip(
                 evaluate.predict(net, KINDS[kind], features, Scoring(), device="cpu", budget=1), features, strict=True
@@ -240,9 +240,7 @@ def test_what_a_causal_model_is_read_from_has_seen_what_it_must(family, folders)
     words = ("the", "wrotex"), ("the", "wrotey")
     found = []
     for tagged in words:
-        features = KINDS["tag"].encode(
-            [Tagged(tagged, ("X", "Y"))], net.tokenizer, data("tag"), "en", max_length=48, stride=8, causal=True
-        )
+        features = KINDS["tag"].encode([Tagged(tagged, ("X", "Y"))], net.reading(LIMITS), data("tag"), "en")
         (rows,) = evaluate.predict(net, KINDS["tag"], features, Scoring(), device="cpu", budget=1)
         found.append(rows[features[0].trace[1]])
     assert not np.allclose(*found, atol=1e-6)
@@ -289,7 +287,7 @@ def test_a_batch_of_a_causal_model_is_read_at_each_sequence_s_own_end(folders):
     net = model.load(folders("qwen3"))
     torch.manual_seed(0)
     head = KINDS["pair"].head(net.encoder, data("pair"), 0.0)
-    features = KINDS["pair"].encode(examples("pair"), net.tokenizer, data("pair"), "en", max_length=48, stride=8, causal=True)
+    features = KINDS["pair"].encode(examples("pair"), net.reading(LIMITS), data("pair"), "en")
     batch = collate(features, net.padding, "cpu")
     hidden = net.hidden(batch)
     own = torch.stack([hidden[at, feature.tokens - 1] for at, feature in enumerate(features)])
@@ -300,7 +298,7 @@ def test_a_batch_of_a_causal_model_is_read_at_each_sequence_s_own_end(folders):
 def test_a_cut_model_is_the_first_layers_of_the_whole_one(family, folders, tmp_path):
     whole, cut = model.load(folders(family)), model.load(folders(family), layers=1)
     batch = collate(
-        KINDS["retrieve"].encode(examples("retrieve", 3), whole.tokenizer, data("retrieve"), "en", max_length=48, stride=8),
+        KINDS["retrieve"].encode(examples("retrieve", 3), whole.reading(LIMITS), data("retrieve"), "en"),
         whole.padding,
         "cpu",
     )

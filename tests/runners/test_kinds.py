@@ -12,7 +12,7 @@ from xlift.registry import stage
 from xlift.registry.stage import Data, Scoring
 from xlift.runners.data.examples import Choice, Pair, Parallel, Question, Tagged, Text
 from xlift.runners.kinds import KINDS, tokens
-from xlift.runners.kinds.base import IGNORE
+from xlift.runners.kinds.base import IGNORE, Reading
 
 SCORING = Scoring()
 
@@ -45,7 +45,7 @@ def data(kind, **more):
 
 
 def encode(kind, examples, tokenizer, *, max_length=64, stride=8, described=None):
-    return KINDS[kind].encode(examples, tokenizer, described or data(kind), "en", max_length=max_length, stride=stride)
+    return KINDS[kind].encode(examples, Reading(tokenizer, max_length, stride), described or data(kind), "en")
 
 
 def text_of(feature, tokenizer):

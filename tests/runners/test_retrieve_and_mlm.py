@@ -7,7 +7,7 @@ import torch
 from xlift.registry.stage import Data, Scoring
 from xlift.runners.data.examples import Parallel, Text
 from xlift.runners.kinds import KINDS, retrieve
-from xlift.runners.kinds.base import IGNORE
+from xlift.runners.kinds.base import IGNORE, Reading
 
 PARALLEL = [Parallel("Der Fuchs springt.", "The fox jumps."), Parallel("Ein Brief.", "A letter."), Parallel("狐狸", "fox")]
 TEXTS = [Text("The quick brown fox jumps over the lazy dog."), Text("Ein Brief."), Text("Numbers such as 1999.")]
@@ -18,7 +18,7 @@ def data(kind):
 
 
 def encode(kind, examples, tokenizer):
-    return KINDS[kind].encode(examples, tokenizer, data(kind), "de", max_length=64, stride=8)
+    return KINDS[kind].encode(examples, Reading(tokenizer, 64, 8), data(kind), "de")
 
 
 def decode(kind, outputs, features, examples):

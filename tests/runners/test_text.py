@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_families import data, examples, written
+from test_families import LIMITS, data, examples, written
 from transformers import AutoConfig, MT5ForConditionalGeneration
 
 from xlift.registry.findings import BadInput, UserError
@@ -27,12 +27,11 @@ def folder(tmp_path_factory):
 
 
 def features_of(net, kind, given):
-    return kind_of(kind, texts=True).encode(given, net.tokenizer, data(kind), "en", max_length=48, stride=8)
+    return kind_of(kind, texts=True).encode(given, net.reading(LIMITS), data(kind), "en")
 
 
 def scored(net, kind, given):
-    scoring = Scoring(max_length=48, stride=8)
-    return evaluate.score(net, given, data(kind), scoring, "en", "d", device="cpu", budget=512)[0].value
+    return evaluate.score(net, given, data(kind), LIMITS, "en", "d", device="cpu", budget=512)[0].value
 
 
 @pytest.mark.parametrize("kind", TRAINED)
@@ -125,7 +124,7 @@ def test_a_written_answer_is_no_longer_than_the_scoring_allows_and_the_surest_wi
 def test_sentences_are_retrieved_by_the_encoder_s_states(folder):
     whole, half = model.load(folder, form=FORM), model.load(folder)
     given = examples("retrieve", 6)
-    features = KINDS["retrieve"].encode(given, whole.tokenizer, data("retrieve"), "de", max_length=48, stride=8)
+    features = KINDS["retrieve"].encode(given, whole.reading(LIMITS), data("retrieve"), "de")
     one, other = (
         evaluate.predict(net, kind_of("retrieve", texts=net.texts), features, Scoring(), device="cpu", budget=512)
         for net in (whole, half)
@@ -181,9 +180,7 @@ def test_labels_that_are_one_to_the_tokenizer_are_refused(folder):
     with pytest.raises(UserError, match="two of \u2603, \u2602 are one text"):
         kind_of("pair", texts=True).encode(
             [Pair("a book", "the fox", "\u2603")],
-            net.tokenizer,
+            net.reading(LIMITS),
             data("pair").model_copy(update={"labels": ("\u2603", "\u2602")}),
             "en",
-            max_length=48,
-            stride=8,
         )

@@ -14,6 +14,7 @@ from xlift.registry.stage import Data, Mixing, Recipe
 from xlift.runners import model, train
 from xlift.runners.data.examples import Choice, Pair, Question, Tagged, Text
 from xlift.runners.kinds import KINDS
+from xlift.runners.kinds.base import Reading
 from xlift.runners.model import Net
 from xlift.runners.train import Diverged, Objective, fit
 
@@ -77,7 +78,7 @@ def net(encoder) -> Net:
 
 def gradient(net: Net, kind: str, budget: int) -> tuple[float, dict[str, torch.Tensor]]:
     task = objective(kind, net)
-    features = KINDS[kind].encode(task.examples, net.tokenizer, task.data, "en", max_length=48, stride=8)
+    features = KINDS[kind].encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
     features = KINDS[kind].prepare(features, net.tokenizer, 0.3, np.random.default_rng(1))
     for module in (net.encoder, task.head):
         module.zero_grad(set_to_none=True)
@@ -102,7 +103,7 @@ def test_the_gradient_of_an_optimizer_batch_is_the_same_for_any_micro_batch_budg
 def test_the_loss_is_the_mean_over_the_units_of_the_whole_batch(net):
     """By the definition: every example alone, summed, divided by their number once."""
     task = objective("pair", net)
-    features = KINDS["pair"].encode(task.examples, net.tokenizer, task.data, "en", max_length=48, stride=8)
+    features = KINDS["pair"].encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
     alone = [train._backward(net, task, [feature], RECIPE, "cpu", 1000)[0] for feature in features]
     assert train._backward(net, task, features, RECIPE, "cpu", 1000)[0] == pytest.approx(np.mean(alone), rel=1e-5)
 
@@ -200,7 +201,7 @@ def test_a_mixture_trains_every_head_and_draws_tasks_by_their_shares(net, monkey
 def test_gradients_are_clipped_to_the_recipe_s_norm(net):
     """A smaller clip makes smaller first steps of plain descent; AdamW's first step hides sizes, so the gradient is asked."""
     task = objective("pair", net)
-    features = KINDS["pair"].encode(task.examples, net.tokenizer, task.data, "en", max_length=48, stride=8)
+    features = KINDS["pair"].encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
     seen: list[float] = []
 
     class Watched(torch.optim.SGD):
@@ -234,8 +235,8 @@ def test_what_is_saved_is_what_is_loaded(net, tmp_path: Path):
     assert {"config.json", "model.safetensors", "tokenizer.json", "head.safetensors"} <= set(names)
     loaded = model.load(tmp_path / "checkpoint")
     loaded.head = model.load_head(KINDS["pair"].head(loaded.encoder, task.data, 0.0), tmp_path / "checkpoint")
-    features = KINDS["pair"].encode(task.examples, net.tokenizer, task.data, "en", max_length=48, stride=8)
-    again = KINDS["pair"].encode(task.examples, loaded.tokenizer, task.data, "en", max_length=48, stride=8)
+    features = KINDS["pair"].encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
+    again = KINDS["pair"].encode(task.examples, Reading(loaded.tokenizer, 48, 8), task.data, "en")
     for one, two in zip(features, again, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one.sequences, two.sequences, strict=True))
     batch = train.collate(features, net.padding, "cpu")
