@@ -12,8 +12,8 @@ from xlift.registry.known import lab
 from xlift.registry.known.pretraining import pretraining
 from xlift.registry.known.tasks import Task, computed, same_training_data
 from xlift.registry.manifest.conditions import Condition
-from xlift.registry.manifest.declared import Model
 from xlift.registry.manifest.load import Study
+from xlift.registry.manifest.models import Model
 from xlift.registry.manifest.sections import PIN, Exclude, Subset, TaskSection, merged, texts
 from xlift.registry.sources import ABSENT, Sources
 from xlift.registry.stage import Data, Mixing, Part, Recipe, Split, Stage, Weights, as_read

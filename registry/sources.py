@@ -6,8 +6,8 @@ from pathlib import Path
 
 from xlift.registry import files, weights
 from xlift.registry.known import lab
-from xlift.registry.manifest.declared import Model
 from xlift.registry.manifest.load import Study
+from xlift.registry.manifest.models import Model
 from xlift.registry.spec import digest
 from xlift.registry.stage import Weights
 

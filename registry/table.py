@@ -23,8 +23,8 @@ from xlift.registry.known import lab
 from xlift.registry.known.models import MODELS
 from xlift.registry.known.tasks import TASKS, Task, same_training_data
 from xlift.registry.manifest import conditions
+from xlift.registry.manifest.complaints import Complaints
 from xlift.registry.manifest.conditions import BadCondition
-from xlift.registry.manifest.declared import Complaints
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.resolve import check_analysis
 from xlift.registry.manifest.sections import NAME, ReportedTask, Role, TableManifest

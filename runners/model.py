@@ -23,7 +23,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING, 
 from xlift.registry.findings import UserError, first_line
 from xlift.registry.known.architectures import ARCHITECTURES
 from xlift.registry.known.models import count
-from xlift.registry.manifest.declared import configuration
+from xlift.registry.manifest.models import configuration
 from xlift.registry.stage import Lora, Recipe, Scoring, Shape
 from xlift.runners.kinds import tokens
 from xlift.runners.kinds.base import Batch, Reading

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from xlift.registry.findings import BadInput, Finding, Place, UserError, relative, similar
 from xlift.registry.manifest import document
-from xlift.registry.manifest.declared import Form
+from xlift.registry.manifest.complaints import Form
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.resolve import Resolved, resolve
 from xlift.registry.manifest.sections import Declared, Manifest, TableManifest

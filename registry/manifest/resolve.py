@@ -12,10 +12,12 @@ from xlift.registry.known import lab
 from xlift.registry.known.languages import LANGUAGES
 from xlift.registry.known.tasks import Task
 from xlift.registry.manifest import conditions
+from xlift.registry.manifest.complaints import Complaints
 from xlift.registry.manifest.conditions import BadCondition, Condition
-from xlift.registry.manifest.declared import Complaints, Model, check_patterns, declared_models, declared_tasks
 from xlift.registry.manifest.document import Node
+from xlift.registry.manifest.models import Model, declared_models
 from xlift.registry.manifest.sections import Exclude, Include, Manifest, TaskSection, merged, texts
+from xlift.registry.manifest.tasks import check_patterns, declared_tasks
 from xlift.registry.manifest.tuned import check_tuning
 from xlift.registry.stage import READ_BY, Recipe, Scoring
 

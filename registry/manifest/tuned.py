@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from xlift.registry.card import Scalar
 from xlift.registry.findings import similar
 from xlift.registry.known.tasks import Task
-from xlift.registry.manifest.declared import Complaints
+from xlift.registry.manifest.complaints import Complaints
 from xlift.registry.manifest.sections import Range, Tuning
 from xlift.registry.stage import READ_BY, Recipe
 

@@ -164,7 +164,7 @@ def test_sequences_are_no_longer_than_a_model_has_positions_for(study):
 def test_a_model_folder_without_weights_blocks_its_stages(study, manifest, tmp_path):
     import json
 
-    from xlift.registry.manifest.declared import configuration
+    from xlift.registry.manifest.models import configuration
 
     folder = tmp_path / "empty"
     folder.mkdir()
