@@ -13,7 +13,8 @@ from pydantic import Field, model_validator
 from xlift.registry.spec import Spec, canonical, digest
 
 NUMBERS = 2  # in every id: raised, with a line in the changelog, by a change of the code that changes what stages compute
-Kind = Literal["pair", "tag", "span", "choice", "retrieve", "mlm"]
+Kind = Literal["pair", "tag", "span", "choice", "retrieve", "mine", "mlm"]
+RETRIEVAL: tuple[Kind, ...] = ("retrieve", "mine")  # by the states of whole sentences; nothing is trained
 Normaliser = Literal["squad", "mlqa"]
 Split = Literal["dev", "kept", "held-out"]
 Origin = Literal["own", "imported", "published"]
@@ -110,8 +111,8 @@ READ_BY: dict[str, tuple[Kind, ...]] = {
     "mask": ("mlm",),
     "stride": ("span",),
     "answer_length": ("span",),
-    "layer": ("retrieve",),
-    "prefix": ("retrieve",),
+    "layer": RETRIEVAL,
+    "prefix": RETRIEVAL,
 }
 Part = TypeVar("Part", Recipe, Scoring)
 

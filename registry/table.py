@@ -30,7 +30,7 @@ from xlift.registry.manifest.resolve import check_analysis
 from xlift.registry.manifest.sections import NAME, ReportedTask, Role, TableManifest
 from xlift.registry.score import Score
 from xlift.registry.spec import digest
-from xlift.registry.stage import Data, Origin, Reported, Stage, Weights
+from xlift.registry.stage import RETRIEVAL, Data, Origin, Reported, Stage, Weights
 from xlift.registry.store import Store, part
 
 NEEDED: tuple[Role, ...] = ("model", "parameters", "target", "language", "score")
@@ -245,8 +245,8 @@ class TableStudy:
             languages=tuple(dict.fromkeys(row.language for row in rows)),
             data={row.language: row.data for row in rows},
             same_task=first.intermediate != "none" and same_training_data(self.tasks, first.intermediate, task.trains_on),
-            retrieval=task.trains_on is None and task.kind == "retrieve",
-            prompted=task.trains_on is None and task.kind != "retrieve",
+            retrieval=task.trains_on is None and task.kind in RETRIEVAL,
+            prompted=task.trains_on is None and task.kind not in RETRIEVAL,
             origin=first.origin,
             intermediate_language=first.intermediate_language,
             **_sizes(first),

@@ -9,7 +9,8 @@ import torch
 
 from xlift.registry.findings import UserError
 from xlift.registry.score import Score
-from xlift.registry.stage import Data, Scoring
+from xlift.registry.stage import RETRIEVAL, Data, Scoring
+from xlift.runners.data.examples import Parallel, Sentence
 from xlift.runners.kinds import kind_of, retrieve
 from xlift.runners.kinds.base import Batch, Feature, Kind
 from xlift.runners.model import Net
@@ -21,11 +22,13 @@ def score(
 ) -> list[Score]:
     """The task's metrics on `examples`; the one that gains are computed on comes first."""
     kind = kind_of(data.kind, texts=net.texts)
-    if data.kind == "retrieve":
-        examples = [replace(e, source=scoring.prefix + e.source, pivot=scoring.prefix + e.pivot) for e in examples]
+    if data.kind in RETRIEVAL:
+        examples = [_prefixed(e, scoring.prefix) for e in examples]
     features = kind.encode(examples, net.reading(scoring), data, language)
     outputs = predict(net, kind, features, scoring, device=device, budget=budget)
-    measures = kind.measure(kind.decode(outputs, features, examples, data, scoring), examples, data, language)
+    with torch.device(device):
+        predictions = kind.decode(outputs, features, examples, data, scoring)
+    measures = kind.measure(predictions, examples, data, language)
     return [
         Score(
             language=language,
@@ -39,6 +42,12 @@ def score(
         )
         for index, m in enumerate(measures)
     ]
+
+
+def _prefixed(example: Parallel | Sentence, prefix: str) -> Parallel | Sentence:
+    if isinstance(example, Sentence):
+        return replace(example, text=prefix + example.text)
+    return replace(example, source=prefix + example.source, pivot=prefix + example.pivot)
 
 
 @torch.inference_mode()

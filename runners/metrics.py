@@ -7,7 +7,7 @@ A standard error is over items, not over seeds: sd / sqrt(n) for a mean, the lin
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from unicodedata import category
 
@@ -88,6 +88,16 @@ def retrieval_accuracy(guess: Sequence[int]) -> Measure:
     """Share of queries whose nearest neighbour is the item of the same index; chance is 1 / items."""
     value, se = mean([int(found) == index for index, found in enumerate(guess)])
     return Measure("accuracy", value, 1 / len(guess), se, len(guess))
+
+
+def mining_f1(gold: Sequence[Collection[int]], guess: Sequence[int]) -> Measure:
+    """F1 of the pairs that were found: for each sentence the indices of its translations, and that of the one found, or -1.
+
+    Chance is 0: a pair at random is hardly ever one. Items are sentences of the one side.
+    """
+    right = [2 * (found in wanted) for wanted, found in zip(gold, guess, strict=True)]
+    value, se = ratio(right, [len(wanted) + (found >= 0) for wanted, found in zip(gold, guess, strict=True)])
+    return Measure("f1", value, 0.0, se, len(gold))
 
 
 # Tags

@@ -20,7 +20,7 @@ from xlift.registry.files import DataError
 from xlift.registry.findings import UserError
 from xlift.registry.plan import Step
 from xlift.registry.spec import digest
-from xlift.registry.stage import Data, Stage
+from xlift.registry.stage import RETRIEVAL, Data, Stage
 from xlift.registry.store import Store, part
 from xlift.runners import data, evaluate, model, train
 from xlift.runners.data.examples import Example, Text
@@ -216,7 +216,7 @@ def _scored(stage: Stage, env: Env, store: Store) -> Net:
     """The model to score, with its head unless the task is not trained."""
     parent = store.checkpoint(stage.parent.id) if stage.parent else None  # its checksums are computed once
     net = _start(stage, env, parent)
-    if stage.data.kind != "retrieve":
+    if stage.data.kind not in RETRIEVAL:
         parts = stage.parent.data.parts
         place = [part.task for part in parts].index(stage.data.task) if len(parts) > 1 else None
         head = kind_of(stage.data.kind, texts=net.texts).head(net.encoder, parts[place or 0], 0.0)

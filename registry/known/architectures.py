@@ -25,7 +25,7 @@ class Architecture:
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of task that it runs on."""
-        return ("pair", "tag", "span", "choice", "retrieve", *(("mlm",) if self.masked else ()))
+        return ("pair", "tag", "span", "choice", "retrieve", "mine", *(("mlm",) if self.masked else ()))
 
     @property
     def masked(self) -> bool:

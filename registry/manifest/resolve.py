@@ -19,7 +19,7 @@ from xlift.registry.manifest.models import Model, declared_models
 from xlift.registry.manifest.sections import Exclude, Include, Manifest, TaskSection, merged, texts
 from xlift.registry.manifest.tasks import check_patterns, declared_tasks
 from xlift.registry.manifest.tuned import check_tuning
-from xlift.registry.stage import READ_BY, Recipe, Scoring
+from xlift.registry.stage import READ_BY, RETRIEVAL, Recipe, Scoring
 
 
 @dataclass(frozen=True)
@@ -146,12 +146,12 @@ def _axis_task(at: Complaints, axis: str, name: str, path: tuple[str | int, ...]
     if task is None:
         choices = [*tasks, "none"] if axis == "intermediate" else [*tasks]
         at.complain("E201", path, f"unknown task '{name}'", similar(name, choices))
-    elif axis == "intermediate" and task.kind == "retrieve":
+    elif axis == "intermediate" and task.kind in RETRIEVAL:
         at.complain("E302", path, f"{name} is retrieval, which is not trained", "use it as a target")
     elif axis == "target" and (task.kind == "mlm" or not task.languages):
         at.complain("E302", path, f"{name} has no tests", "use it as an intermediate task, or give its languages")
     elif axis == "target" and task.trains_on and (trained := tasks.get(task.trains_on)):
-        if task.kind == "retrieve":
+        if task.kind in RETRIEVAL:
             at.complain("E304", path, f"{name} is retrieval, which is not trained", "remove its trains_on")
         elif (trained.kind, trained.labels) != (task.kind, task.labels):
             at.complain(

@@ -9,6 +9,7 @@ from xlift.registry.known import lab
 from xlift.registry.known.tasks import METRICS, MLQA_LANGUAGES, ROLES, TASKS, Task, computed
 from xlift.registry.manifest.complaints import Complaints
 from xlift.registry.manifest.sections import Mixture, TaskSection
+from xlift.registry.stage import RETRIEVAL
 
 
 def check_patterns(at: Complaints) -> None:
@@ -73,7 +74,7 @@ def _mixture(at: Complaints, name: str, section: Mixture, tasks: dict[str, Task]
         path, task = ("mixtures", name, "of", index), tasks.get(other)
         if task is None:
             at.complain("E201", path, f"unknown task '{other}'", similar(other, tasks))
-        elif task.kind == "retrieve":
+        elif task.kind in RETRIEVAL:
             at.complain("E302", path, f"{other} is retrieval, which is not trained", "remove it")
         elif task.kind in ("mlm", "mixture"):
             hint = "write variant: [plain, mlm] to go on with the text" if task.kind == "mlm" else "name its tasks"
@@ -90,7 +91,7 @@ def _override(at: Complaints, name: str, known: Task | None, section: TaskSectio
             "E202", ("tasks", name, "kind"), f"task '{name}' is known as {known.kind}", "give your own task a name of its own"
         )
         return None
-    trains = section.trains_on or (known.trains_on if known else None if kind == "retrieve" else name)
+    trains = section.trains_on or (known.trains_on if known else None if kind in RETRIEVAL else name)
     base = known or Task(
         name,
         kind,
@@ -115,6 +116,8 @@ def _override(at: Complaints, name: str, known: Task | None, section: TaskSectio
             f"kind {kind} with these labels has no metric '{task.metric}'",
             similar(task.metric, metrics),
         )
+    if section.limit.test and kind == "mine":
+        at.complain("E203", ("tasks", name, "limit"), "a limit would part sentences from their translations", "remove it")
     if section.normaliser and kind != "span":
         at.complain("E203", ("tasks", name, "normaliser"), f"kind {kind} compares no answers", "remove it")
     elif task.normaliser == "mlqa" and (others := sorted(set(task.languages) - set(MLQA_LANGUAGES))):

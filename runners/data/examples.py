@@ -1,6 +1,7 @@
 """What a source gives: one example a row, typed by the kind of its task."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,21 @@ class Parallel:
 
 
 @dataclass(frozen=True, slots=True)
+class Sentence:
+    """One of many, of which a few are translations of each other.
+
+    Two of the two sides that share a name in `pairs` are; most have none. The threshold is set on those that tune.
+    """
+
+    text: str
+    side: Literal["source", "pivot"]
+    pairs: tuple[str, ...]
+    tunes: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     text: str
 
 
-Example = Pair | Tagged | Question | Choice | Parallel | Text
+Example = Pair | Tagged | Question | Choice | Parallel | Sentence | Text

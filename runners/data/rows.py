@@ -8,7 +8,7 @@ from xlift.registry.files import DataError
 from xlift.registry.findings import UserError, similar
 from xlift.registry.known.tasks import ROLES
 from xlift.registry.stage import Data
-from xlift.runners.data.examples import Choice, Example, Pair, Parallel, Question, Tagged, Text
+from xlift.runners.data.examples import Choice, Example, Pair, Parallel, Question, Sentence, Tagged, Text
 
 Row = dict[str, Any]
 OPTIONAL = {("choice", "context"), ("choice", "question"), ("choice", "stem")}  # '' where there is no such column
@@ -170,6 +170,18 @@ def _parallel(row: Row, data: Data, place: str) -> Parallel:
     return Parallel(source, pivot)
 
 
+def _sentence(row: Row, data: Data, place: str) -> Sentence:
+    text = _string(_column(row, data, "text"), "text")
+    if not text.strip():
+        raise Fault("the sentence is empty; take it out")
+    side, split = (_column(row, data, role) for role in ("side", "split"))
+    if side not in ("source", "pivot"):
+        raise Fault(f"the side is {_shown(side)}; write source, or pivot for a sentence in the source language of the study")
+    if split not in ("dev", "test"):
+        raise Fault(f"the split is {_shown(split)}; write dev for what the threshold is set on, or test")
+    return Sentence(text, side, _strings(_column(row, data, "pairs") or "", "pairs"), split == "dev")
+
+
 def _text(row: Row, data: Data, place: str) -> Text:
     text = _string(_column(row, data, "text"), "text")
     if not text.strip():
@@ -188,5 +200,6 @@ READERS: dict[str, Callable[[Row, Data, str], Example]] = {
     "span": _question,
     "choice": _choice,
     "retrieve": _parallel,
+    "mine": _sentence,
     "mlm": _text,
 }

@@ -2,6 +2,7 @@
 
 from xlift.runners.kinds.base import Kind
 from xlift.runners.kinds.choice import ChoiceKind
+from xlift.runners.kinds.mine import MineKind
 from xlift.runners.kinds.mlm import MlmKind
 from xlift.runners.kinds.pair import PairKind
 from xlift.runners.kinds.retrieve import RetrieveKind
@@ -15,6 +16,7 @@ KINDS: dict[str, Kind] = {
     "span": SpanKind(),
     "choice": ChoiceKind(),
     "retrieve": RetrieveKind(),
+    "mine": MineKind(),
     "mlm": MlmKind(),
 }
 TEXTS: dict[str, Kind] = {

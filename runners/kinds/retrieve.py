@@ -71,9 +71,14 @@ def pool(hidden: Tensor, mask: Tensor) -> Tensor:
 
 def nearest(query: np.ndarray, pool: np.ndarray, *, block: int = 1024) -> np.ndarray:
     """For each of the queries (n, dim) the index of the pool's (m, dim) nearest row by cosine, exactly; the first of equals."""
-    targets = nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(pool, dtype=np.float32)), dim=-1)
-    queries = nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(query, dtype=np.float32)), dim=-1)
-    if not (queries.isfinite().all() and targets.isfinite().all()):
+    targets = unit(pool)
+    found = [(part @ targets.T).argmax(dim=1) for part in unit(query).split(block)]
+    return torch.cat(found).cpu().numpy()
+
+
+def unit(rows: np.ndarray) -> Tensor:
+    """Embeddings (n, dim) of length 1, fp32, on torch's default device; UserError where one is not finite."""
+    made = nn.functional.normalize(torch.tensor(rows, dtype=torch.float32), dim=-1)
+    if not made.isfinite().all():
         raise UserError("an embedding is not finite, so it has no neighbour; score in fp32 or look at the checkpoint")
-    found = [(part @ targets.T).argmax(dim=1) for part in queries.split(block)]
-    return torch.cat(found).numpy()
+    return made

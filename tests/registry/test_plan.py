@@ -174,23 +174,6 @@ def test_a_model_folder_without_weights_blocks_its_stages(study, manifest, tmp_p
     assert {step.blocked for step in plan.steps if step.model == "one"} == {"no model.safetensors in empty"}
 
 
-def test_a_metric_that_is_not_computed_blocks_its_evaluations(study, manifest, tmp_path):
-    for split in ("train", "test"):
-        for task in ("sick", "bucc"):
-            (tmp_path / task).mkdir(exist_ok=True)
-            (tmp_path / task / f"{split}.de.jsonl").write_text("{}\n")
-    text = manifest.replace(
-        "data: {source: lab, world: {test_items: 60, train_items: 200, sentences: 300}}", "data: {source: local}"
-    )
-    text = (
-        text.replace("pretrain:\n", "pretrain:\n  corpus: text\n  languages: [de]\n")
-        .replace("lab-paraphrase", "sick")
-        .replace("lab-pairs", "bucc")
-    )
-    loaded = study(text.replace("  lab-entail: {recipe: {batch: 16}}", "  text: {kind: mlm}").replace("lab-entail", "pawsx"))
-    assert "bucc_f1 is not computed by this version" in {step.blocked for step in expand(loaded, Sources(loaded, tmp_path)).steps}
-
-
 def test_names_of_models_are_not_part_of_a_stage(study, manifest):
     assert [s.stage.id for s in plan_of(study()).steps] == [
         s.stage.id for s in plan_of(study(manifest.replace("two", "zwei"))).steps

@@ -5,7 +5,7 @@ import pytest
 
 from xlift.registry.known.languages import LANGUAGES
 from xlift.registry.known.tasks import ROLES, TASKS, same_training_data
-from xlift.registry.stage import Kind
+from xlift.registry.stage import RETRIEVAL, Kind
 
 INTERMEDIATE = "anli mnli qqp squad1 squad2 hellaswag ccg cosmosqa commonsenseqa".split()
 TARGETS = "xnli pawsx udpos panx xquad mlqa tydiqa bucc tatoeba".split()
@@ -37,7 +37,7 @@ def test_labels_are_there_for_pairs_and_tags_alone(task):
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_training_sets_are_those_of_known_tasks(task):
     assert task.source
-    assert task.trains_on in TASKS or (task.trains_on is None and task.kind == "retrieve")
+    assert task.trains_on in TASKS or (task.trains_on is None and task.kind in RETRIEVAL)
     assert set(task.includes) <= set(TASKS)
     assert task.trains_on is None or TASKS[task.trains_on].train_items == task.train_items
 

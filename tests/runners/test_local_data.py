@@ -10,7 +10,7 @@ from xlift.registry import files
 from xlift.registry.known.tasks import ROLES
 from xlift.registry.stage import Data
 from xlift.runners.data import local
-from xlift.runners.data.examples import Choice, Pair, Parallel, Question, Tagged, Text
+from xlift.runners.data.examples import Choice, Pair, Parallel, Question, Sentence, Tagged, Text
 from xlift.runners.data.local import DataError
 from xlift.runners.data.rows import READERS
 
@@ -84,6 +84,9 @@ def test_every_kind_reads_its_own_roles(tmp_path):
     row = {"id": 7, "context": "a b c", "question": "q", "answers": answers}
     assert one(tmp_path, row, "span") == Question("a b c", "q", ("b c",), (2,), "7")
     assert one(tmp_path, {"source": "x", "english": "y"}, "retrieve", fields={"pivot": "english"}) == Parallel("x", "y")
+    mined = {"text": "x", "side": "pivot", "pairs": "a b", "split": "dev"}
+    assert one(tmp_path, mined, "mine") == Sentence("x", "pivot", ("a", "b"), True)
+    assert one(tmp_path, mined | {"pairs": None, "split": "test"}, "mine") == Sentence("x", "pivot", (), False)
     assert one(tmp_path, {"text": "words"}, "mlm") == Text("words")
     assert set(READERS) == set(ROLES)
 
@@ -171,6 +174,9 @@ def test_a_bad_file_of_pairs_is_named_with_its_line_and_what_would_do(tmp_path, 
         ("choice", {"choices": ["a", "b"], "label": "B"}, "write the index of the right choice"),
         ("choice", {"choices": "a", "label": 0}, "the choices are 'a', not a list"),
         ("retrieve", {"source": "x", "pivot": " "}, "a sentence is empty"),
+        ("mine", {"text": "x", "side": "en", "pairs": "", "split": "dev"}, "the side is 'en'; write source, or pivot"),
+        ("mine", {"text": "x", "side": "pivot", "pairs": "", "split": "train"}, "the split is 'train'; write dev"),
+        ("mine", {"text": "x", "side": "pivot", "split": "dev"}, "no column 'pairs'"),
         ("mlm", {"text": ""}, "the text is empty"),
     ],
 )

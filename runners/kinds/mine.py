@@ -1,0 +1,126 @@
+"""Mining translations among sentences most of which have none (Zweigenbaum et al. 2018); nothing is trained.
+
+Two sentences' score is the ratio margin of Artetxe and Schwenk (2019), section 3: their cosine over the mean of what each has
+to its four nearest. Each sentence proposes its best; proposals are taken from the best down, a sentence once. The threshold is
+the one with the best F1 on the sentences that tune (notes/science.md, section 5).
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Never, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xlift.registry.findings import UserError
+from xlift.registry.stage import Data, Scoring
+from xlift.runners import metrics
+from xlift.runners.data.examples import Sentence
+from xlift.runners.kinds import tokens
+from xlift.runners.kinds.base import Batch, Feature, Kind, Reading
+from xlift.runners.kinds.retrieve import unit
+from xlift.runners.metrics import Measure
+
+NEIGHBOURS = 4
+Mined = list[tuple[int, int, float]]  # of one side, of the other, their score; the best first
+
+
+@final
+class MineKind(Kind):
+    """Outputs are embeddings (sentences, hidden); a prediction is the index of the example that translates one, or -1."""
+
+    def encode(self, examples: Sequence[Sentence], reading: Reading, data: Data, language: str) -> list[Feature]:
+        """One feature an example; the caller has put `Scoring.prefix` before its text."""
+        encoded = tokens.sequences(reading.tokenizer, [e.text for e in examples], max_length=reading.max_length)
+        return [Feature((ids,), tokens.NOTHING, example=at, units=0) for at, ids in enumerate(encoded)]
+
+    def head(self, encoder: nn.Module, data: Data, dropout: float) -> Never:
+        raise UserError(f"task '{data.task}' is mining, which has no head: its outputs are pooled hidden states")
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Never:
+        raise UserError("mining is not trained; use it as a target only")
+
+    def decode(
+        self,
+        outputs: Sequence[np.ndarray],
+        features: Sequence[Feature],
+        examples: Sequence[Sentence],
+        data: Data,
+        scoring: Scoring,
+    ) -> list[int]:
+        """Both splits, each by itself, at the threshold that is best on the sentences that tune."""
+        translations, threshold = _translations(examples, data), np.inf
+        found = [-1] * len(examples)
+        for tunes in (True, False):
+            sides = [[i for i, e in enumerate(examples) if (e.side, e.tunes) == (side, tunes)] for side in ("source", "pivot")]
+            source, pivot = (np.stack([outputs[i] for i in side]) for side in sides)
+            pairs = [(sides[0][one], sides[1][other], score) for one, other, score in mined(source, pivot)]
+            if tunes:
+                right = [other in translations[one] for one, other, _ in pairs]
+                threshold = best_cut([score for *_, score in pairs], right, sum(len(translations[one]) for one in sides[0]))
+            for one, other, score in pairs:
+                if score >= threshold:
+                    found[one], found[other] = other, one
+        return found
+
+    def measure(self, predictions: Sequence[int], examples: Sequence[Sentence], data: Data, language: str) -> list[Measure]:
+        translations = _translations(examples, data)
+        scored = [i for i, e in enumerate(examples) if e.side == "source" and not e.tunes]
+        measures = [metrics.mining_f1([translations[i] for i in scored], [predictions[i] for i in scored])]
+        return metrics.primary_first(measures, data.metric)
+
+
+def _translations(examples: Sequence[Sentence], data: Data) -> list[set[int]]:
+    """For each sentence the indices of those of the other side that translate it; UserError where a split has none."""
+    named: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for at, example in enumerate(examples):
+        for name in example.pairs:
+            named[name, example.side, example.tunes].append(at)
+    other = {"source": "pivot", "pivot": "source"}
+    found = [{at for name in e.pairs for at in named.get((name, other[e.side], e.tunes), ())} for e in examples]
+    for split in ("dev", "test"):
+        if not any(pairs for e, pairs in zip(examples, found, strict=True) if e.tunes == (split == "dev")):
+            raise UserError(f"task '{data.task}': no two sentences of split {split} share a pair, so nothing can be found there")
+    return found
+
+
+def mined(source: np.ndarray, pivot: np.ndarray, *, block: int = 256) -> Mined:
+    """Pairs of rows of two matrices (n, dim) and (m, dim), each row at most once; computed on torch's default device."""
+    sides = (unit(source), unit(pivot))
+    nearest = [_nearest(*each, block) for each in (sides, sides[::-1])]
+    means = [cosines.mean(dim=1) for cosines, _ in nearest]
+    proposed = []
+    for (cosines, others), own, theirs in zip(nearest, means, means[::-1], strict=True):
+        margins, best = (2 * cosines / (own[:, None] + theirs[others])).max(dim=1)
+        proposed.append((others.gather(1, best[:, None])[:, 0].tolist(), margins.tolist()))
+    (forth, scores), (back, more) = proposed
+    pairs = [*zip(range(len(source)), forth, scores, strict=True), *zip(back, range(len(pivot)), more, strict=True)]
+    taken: tuple[set[int], set[int]] = (set(), set())
+    found: Mined = []
+    for one, other, score in sorted(pairs, key=lambda pair: (-pair[2], *pair[:2])):
+        if one not in taken[0] and other not in taken[1]:
+            taken[0].add(one)
+            taken[1].add(other)
+            found.append((one, other, score))
+    return found
+
+
+def _nearest(rows: Tensor, pool: Tensor, block: int) -> tuple[Tensor, Tensor]:
+    """Cosines and indices, each (n, k), of the k of the pool that are nearest to each row."""
+    found = [(part @ pool.T).topk(min(NEIGHBOURS, len(pool)), dim=1) for part in rows.split(block)]
+    return torch.cat([cosines for cosines, _ in found]), torch.cat([indices for _, indices in found])
+
+
+def best_cut(scores: Sequence[float], right: Sequence[bool], gold: int) -> float:
+    """The threshold with the best F1 on pairs that stand with the best first: halfway between the last one in and the next.
+
+    Of equals the highest; infinite where no pair is right. `gold` pairs could have been found.
+    """
+    correct, taken = np.cumsum(right), np.arange(1, len(right) + 1)
+    f1 = 2 * correct / (taken + gold)
+    f1[:-1][np.equal(scores[:-1], scores[1:])] = -1  # equal scores are not parted
+    last = int(f1.argmax())
+    if not correct[last]:
+        return float("inf")
+    return scores[last] if last + 1 == len(scores) else (scores[last] + scores[last + 1]) / 2
