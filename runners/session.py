@@ -109,6 +109,7 @@ def tune(
 ) -> Plan:
     """Bring the searches of a plan to their end, with progress on standard error; the plan with what they found."""
     from xlift.runners import tracking, tuning
+    from xlift.runners.tuning import figures
 
     plan.pinned()
     console = Console(stderr=True, force_jupyter=False)
@@ -130,7 +131,7 @@ def tune(
     if not mlflow:
         return made
     with TemporaryDirectory() as folder:
-        tuning.draw(made, store, Path(folder), storage)
+        figures.draw(made, store, Path(folder), storage)
         try:
             tracking.Mirror(made, store).attach(Path(folder), what="tuning")
         except tracking.TrackingError as error:

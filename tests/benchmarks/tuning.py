@@ -20,6 +20,7 @@ from xlift.registry.plan import expand
 from xlift.registry.sources import Sources
 from xlift.registry.store import Store
 from xlift.runners import pool, tuning
+from xlift.runners.tuning.search import distribution
 
 STUDY = """\
 schema: xlift/1
@@ -87,7 +88,7 @@ def ours(folder: Path, trials: int, sampler: str) -> float:
 def bare(folder: Path, trials: int, sampler: str) -> float:
     """CPU seconds of ask and tell alone, with the same space, sampler and journal."""
     section = load_section(folder, trials, sampler)
-    space = {name: tuning.distribution(name, axis) for name, axis in section.space.items()}
+    space = {name: distribution(name, axis) for name, axis in section.space.items()}
     begun = time.process_time()
     made = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}[sampler]
     backend = optuna.storages.journal.JournalFileBackend(str(folder / "bare.journal"))

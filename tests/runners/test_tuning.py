@@ -20,6 +20,8 @@ from xlift.registry.sources import Sources
 from xlift.registry.store import Store
 from xlift.registry.tuning import lock_path
 from xlift.runners import pool, tuning
+from xlift.runners.tuning.search import readable
+from xlift.runners.tuning.tuner import leak
 
 STUDY = Editable("""\
 schema: xlift/1
@@ -253,7 +255,7 @@ def test_trials_of_a_tuner_that_died_are_tried_again_once(done, tmp_path, inline
     plan = tuning.tune(plan, store, None, workers=1, device="cpu")
     ended = {trial.number: trial for trial in store.trials(dead.folder)}
     assert sorted(ended) == [0, 1, 2, written.number, lost.number + 1]
-    assert ended[lost.number + 1].values == tuning.readable(lost.params)
+    assert ended[lost.number + 1].values == readable(lost.params)
     told = optuna.load_study(study_name=dead.folder, storage=tuning.storage(store, plan.study.id, None)).trials
     assert [trial.state.name for trial in told] == ["COMPLETE"] * 4 + ["FAIL", "COMPLETE"]
     assert told[written.number].value == 0.99 and plan.study.lock.by_search[search].trial == written.number
@@ -263,9 +265,9 @@ def test_an_objective_that_leaks_is_refused_before_a_trial_runs(done):
     plan, _ = done
     search = next(iter(plan.builder.searches))
     training, (judge,) = plan.builder.trial(search, ("lab-pos", "plain"), ())
-    tuning.leak(training, (judge,), plan.builder)
+    leak(training, (judge,), plan.builder)
     test = judge.stage.model_copy(update={"data": judge.stage.data.model_copy(update={"split": None})})
     marks = plan.builder.parts("lab-names")
     for bad in (replace(judge, stage=test), replace(judge, parts={"al2": "x"}), replace(judge, parts={"al1": marks["al1"]})):
         with pytest.raises(tuning.UserError, match="leaks"):
-            tuning.leak(training, (bad,), plan.builder)
+            leak(training, (bad,), plan.builder)
