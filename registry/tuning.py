@@ -4,7 +4,7 @@
 of the stages that they train; dates, hosts and the other trials stay in the store.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
@@ -27,6 +27,11 @@ HEAD = """\
 # Written by `xlift tune`: what it found on development data in the source language. Review it and commit it.
 # The values are in the ids of the stages that they train; scores are fractions.
 """
+
+
+def told(values: Mapping[str, Scalar]) -> str:
+    """Values of a recipe in a few words."""
+    return ", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
 
 
 class Search(NamedTuple):

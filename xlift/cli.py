@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
@@ -253,11 +254,8 @@ def run(
     planned, kept = studies.planned(study, data), studies.store_at(store)
     chosen = planned.where(_condition(only, planned)) if only else None
     device, count = session.device_and_workers(device, workers)
-    try:
+    with _resumable():
         outcome = session.run(planned, kept, data, workers=count, device=device, only=chosen, mlflow=mlflow)
-    except KeyboardInterrupt:
-        print("\nxlift: interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
-        raise typer.Exit(130) from None
     print(studies.report_of(planned.card(), kept).summary())
     gaps = _told_gaps(planned)
     raise typer.Exit(1 if outcome.failed or outcome.skipped else gaps)
@@ -277,25 +275,21 @@ def tune(
 ) -> None:
     """Search for the values of recipes on development data, and write what was found into the lock beside the manifest."""
     from xlift.registry.findings import relative
-    from xlift.registry.tuning import lock_path
+    from xlift.registry.tuning import lock_path, told
     from xlift.runners import session, tuning
 
     planned, kept = studies.planned(study, data), studies.store_at(store)
     device, count = session.device_and_workers(device, workers)
-    try:
-        made = session.tune(planned, kept, data, workers=count, device=device, storage=storage, mlflow=mlflow)
-    except KeyboardInterrupt:
-        print("\nxlift: interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
-        raise typer.Exit(130) from None
-    except tuning.NotTuned as error:
-        print(f"xlift: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
+    with _resumable():
+        try:
+            made = session.tune(planned, kept, data, workers=count, device=device, storage=storage, mlflow=mlflow)
+        except tuning.NotTuned as error:
+            print(f"xlift: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
     rows = [
         (
             search.name,
-            ", ".join(
-                f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in found.recipe.items()
-            ),
+            told(found.recipe),
             f"{found.trial} of {found.trials}",
             f"{100 * found.score:.1f}",
         )
@@ -561,6 +555,16 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], file: TextIO 
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     for row in [head, tuple("-" * width for width in widths[:-1]) + ("-" * len(head[-1]),), *rows]:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), file=file)
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Ctrl-C ends it with status 130, and says that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\nxlift: interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def _stop(message: str) -> NoReturn:

@@ -7,7 +7,7 @@ from xlift.analysis.report.answers import Plate
 from xlift.analysis.report.effects import number
 from xlift.analysis.report.table import DASH, Table, interval, plain, points, probability, signed, size
 from xlift.analysis.study.tuned import Tuned
-from xlift.registry.card import Scalar
+from xlift.registry.tuning import told
 
 WHAT = {"tuned": "tuned", "own": "the study's own recipe", "change": "tuned − own"}
 
@@ -60,7 +60,7 @@ def search_table(tuned: Tuned) -> Table:
                 "Budget": ", ".join(budget) or "the grid",
                 "Complete": ", ".join(ended),
                 "Hours": f"{hours:.2f}",
-                "Found": _values(search.found) if search.found else "nothing yet",
+                "Found": told(search.found) if search.found else "nothing yet",
                 "Score": DASH if search.score is None else plain(search.score),
                 "Own recipe's": DASH if own is None else plain(own),
             }
@@ -68,7 +68,7 @@ def search_table(tuned: Tuned) -> Table:
     tasks = sorted({task for search in tuned.card.searches for task in search.tasks})
     note = (
         f"Score: the task's own metric on development data in {tuned.card.source_language}, which no search may leave "
-        f"({', '.join(tasks)}); points. Own recipe: {_values(tuned.card.searches[0].own)}, the first trial of a search. "
+        f"({', '.join(tasks)}); points. Own recipe: {told(tuned.card.searches[0].own) or DASH}, the first trial of a search. "
         "Baselines have no intermediate training; they are tuned, with the same budget, where targets are."
     )
     columns = ["Model", "Training", "Budget", "Complete", "Hours", "Found", "Score", "Own recipe's"]
@@ -137,8 +137,3 @@ def plates_of(tuned: Tuned, gains: pd.DataFrame) -> list[Plate]:
     ).strip()
     drawn = [plots.tuning(optima, changes, name, tuned.card.analysis.x, stacked=down) for down in (False, True)]
     return [Plate("tuning", caption, *drawn)]
-
-
-def _values(values: dict[str, Scalar]) -> str:
-    shown = (f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
-    return DASH if not values else ", ".join(shown)
