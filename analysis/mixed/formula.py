@@ -256,6 +256,11 @@ def labels(frame: pd.DataFrame, group: Sequence[str]) -> np.ndarray:
     return joined
 
 
+def partition(frame: pd.DataFrame, group: Sequence[str]) -> np.ndarray:
+    """(m,) level numbers of a crossing as they come: the same for groups that part the rows in the same way."""
+    return pd.factorize(_coded(frame, group)[0])[0]
+
+
 def columns_of(term: Term, frame: pd.DataFrame) -> np.ndarray:
     """(rows, k) columns of a random term on other rows."""
     return term.coding.matrix(frame)

@@ -171,11 +171,11 @@ def _truth(
 ) -> tuple[list[np.ndarray], float, tuple[str, ...]]:
     """Standard deviations of each term of the model that is fitted, of the residual, and what nothing is known of."""
     terms = start.state.model.terms
-    partitions = {pd.factorize(formulas.labels(rows, term.group))[0].tobytes(): t for t, term in enumerate(terms)}
+    partitions = {formulas.partition(rows, term.group).tobytes(): t for t, term in enumerate(terms)}
     squares = [np.zeros(len(term.names)) for term in terms]
     residual, unknown = known.get(RESIDUAL, 0.0) ** 2, [] if known.get(RESIDUAL) else [RESIDUAL]
     for random in declared.random:
-        codes = pd.factorize(formulas.labels(rows, random.group))[0]
+        codes = formulas.partition(rows, random.group)
         term = partitions.get(codes.tobytes())
         for column in map(str, formulas.terms_of(random.columns)):
             name = component("Intercept" if column == "1" else column, random.name)

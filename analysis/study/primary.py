@@ -102,7 +102,7 @@ def _idle(term: str, rows: pd.DataFrame, *, size: bool) -> str | None:
 
 def _dependent(X: np.ndarray) -> bool:
     """Whether columns of a matrix depend on each other."""
-    different = np.unique(X, axis=0)
+    different = pd.DataFrame(X).drop_duplicates().to_numpy()
     return bool(np.linalg.matrix_rank(different, RANK * np.linalg.norm(different)) < X.shape[1])
 
 
@@ -110,7 +110,7 @@ def _random(formula: Formula, X: np.ndarray, rows: pd.DataFrame, *, size: bool) 
     """The random terms that these rows can tell apart, in the formula's order, and what was left out."""
     kept, said, seen = [], [], dict[bytes, str]()
     for term in formula.random:
-        codes = pd.factorize(formulas.labels(rows, term.group))[0]
+        codes = formulas.partition(rows, term.group)
         own = f"({term.columns} | {term.name})"
         levels = codes.max() + 1
         columns = [str(c) for c in formulas.terms_of(term.columns)]
@@ -140,7 +140,7 @@ def _spanned(codes: np.ndarray, X: np.ndarray) -> bool:
     levels = codes.max() + 1
     if levels > X.shape[1]:
         return False
-    both = np.unique(np.column_stack([X, np.eye(levels)[codes]]), axis=0)
+    both = pd.DataFrame(np.column_stack([X, np.eye(levels)[codes]])).drop_duplicates().to_numpy()
     rank = [int(np.linalg.matrix_rank(part, RANK * np.linalg.norm(part))) for part in (both[:, : X.shape[1]], both)]
     return rank[0] == rank[1]
 
