@@ -179,6 +179,18 @@ def pin(study: Study) -> None:
         print(f"{commit}  {name}")
 
 
+@data_app.command()
+def bucc(
+    published: Annotated[Path, typer.Argument(help="the folder in which its archives were unpacked", show_default=False)],
+    data: Annotated[Path, typer.Option("--data", envvar="XLIFT_DATA", help="folder of the data", show_default=False)],
+) -> None:
+    """Write BUCC 2018 as files that its task reads."""
+    from xlift.runners.data.bucc import convert
+
+    for path, sentences in convert(published, data).items():
+        print(f"{sentences:>9,}  {path}")
+
+
 @app.command()
 def plan(study: Study, store: StoreAt = Path("store"), data: DataAt = None, as_json: AsJson = False) -> None:
     """What a study would run: every stage once, with its state; and whether its files are whole."""

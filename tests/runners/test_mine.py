@@ -13,11 +13,15 @@ from xlift.registry.plan import expand
 from xlift.registry.sources import Sources
 from xlift.registry.stage import Data, Scoring
 from xlift.registry.store import Store
+from xlift.runners import evaluate, model
+from xlift.runners.data.bucc import convert
 from xlift.runners.data.examples import Sentence
+from xlift.runners.data.rows import example
 from xlift.runners.kinds import KINDS
 from xlift.runners.kinds.mine import best_cut, mined
 from xlift.runners.run import Env, run
 
+CPU = {"device": "cpu", "budget": 512}
 BUCC = Data(source="local", kind="mine", task="bucc", metric="f1")
 
 
@@ -145,15 +149,17 @@ def study(tmp_path, encoder, tokenizer, text=STUDY):
     encoder.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     (tmp_path / "data" / "bucc").mkdir(parents=True)
-    rows = []
-    for split in ("dev", "test"):
-        for at, words in enumerate(
-            ["a brown fox", "the lazy dog", "der König liest", "ein Brief an sie", "Numbers such as 1999"]
-        ):
-            for side in ("source", "pivot"):
-                rows.append(
-                    {"text": words if at < 3 else f"{words} {side}", "side": side, "pairs": f"{at}" * (at < 3), "split": split}
-                )
+    same = ["a brown fox", "the lazy dog", "der König liest"]
+    sides = {
+        "source": [*same, "ein Brief an sie", "Numbers such as 1999"],
+        "pivot": [*same, "towns", "she wrote of the river and of the king"],
+    }
+    rows = [
+        {"text": text, "side": side, "pairs": f"{at}" * (at < 3), "split": split}
+        for split in ("dev", "test")
+        for side, texts in sides.items()
+        for at, text in enumerate(texts)
+    ]
     (tmp_path / "data" / "bucc" / "test.de.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "study.yaml").write_text(text)
     return load(tmp_path / "study.yaml")
@@ -166,7 +172,14 @@ def test_bucc_runs_whole_and_is_retrieval(tmp_path, encoder, tokenizer):
     assert cell.retrieval and step.stage.data.limit is None and step.blocked is None
     assert run(step, Env(tmp_path / "store", Sources(read, tmp_path / "data")))
     (score,) = Store(tmp_path / "store").scores(step.stage.id)
-    assert (score.metric, score.items, score.value) == ("f1", 5, pytest.approx(1.0))  # a sentence is nearest to itself
+    examples = [example(json.loads(line), BUCC, "here") for line in (tmp_path / "data" / "bucc" / "test.de.jsonl").open()]
+    net, mine = model.load(tmp_path / "model"), KINDS["mine"]
+    alone = [
+        evaluate.predict(net, mine, mine.encode([e], net.reading(step.stage.scoring), BUCC, "de"), step.stage.scoring, **CPU)[0]
+        for e in examples
+    ]
+    (measure,) = mine.measure(mine.decode(alone, [], examples, BUCC, Scoring()), examples, BUCC, "de")
+    assert (score.metric, score.items, score.value) == ("f1", 5, pytest.approx(measure.value)) and score.value > 0.5
 
 
 def test_a_limit_of_its_own_would_part_translations(tmp_path, encoder, tokenizer):
@@ -174,3 +187,48 @@ def test_a_limit_of_its_own_would_part_translations(tmp_path, encoder, tokenizer
         study(tmp_path, encoder, tokenizer, STUDY + "tasks: {bucc: {limit: {test: 4}}}\n")
     (found,) = caught.value.findings
     assert found.code == "E203" and "part sentences from their translations" in found.message and found.place.line == 9
+
+
+def published(folder, **changed):
+    files = {
+        "sample.de": "de-1\tein Hund\nde-2\teine Katze\n",
+        "sample.en": "en-1\ta bird\nen-2\ta dog\n",
+        "sample.gold": "de-1\ten-2\n",
+        "training.de": "de-1\tdas\u2028Haus\nde-2\tein Haus\nde-3\tetwas\n",
+        "training.en": "en-1\ta house\n",
+        "training.gold": "de-1\ten-1\nde-2\ten-1\n",
+    } | changed
+    (folder / "bucc2018" / "de-en").mkdir(parents=True)
+    for name, text in files.items():
+        if text is not None:
+            (folder / "bucc2018" / "de-en" / f"de-en.{name}").write_text(text)
+    return folder
+
+
+def test_bucc_s_own_files_become_rows_that_are_read(tmp_path):
+    (path,) = convert(published(tmp_path), tmp_path / "data")
+    assert path == tmp_path / "data" / "bucc" / "test.de.jsonl"
+    examples = [example(json.loads(line), BUCC, "here") for line in path.read_text().split("\n") if line]
+    assert examples[:4] == [
+        Sentence("ein Hund", "source", ("de-1",), True),
+        Sentence("eine Katze", "source", (), True),
+        Sentence("a bird", "pivot", (), True),
+        Sentence("a dog", "pivot", ("de-1",), True),
+    ]
+    assert examples[4] == Sentence("das\u2028Haus", "source", ("de-1",), False)
+    assert examples[7] == Sentence("a house", "pivot", ("de-1", "de-2"), False) and len(examples) == 8
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"training.gold": None}, "no de-en.training.gold; unpack both archives"),
+        ({"sample.en": "en-1 a bird\n"}, r"de-en.sample.en:1: not two columns"),
+        ({"sample.gold": "de-9\ten-2\n"}, "de-en.sample.gold names de-9, which is none of the sentences"),
+        ({"sample.de": None, "training.de": None}, "nor another language of BUCC 2018; unpack its archives"),
+    ],
+)
+def test_files_of_bucc_that_are_not_whole_write_nothing(tmp_path, changed, message):
+    with pytest.raises(UserError, match=message):
+        convert(published(tmp_path, **changed), tmp_path / "data")
+    assert not (tmp_path / "data").exists()
