@@ -14,7 +14,7 @@ from xlift.runners.data.examples import Parallel, Sentence
 from xlift.runners.kinds import kind_of, retrieve
 from xlift.runners.kinds.base import Batch, Feature, Kind
 from xlift.runners.model import Net
-from xlift.runners.packing import collate, micro_batches
+from xlift.runners.packing import Budget, collate, micro_batches
 
 
 def score(
@@ -55,14 +55,19 @@ def predict(net: Net, kind: Kind, features: Sequence[Feature], scoring: Scoring,
     """The outputs of every feature, in the order of the features; computed in order of length, so that little is padded."""
     for module in net.modules():
         module.to(device).eval()
-    outputs: list[np.ndarray | None] = [None] * len(features)
-    for chosen in micro_batches(features, budget):
-        batch = collate([features[index] for index in chosen], net.padding, device)
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=scoring.precision == "bf16"):
-            result = net.forward(batch) if net.head is not None else _embed(net, batch, scoring)
-        for index, output in zip(chosen, kind.split(result, batch), strict=True):
-            outputs[index] = output
-    return outputs
+    outputs: dict[int, np.ndarray] = {}
+
+    def compute(tokens: int) -> None:
+        left = [index for index in range(len(features)) if index not in outputs]
+        for places in micro_batches([features[index] for index in left], tokens):
+            chosen = [left[place] for place in places]
+            batch = collate([features[index] for index in chosen], net.padding, device)
+            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=scoring.precision == "bf16"):
+                result = net.forward(batch) if net.head is not None else _embed(net, batch, scoring)
+            outputs.update(zip(chosen, kind.split(result, batch), strict=True))
+
+    Budget(budget).within(features, compute)
+    return [outputs[index] for index in range(len(features))]
 
 
 def _embed(net: Net, batch: Batch, scoring: Scoring) -> torch.Tensor:

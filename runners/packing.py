@@ -1,10 +1,42 @@
 """Cutting an optimizer batch into micro-batches of bounded size: how a stage is run, never what it computes."""
 
-from collections.abc import Iterator, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 
 from xlift.runners.kinds.base import Batch, Feature
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Budget:
+    """Tokens in a micro-batch, padding included; halved for good where the device's memory is too small for them."""
+
+    tokens: int
+
+    def within(
+        self, features: Sequence[Feature], compute: Callable[[int], Result], undo: Callable[[], Any] = lambda: None
+    ) -> Result:
+        """What `compute` makes of features in micro-batches of so many tokens; where it runs out of memory it is undone and
+        called anew.
+
+        Raises:
+            torch.OutOfMemoryError: with one feature at a time as well.
+        """
+        while True:
+            try:
+                return compute(self.tokens)
+            except torch.OutOfMemoryError:
+                if all(len(chosen) == 1 for chosen in micro_batches(features, self.tokens)):
+                    raise
+            undo()
+            self.tokens //= 2
+            gc.collect()  # what the frames of the error held
+            torch.cuda.empty_cache()
 
 
 def micro_batches(features: Sequence[Feature], budget: int) -> Iterator[list[int]]:

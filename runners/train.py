@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from xlift.runners import memory
 from xlift.runners.kinds import kind_of
 from xlift.runners.kinds.base import Feature
 from xlift.runners.model import Net
-from xlift.runners.packing import collate, micro_batches
+from xlift.runners.packing import Budget, collate, micro_batches
 
 LINES = 200  # of the log, at most, whatever the number of steps
 Log = Callable[[dict[str, float]], None]
@@ -74,9 +75,12 @@ def fit(
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, recipe.warmup))
     turn = np.random.default_rng(entropy)
     recent = _Recent(log, every=max(1, math.ceil(steps / LINES)), steps=steps, device=device)
+    fitting = Budget(budget)
     for step in range(steps):
         stream = streams[turn.choice(len(streams), p=shares)] if len(streams) > 1 else streams[0]
-        loss, tokens = _backward(net, stream.objective, stream.batch(), recipe, device, budget)
+        batch = stream.batch()
+        compute = partial(_backward, net, stream.objective, batch, recipe, device)
+        loss, tokens = fitting.within(batch, compute, optimizer.zero_grad)
         norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.clip).item()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Diverged(f"step {step + 1} of {steps}: loss {loss}, gradient norm {norm}; try a lower lr")

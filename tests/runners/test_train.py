@@ -1,6 +1,7 @@
 """The training loop: each test breaks when a part of it is wrong."""
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, XLMRobertaModel
 
-from xlift.registry.stage import Data, Mixing, Recipe
-from xlift.runners import model, train
+from xlift.registry.stage import Data, Mixing, Recipe, Scoring
+from xlift.runners import evaluate, model, train
 from xlift.runners.data.examples import Choice, Pair, Question, Tagged, Text
 from xlift.runners.kinds import KINDS
 from xlift.runners.kinds.base import Reading
@@ -98,6 +99,53 @@ def test_the_gradient_of_an_optimizer_batch_is_the_same_for_any_micro_batch_budg
         for name, expected in whole.items():
             apart = float((cut[name] - expected).norm())  # rounding leaves 1e-4; a wrong normalisation, 1e-1 and more
             assert apart < 0.01 * float(expected.norm()) + 1e-6 * size, (kind, budget, name)
+
+
+class Small:
+    """A device that holds so many tokens at once, and runs out in the second micro-batch at the earliest."""
+
+    def __init__(self, net: Net, tokens: int, monkeypatch):
+        self.seen: list[int] = []
+
+        def hidden(this: Net, batch):
+            self.seen.append(batch.ids.numel())
+            if batch.ids.numel() > tokens and len(self.seen) > 1:
+                raise torch.OutOfMemoryError("planted")
+            return own(this, batch)
+
+        own = Net.hidden
+        monkeypatch.setattr(Net, "hidden", hidden)
+
+
+def test_a_training_that_runs_out_of_memory_goes_on_in_smaller_micro_batches(net, monkeypatch):
+    results = []
+    for tokens in (10**9, 100):
+        copy, task = Net(deepcopy(net.encoder), net.tokenizer), objective("pair", net)
+        with monkeypatch.context() as patch:
+            small = Small(copy, tokens, patch)
+            train.fit(copy, [task], RECIPE, 1, device="cpu", budget=700, log=lambda line: None)
+        results.append([*copy.encoder.parameters(), *task.head.parameters()])
+    assert max(small.seen[-5:]) <= 100 < small.seen[0] and sum(seen > 100 for seen in small.seen[2:]) <= 4  # halved for good
+    for whole, cut in zip(*results, strict=True):
+        torch.testing.assert_close(cut, whole, atol=2e-4, rtol=1e-2)
+
+
+def test_what_no_memory_holds_ends_in_its_own_error(net, monkeypatch):
+    Small(net, 3, monkeypatch)
+    with pytest.raises(torch.OutOfMemoryError, match="planted"):
+        train.fit(net, [objective("pair", net)], RECIPE, 1, device="cpu", budget=10**6, log=lambda line: None)
+
+
+def test_scores_are_the_same_where_memory_is_small(net, monkeypatch):
+    task = objective("pair", net)
+    net.head = task.head
+    features = KINDS["pair"].encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
+    whole = evaluate.predict(net, KINDS["pair"], features, Scoring(), device="cpu", budget=300)
+    small = Small(net, 60, monkeypatch)
+    cut = evaluate.predict(net, KINDS["pair"], features, Scoring(), device="cpu", budget=300)
+    assert max(small.seen[-3:]) <= 60
+    for mine, other in zip(cut, whole, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-5)
 
 
 def test_the_loss_is_the_mean_over_the_units_of_the_whole_batch(net):
