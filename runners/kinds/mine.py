@@ -7,19 +7,19 @@ the one with the best F1 on the sentences that tune (notes/science.md, section 5
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Never, final
+from typing import Any, final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xlift.registry.findings import UserError
 from xlift.registry.stage import Data, Scoring
 from xlift.runners import metrics
 from xlift.runners.data.examples import Sentence
 from xlift.runners.kinds import tokens
-from xlift.runners.kinds.base import Batch, Feature, Kind, Reading
-from xlift.runners.kinds.retrieve import unit
+from xlift.runners.kinds.base import Feature, Reading
+from xlift.runners.kinds.retrieve import SentenceKind, unit
 from xlift.runners.metrics import Measure
 
 NEIGHBOURS = 4
@@ -27,19 +27,13 @@ Mined = list[tuple[int, int, float]]  # of one side, of the other, their score; 
 
 
 @final
-class MineKind(Kind):
+class MineKind(SentenceKind):
     """Outputs are embeddings (sentences, hidden); a prediction is the index of the example that translates one, or -1."""
 
     def encode(self, examples: Sequence[Sentence], reading: Reading, data: Data, language: str) -> list[Feature]:
         """One feature an example; the caller has put `Scoring.prefix` before its text."""
         encoded = tokens.sequences(reading.tokenizer, [e.text for e in examples], max_length=reading.max_length)
         return [Feature((ids,), tokens.NOTHING, example=at, units=0) for at, ids in enumerate(encoded)]
-
-    def head(self, encoder: nn.Module, data: Data, dropout: float) -> Never:
-        raise UserError(f"task '{data.task}' is mining, which has no head: its outputs are pooled hidden states")
-
-    def loss(self, outputs: Tensor, batch: Batch) -> Never:
-        raise UserError("mining is not trained; use it as a target only")
 
     def decode(
         self,

@@ -22,8 +22,18 @@ from xlift.runners.metrics import Measure
 SOURCE, PIVOT = "source", "pivot"  # the trace of the two features of an example
 
 
+class SentenceKind(Kind):
+    """A kind that is scored by embeddings of sentences (`pool`), and not trained."""
+
+    def head(self, encoder: nn.Module, data: Data, dropout: float) -> Never:
+        raise UserError(f"task '{data.task}' is retrieval, which has no head: its outputs are pooled hidden states")
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Never:
+        raise UserError("retrieval is not trained; use it as a target only")
+
+
 @final
-class RetrieveKind(Kind):
+class RetrieveKind(SentenceKind):
     """Outputs are embeddings (sequences, hidden), which `pool` makes; a prediction is the index of an example."""
 
     def encode(self, examples: Sequence[Parallel], reading: Reading, data: Data, language: str) -> list[Feature]:
@@ -34,12 +44,6 @@ class RetrieveKind(Kind):
             Feature((ids,), tokens.NOTHING, example=at // 2, units=0, trace=PIVOT if at % 2 else SOURCE)
             for at, ids in enumerate(encoded)
         ]
-
-    def head(self, encoder: nn.Module, data: Data, dropout: float) -> Never:
-        raise UserError(f"task '{data.task}' is retrieval, which has no head: its outputs are pooled hidden states")
-
-    def loss(self, outputs: Tensor, batch: Batch) -> Never:
-        raise UserError("retrieval is not trained; use it as a target only")
 
     def decode(
         self,

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from xlift.registry.findings import BadInput, UserError
 from xlift.registry.manifest.load import load
@@ -124,13 +123,6 @@ def test_a_split_without_translations_is_refused(tunes):
     bare = [replace(e, pairs=()) if e.tunes == tunes else e for e in examples]
     with pytest.raises(UserError, match=f"no two sentences of split {'dev' if tunes else 'test'} share a pair"):
         KINDS["mine"].decode(states, [], bare, BUCC, Scoring())
-
-
-def test_mining_is_not_trained(encoder):
-    with pytest.raises(UserError, match="mining, which has no head"):
-        KINDS["mine"].head(encoder, BUCC, 0.1)
-    with pytest.raises(UserError, match="mining is not trained"):
-        KINDS["mine"].loss(torch.zeros(2, 4), None)
 
 
 STUDY = """\

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from xlift.registry.stage import Data, Scoring
+from xlift.registry.stage import RETRIEVAL, Data, Scoring
 from xlift.runners.data.examples import Parallel, Text
 from xlift.runners.kinds import KINDS, retrieve
 from xlift.runners.kinds.base import IGNORE, Reading
@@ -61,11 +61,12 @@ def test_the_relative_layer_is_fourteen_of_twenty_four(layers, layer):
     assert retrieve.relative_layer(layers) == layer == int(np.floor(14 / 24 * layers + 0.5))
 
 
-def test_retrieval_is_not_trained(tokenizer, encoder, padded):
+@pytest.mark.parametrize("kind", RETRIEVAL)
+def test_retrieval_is_not_trained(kind, tokenizer, encoder, padded):
     with pytest.raises(ValueError, match="retrieval, which has no head"):
-        KINDS["retrieve"].head(encoder, data("retrieve"), 0.1)
+        KINDS[kind].head(encoder, data(kind), 0.1)
     with pytest.raises(ValueError, match="retrieval is not trained"):
-        KINDS["retrieve"].loss(torch.zeros(2, 4), padded(encode("retrieve", PARALLEL[:1], tokenizer)))
+        KINDS[kind].loss(torch.zeros(2, 4), padded(encode("retrieve", PARALLEL[:1], tokenizer)))
 
 
 def test_embeddings_that_are_not_finite_have_no_neighbour():
