@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from xlift.registry import claims
+from xlift.registry.builder import Builder
 from xlift.registry.card import Scalar, Trial
 from xlift.registry.findings import UserError
 from xlift.registry.manifest.sections import Range
 from xlift.registry.manifest.tuned import is_whole
-from xlift.registry.plan import Builder
 from xlift.registry.spec import digest
 from xlift.registry.store import Store
 from xlift.registry.tuning import Search, Winner

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from xlift.registry import claims
+from xlift.registry.builder import Builder, Step
 from xlift.registry.card import Trial, TrialState
 from xlift.registry.findings import UserError
-from xlift.registry.plan import Builder, Step
 from xlift.registry.store import Store
 from xlift.runners.pool import Crew, Job, Verdict
 from xlift.runners.tuning.search import Tuning, readable
