@@ -383,7 +383,8 @@ def _tile(axis: Axes, x: float, y: int, value: float, colour: tuple | None, mark
 def _heatmap_axes(axis: Axes, left: np.ndarray, columns: Sequence, rows: Sequence[str]) -> None:
     axis.set_xlim(-0.55, left[-1] + 0.55)
     axis.set_ylim(len(rows) - 0.45, -0.55)
-    axis.set_xticks(left, [column.target for column in columns], rotation=35, ha="right", rotation_mode="anchor")
+    names = [column.target.removesuffix(f", {column.target_group}") for column in columns]  # the group stands above
+    axis.set_xticks(left, names, rotation=35, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(len(rows)), rows)
     axis.set_ylabel("intermediate task")
     axis.set_xlabel("target task")
