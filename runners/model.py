@@ -185,8 +185,18 @@ def _build(
     return encoder
 
 
-def adapt(net: Net, lora: Lora, entropy: int) -> None:
-    """Freeze the model's weights and put thin matrices beside every linear map, drawn from `entropy`; UserError without peft."""
+Masters = dict[str, Tensor]  # fp32 weights in the host's memory, by the name of their linear map
+
+
+def adapt(net: Net, lora: Lora, entropy: int, *, halved: bool = False) -> Masters:
+    """Freeze the model's weights and put thin matrices beside every linear map, drawn from `entropy`.
+
+    `halved`: linear maps hold their weights in bf16, into which autocast would turn them for every product, so that
+    nothing else changes; what is returned are those weights in fp32, for `merge`. A halved model computes under autocast alone.
+
+    Raises:
+        UserError: there is no peft.
+    """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
@@ -194,16 +204,31 @@ def adapt(net: Net, lora: Lora, entropy: int) -> None:
     torch.manual_seed(entropy)
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear")
     inject_adapter_in_model(config, net.encoder)
+    masters: Masters = {}
+    embeddings = {id(module.weight) for module in net.encoder.modules() if isinstance(module, nn.Embedding)}
+    for name, module in _adapted(net.encoder) if halved else ():
+        base = module.get_base_layer()
+        if isinstance(base, nn.Linear) and id(base.weight) not in embeddings:
+            masters[name] = base.weight.data
+            base.weight.data = base.weight.data.bfloat16()
+    return masters
 
 
-def merge(net: Net) -> None:
-    """Add what thin matrices have learnt to the weights, in place, and take the matrices away."""
+def _adapted(encoder: nn.Module) -> list[tuple[str, Any]]:
+    """The linear maps that have thin matrices, by name."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    for name, module in list(net.encoder.named_modules()):
-        if isinstance(module, BaseTunerLayer):
-            module.merge(safe_merge=True)
-            net.encoder.set_submodule(name, module.get_base_layer())
+    return [(name, module) for name, module in encoder.named_modules() if isinstance(module, BaseTunerLayer)]
+
+
+def merge(net: Net, masters: Masters) -> None:
+    """Add what thin matrices have learnt to the weights, in fp32 and in the host's memory, and take the matrices away."""
+    net.encoder.to("cpu")
+    for name, module in _adapted(net.encoder):
+        if name in masters:
+            module.get_base_layer().weight.data = masters[name]
+        module.merge(safe_merge=True)
+        net.encoder.set_submodule(name, module.get_base_layer())
     net.encoder.requires_grad_(True)
 
 

@@ -73,8 +73,10 @@ def _train(stage: Stage, env: Env, log: Log, store: Store, watched: Watched | No
         net = model.make(stage.weights.make, (e.text for e in examples[0] if isinstance(e, Text)), stage.recipe)
     else:
         net = _start(stage, env, parent)
-    if stage.recipe.lora:
-        model.adapt(net, stage.recipe.lora, stage.entropy(stage.data))
+    lora, masters = stage.recipe.lora, model.Masters()
+    if lora:  # what is looked at in between is scored in the precision of scores
+        halved = stage.recipe.precision == "bf16" and watched is None
+        masters = model.adapt(net, lora, stage.entropy(stage.data), halved=halved)
     objectives = [
         Objective(part, read, env.sources.study.facts.source_language, _head(part, net, stage, env, parent), stage.entropy(part))
         for part, read in zip(stage.data.parts, examples, strict=True)
@@ -83,8 +85,8 @@ def _train(stage: Stage, env: Env, log: Log, store: Store, watched: Watched | No
     watch = _watch(net, objectives, env, log, watched) if watched else None
     how: dict[str, Any] = {"device": env.device, "budget": env.budget, "log": log, "watch": watch}
     train.fit(net, objectives, stage.recipe, entropy, stage.data.mixing, **how)
-    if stage.recipe.lora:
-        model.merge(net)
+    if lora:
+        model.merge(net, masters)
     return _headed(net, objectives)
 
 

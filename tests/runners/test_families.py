@@ -17,7 +17,7 @@ from xlift.registry.known.parameters import FORMULAS, Parameters
 from xlift.registry.stage import Data, Lora, Recipe, Scoring
 from xlift.runners import evaluate, model, train
 from xlift.runners.data.examples import Choice, Pair, Parallel, Question, Tagged, Text
-from xlift.runners.kinds import KINDS, tokens
+from xlift.runners.kinds import KINDS, kind_of, tokens
 from xlift.runners.kinds.base import IGNORE
 from xlift.runners.packing import collate
 from xlift.runners.train import Objective, fit
@@ -327,7 +327,7 @@ def test_with_low_rank_adaptation_the_weights_stay_until_it_is_merged(family, fo
     assert all(torch.equal(tensor, held[name]) for name, tensor in before.items())
     net.head = head
     adapted = outputs(net, "pair")
-    model.merge(net)
+    model.merge(net, {})
     assert net.encoder.state_dict().keys() == before.keys()
     model.save(net, tmp_path)
     again = model.load(tmp_path)
@@ -336,6 +336,26 @@ def test_with_low_rank_adaptation_the_weights_stay_until_it_is_merged(family, fo
         np.testing.assert_allclose(mine, other, atol=1e-4)
     changed = [name for name, tensor in again.encoder.state_dict().items() if not torch.equal(tensor, before[name])]
     assert changed and not any("norm" in name.lower() or "embed" in name for name in changed)
+
+
+@pytest.mark.parametrize(("family", "form"), [*((family, None) for family in FAMILIES), ("mt5", "text-to-text")])
+def test_frozen_weights_in_half_the_precision_change_no_bit(family, form, folders):
+    """Products in bf16 are of weights in bf16, whoever makes them so; what is merged at the end is fp32."""
+    recipe = Recipe(precision="bf16", lora=Lora(rank=4), lr=1e-2, steps=4, epochs=None, batch=8, max_length=48, dropout=0.0)
+    trained = []
+    for halved in (False, True):
+        net = model.load(folders(family), recipe=recipe, form=form)
+        before = {name: tensor.clone() for name, tensor in net.encoder.state_dict().items()}
+        masters = model.adapt(net, recipe.lora, 1, halved=halved)
+        torch.manual_seed(0)
+        head = kind_of("pair", texts=net.texts).head(net.encoder, data("pair"), 0.0)
+        fit(net, [Objective(data("pair"), examples("pair", 16), "en", head, 1)], recipe, 1, device="cpu", budget=512, log=print)
+        assert bool(masters) == halved and len({p.dtype for p in net.encoder.parameters()}) == 1 + halved
+        model.merge(net, masters)
+        trained.append({**net.encoder.state_dict(), **{f"head.{name}": p for name, p in head.state_dict().items()}})
+    for name, whole in trained[0].items():
+        assert torch.equal(trained[1][name], whole) and whole.dtype == torch.float32, name
+    assert any(not torch.equal(trained[1][name], tensor) for name, tensor in before.items())
 
 
 def test_low_rank_adaptation_holds_no_gradients_or_moments_of_frozen_weights(folders):
@@ -358,12 +378,11 @@ def test_the_draw_of_thin_matrices_is_the_entropy_s(folders):
 
 @pytest.mark.parametrize("family", ["xlmr", "mt5", "qwen3"])
 def test_training_takes_the_memory_that_is_told_of(family, folders):
-    """16 bytes a weight; with thin matrices 4 for the frozen ones."""
+    """16 bytes a weight; with thin matrices 4 for embeddings, and 2 for the weights of frozen linear maps."""
     for method, lora in (("fp32", None), ("lora", Lora(rank=1))):
         net = model.load(folders(family))
         total = sum(p.numel() for p in net.encoder.parameters())
-        if lora:
-            model.adapt(net, lora, 1)
+        halved = model.adapt(net, lora, 1, halved=True) if lora else {}
         trained = [p for p in net.encoder.parameters() if p.requires_grad]
         optimizer = train._optimizer(trained, Recipe())
         for parameter in trained:
@@ -371,5 +390,6 @@ def test_training_takes_the_memory_that_is_told_of(family, folders):
         optimizer.step()
         held = sum(p.nbytes for p in net.encoder.parameters()) + sum(p.grad.nbytes for p in trained)
         held += sum(each.nbytes for state in optimizer.state.values() for each in state.values() if each.ndim)
+        linear = sum(each.numel() for each in halved.values())
         thin = 16 * sum(p.numel() for p in trained) if lora else 0
-        assert held - thin == pytest.approx(training_gb(Parameters(total, 0), method) * 1e9)
+        assert held - thin == pytest.approx(training_gb(Parameters(total, linear), method) * 1e9)
