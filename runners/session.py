@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,8 +77,12 @@ def run(
     device: str,
     only: frozenset[str] | None = None,
     mlflow: bool = True,
+    release: bool = False,
 ) -> Outcome:
-    """Run what is missing of a plan, or of its evaluations `only`, with progress on standard error and, meanwhile, in MLflow."""
+    """Run what is missing of a plan, or of its evaluations `only`, with progress on standard error and, meanwhile, in MLflow.
+
+    With `release` the checkpoint of a training is deleted as soon as no evaluation of the plan needs it that is still to run.
+    """
     plan.pinned()
     console = Console(stderr=True, force_jupyter=False)  # a notebook gets plain lines too
     todo = plan.todo(store, only)
@@ -88,10 +93,11 @@ def run(
         highlight=False,
     )
     remember(plan, store, console)
+    needs = Needs(plan, store) if release else None
     if not todo:
         return Outcome()
     with _live(plan, store, console, mlflow):
-        outcome = _execute(plan, todo, store, data, workers, device, console)
+        outcome = _execute(plan, todo, store, data, workers, device, console, needs)
     for stage, reason in {**outcome.failed, **outcome.skipped}.items():
         trace = store.folder(stage) / "failure.json"
         said = f"; its trace is in {trace}" if stage in outcome.failed and trace.exists() else ""
@@ -154,8 +160,41 @@ def remember(plan: Plan, store: Store, console: Console | None = None) -> None:
         raise Unwritable(f"the store {store.root} cannot be written: {error.strerror or error}") from None
 
 
+class Needs:
+    """Which evaluations still need a training's checkpoint; where none does any more, it is deleted."""
+
+    def __init__(self, plan: Plan, store: Store):
+        self.store = store
+        self.above = {
+            step.stage.id: [stage for stage in step.stage.lineage if stage.kind == "train"]
+            for step in plan.steps
+            if step.stage.kind == "evaluate"
+        }
+        self.open: dict[str, set[str]] = {stage.id: set() for stages in self.above.values() for stage in stages}
+        states = {step.stage.id: plan.state(step, store) for step in plan.steps if step.stage.kind == "evaluate"}
+        for id, stages in self.above.items():
+            for stage in stages if states[id] == "run" else ():
+                self.open[stage.id].add(id)
+        self.met([id for id, state in states.items() if state != "run"])
+
+    def met(self, evaluations: Iterable[str]) -> None:
+        """These evaluations are finished, or cannot run; ids of other stages, or for a second time, say nothing."""
+        for id in evaluations:
+            for stage in self.above.pop(id, ()):
+                self.open[stage.id].discard(id)
+                if not self.open[stage.id] and self.store.usable(stage.id):
+                    self.store.release(stage)
+
+
 def _execute(
-    plan: Plan, todo: tuple[Step, ...], store: Store, data: Path | None, workers: int, device: str, console: Console
+    plan: Plan,
+    todo: tuple[Step, ...],
+    store: Store,
+    data: Path | None,
+    workers: int,
+    device: str,
+    console: Console,
+    needs: Needs | None,
 ) -> Outcome:
     env = pool.Env(store.root, Sources(plan.study, data.resolve() if data else None), device, max(1, cores() // workers))
     ahead = Ahead(plan, todo, store)
@@ -172,6 +211,8 @@ def _execute(
 
         def tell(outcome: Outcome, busy: list[Step]) -> None:
             nonlocal said
+            if needs:
+                needs.met(outcome.done)
             done = len(outcome.done) + len(outcome.failed) + len(outcome.skipped)
             lines = ahead.lines(outcome, busy)
             progress.update(bar, completed=done, description="\n".join(lines) or "stages")
@@ -180,7 +221,10 @@ def _execute(
                 console.print(f"{done}/{len(ahead.steps)}  " + "; ".join(lines), highlight=False, soft_wrap=True)
 
         with pool.Crew(env, workers) as crew:
-            return pool.execute(plan, todo, crew, tell)
+            outcome = pool.execute(plan, todo, crew, tell)
+    if needs:
+        needs.met(outcome.done)
+    return outcome
 
 
 @dataclass

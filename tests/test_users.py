@@ -283,6 +283,29 @@ def test_without_a_terminal_a_plain_line_comes_at_intervals(here, monkeypatch, c
     assert len(lines) == 2 and lines[0].startswith("1/6  train one target; study: ") and "\x1b" not in lines[0]
 
 
+def test_checkpoints_that_nothing_needs_are_released_and_trained_again_where_they_are(here):
+    def kept() -> list[str]:
+        return sorted(path.parent.name for path in (here / "store" / "runs").glob("*/checkpoint.*"))
+
+    options = ("--data", "data", "--no-mlflow", "--workers", "1")
+    study = load(here / "study.yaml")
+    plan, store = expand(study, Sources(study, here / "data")), Store(here / "store")
+    trainings = {step.stage.id for step in plan.steps if step.stage.kind == "train"}
+    some = next(iter(study.manifest.matrix.intermediate[1:]))
+    assert invoked("run", "study.yaml", "--release", "--only", f"intermediate == '{some}'", *options)[0] == 0
+    needed = {stage.id for step in plan.todo(store) for stage in step.stage.lineage if store.usable(stage.id)}
+    assert needed <= set(kept()) and not trainings & set(kept()) - needed
+    assert invoked("run", "study.yaml", *options)[0] == 0
+    assert trainings & set(kept())
+    assert invoked("run", "study.yaml", "--release", *options)[0] == 0  # a finished study too
+    assert not trainings & set(kept()) and not plan.todo(store)
+    scored = next(step for step in plan.steps if step.stage.kind == "evaluate" and step.stage.parent.id in trainings)
+    (here / "store" / "runs" / scored.stage.id / "record.json").unlink()
+    assert [step.stage.id for step in plan.todo(store)][-2:] == [scored.stage.parent.id, scored.stage.id]
+    assert invoked("run", "study.yaml", "--release", *options)[0] == 0
+    assert not trainings & set(kept()) and not plan.todo(store)
+
+
 def test_ctrl_c_says_that_the_same_command_goes_on(here, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt

@@ -48,14 +48,18 @@ def run(
     workers: int | None = None,
     device: str = "auto",
     mlflow: bool = True,
+    release: bool = False,
 ) -> dict[str, int]:
-    """Run what is missing of a study; again: runs nothing. Counts of stages: done, failed, skipped (an ancestor failed)."""
+    """Run what is missing of a study; again: runs nothing. Counts of stages: done, failed, skipped (an ancestor failed).
+
+    With `release` checkpoints are deleted that nothing left to run needs.
+    """
     from xlift.registry.store import Store
     from xlift.runners import session
 
     made = plan(study, data=data)
     device, count = session.device_and_workers(device, workers)
-    outcome = session.run(made, Store(Path(store)), _path(data), workers=count, device=device, mlflow=mlflow)
+    outcome = session.run(made, Store(Path(store)), _path(data), workers=count, device=device, mlflow=mlflow, release=release)
     return {"done": len(outcome.done), "failed": len(outcome.failed), "skipped": len(outcome.skipped)}
 
 

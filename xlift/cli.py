@@ -259,6 +259,7 @@ def run(
     device: Device = "auto",
     only: Annotated[str | None, typer.Option(help="run these cells alone, such as \"target == 'lab-pos'\"")] = None,
     mlflow: Tracked = True,
+    release: Annotated[bool, typer.Option("--release", help="delete checkpoints that nothing left to run needs")] = False,
 ) -> None:
     """Run what is missing of a study. The same command again goes on, and runs nothing twice."""
     from xlift.runners import session
@@ -267,7 +268,7 @@ def run(
     chosen = planned.where(_condition(only, planned)) if only else None
     device, count = session.device_and_workers(device, workers)
     with _resumable():
-        outcome = session.run(planned, kept, data, workers=count, device=device, only=chosen, mlflow=mlflow)
+        outcome = session.run(planned, kept, data, workers=count, device=device, only=chosen, mlflow=mlflow, release=release)
     print(studies.report_of(planned.card(), kept).summary())
     gaps = _told_gaps(planned)
     raise typer.Exit(1 if outcome.failed or outcome.skipped else gaps)
