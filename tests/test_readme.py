@@ -134,7 +134,7 @@ def test_the_manifest_of_the_readme_checks(tmp_path):
 
 
 def test_the_task_of_one_s_own_in_the_readme_checks(tmp_path):
-    (task,) = re.findall(r"`(mine: \{kind: pair.*?\})`", README)
+    (task,) = re.findall(r"`(ours: \{kind: pair.*?\})`", README)
     text = f"""\
 schema: xlift/1
 id: own
@@ -145,7 +145,7 @@ pretrain: {{corpus: text, languages: [en]}}
 tasks:
   {task}
   text: {{kind: mlm, files: "text/{{language}}.jsonl"}}
-matrix: {{intermediate: [none], target: [mine], seed: {{count: 1, from: 1}}}}
+matrix: {{intermediate: [none], target: [ours], seed: {{count: 1, from: 1}}}}
 """
     (tmp_path / "study.yaml").write_text(text)
     assert load(tmp_path / "study.yaml").facts.tasks["mine"].labels == ("no", "yes")
