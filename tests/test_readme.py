@@ -148,7 +148,7 @@ tasks:
 matrix: {{intermediate: [none], target: [ours], seed: {{count: 1, from: 1}}}}
 """
     (tmp_path / "study.yaml").write_text(text)
-    assert load(tmp_path / "study.yaml").facts.tasks["mine"].labels == ("no", "yes")
+    assert load(tmp_path / "study.yaml").facts.tasks["ours"].labels == ("no", "yes")
 
 
 def test_the_columns_of_the_views_are_those_of_the_readme(place):
