@@ -13,17 +13,17 @@ SMALL = 0.02  # standard error of a score over its items, from which on a test s
 
 
 def faults(card: StudyCard, rows: pd.DataFrame, scores: pd.DataFrame) -> tuple[str, ...]:
-    """A sentence or two for each; empty where nothing was found.
+    """A sentence or two for each; empty where nothing was found. Means are of one target group.
 
     `rows` are the study's gains, `scores` its scores with `items` and `se`; fractions.
     """
     if not len(rows):
         return ()
-    found = [sentence for _, part in rows.groupby("target_group") for sentence in _floor(part)]
+    groups = [part for _, part in rows.groupby("target_group")]
     return (
-        *found,
-        *_collapsed(card, rows),
-        *_unseen(rows),
+        *(sentence for part in groups for sentence in _floor(part)),
+        *(sentence for part in groups for sentence in _collapsed(card, part)),
+        *(sentence for part in groups for sentence in _unseen(part)),
         *_families(rows),
         *_languages(card, rows),
         *_replicates(rows),
@@ -36,8 +36,7 @@ def _floor(rows: pd.DataFrame) -> Iterator[str]:
     lost, shares = int(rows["at_chance"].sum()), rows.groupby("model")["at_chance"].mean()
     if not lost:
         return
-    all_of_them = f"the {count(len(rows), 'baseline')} of {rows['target_group'].iloc[0]} targets"
-    said = f"At chance: {lost:,} of {all_of_them} are not above chance"
+    said = f"At chance: {lost:,} of the {_gains(rows, 'baseline')} are not above chance"
     if (shares < FLOOR).any():
         yield f"{said}: there a gain says that a task became possible, not how much better it became."
         return
@@ -58,7 +57,7 @@ def _collapsed(card: StudyCard, rows: pd.DataFrame) -> Iterator[str]:
     where = ", ".join(f"{target} {number}" for target, number in lost["target"].value_counts().items())
     without = f", and {signed(others['gain'].mean())} without" if len(others) else ""
     yield (
-        f"Collapsed: {count(len(lost), 'gain')} of {len(rows):,} rest on a run that is less than five points above chance in "
+        f"Collapsed: {len(lost):,} of the {_gains(rows)} rest on a run that is less than five points above chance in "
         f"{card.source_language} itself ({where}). They are kept: the mean gain is {signed(rows['gain'].mean())} points with "
         f"them{without}."
     )
@@ -72,10 +71,15 @@ def _unseen(rows: pd.DataFrame) -> Iterator[str]:
         return
     met = known[known["seen"].astype(bool)]
     yield (
-        f"Unseen languages: {count(len(apart), 'gain')} of {len(known):,} are in languages that the model's pretraining did not "
+        f"Unseen languages: {len(apart):,} of the {_gains(known)} are in languages that the model's pretraining did not "
         f"see. Their mean is {signed(apart['gain'].mean())} points, and {signed(met['gain'].mean())} where it saw them "
         "(unweighted). Models that differ in what they saw differ in more than size."
     )
+
+
+def _gains(rows: pd.DataFrame, what: str = "gain") -> str:
+    """How many they are, and of which target group, which is one."""
+    return f"{count(len(rows), what)} of {rows['target_group'].iloc[0]} targets"
 
 
 def _families(rows: pd.DataFrame) -> Iterator[str]:

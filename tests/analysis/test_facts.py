@@ -5,6 +5,7 @@ import pytest
 
 from xlift.analysis import facts, mixed
 from xlift.analysis.report.methods import methods
+from xlift.analysis.report.table import signed
 from xlift.analysis.study.faults import faults
 from xlift.registry.card import Analysis, Pairing
 from xlift.registry.known.languages import LANGUAGES
@@ -218,9 +219,9 @@ def test_a_run_that_learnt_nothing_in_its_own_language_is_kept_and_flagged():
     assert set(flagged[["model", "intermediate", "target"]].itertuples(index=False, name=None)) == {("m0", "mnli", "panx")}
     assert set(flagged["language"]) == {"de", "sw"} and len(gains) > len(flagged) > 0
     said = [s for s in faults(card, gains, rows(connection, "SELECT * FROM scores")) if s.startswith("Collapsed")]
-    assert (
-        len(said) == 1 and f"{len(flagged)} gains of {len(gains)}" in said[0] and "panx" in said[0] and "They are kept" in said[0]
-    )
+    fine = gains[gains["target_group"] == "fine-tuned"]  # the group that the run is of, and never a mean with retrieval
+    assert len(said) == 1 and f"{len(flagged)} of the {len(fine)} gains of fine-tuned targets" in said[0] and "panx" in said[0]
+    assert 0 < len(fine) < len(gains) and f"kept: the mean gain is {signed(fine['gain'].mean())} points with them" in said[0]
 
 
 def test_gains_in_languages_that_pretraining_did_not_see_are_told_apart_with_the_source(planting):
@@ -229,9 +230,14 @@ def test_gains_in_languages_that_pretraining_did_not_see_are_told_apart_with_the
     card = card.model_copy(update={"cells": cells, "seen": {f"m{i}": "a paper, table 1 (recalled)" for i in range(5)}})
     connection = facts.connect(shelf, [card])
     gains, scores = rows(connection, "SELECT * FROM gains"), rows(connection, "SELECT * FROM scores")
-    (said,) = (sentence for sentence in faults(card, gains, scores) if sentence.startswith("Unseen"))
+    said = [sentence for sentence in faults(card, gains, scores) if sentence.startswith("Unseen")]
     known = gains[gains["model"] != "m5"]
-    assert f"{(known['language'] == 'sw').sum()} gains of {len(known)} are" in said
+    groups = known.groupby("target_group")
+    assert len(said) == len(groups) == 2
+    for sentence, (group, part) in zip(said, groups, strict=True):
+        apart = part[part["language"] == "sw"]
+        assert f"{len(apart)} of the {len(part)} gains of {group} targets are" in sentence
+        assert f"mean is {signed(apart['gain'].mean())} points" in sentence
     assert not [s for s in faults(card, gains[gains["language"] == "de"], scores) if s.startswith("Unseen")]
     (told,) = (paragraph for paragraph in methods(card, ()) if "pretraining saw" in paragraph)
     assert "m0, m1, m2, m3, m4 from a paper, table 1 (recalled). It is not known for m5." in told
