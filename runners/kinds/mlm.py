@@ -36,7 +36,8 @@ class Vocabulary(nn.Module):
         self.tied = (embeddings,)  # in a tuple, so that its weights belong to the encoder alone
         count, width = embeddings.weight.shape
         self.dense = nn.Linear(config.hidden_size, width)
-        self.norm = nn.LayerNorm(width, eps=getattr(config, "layer_norm_eps", 1e-5))
+        eps = getattr(config, "layer_norm_eps", getattr(config, "norm_eps", 1e-12))  # DistilBERT names none
+        self.norm = nn.LayerNorm(width, eps=eps)
         self.bias = nn.Parameter(torch.zeros(count))
         self.dropout = nn.Dropout(dropout)
         heads.initialise(self, encoder)
