@@ -288,6 +288,7 @@ def test_checkpoints_that_nothing_needs_are_released_and_trained_again_where_the
         return sorted(path.parent.name for path in (here / "store" / "runs").glob("*/checkpoint.*"))
 
     options = ("--data", "data", "--no-mlflow", "--workers", "1")
+    (here / "study.yaml").write_text(STUDY.replace("target: [target]", "target: [target, other]"))  # one training serves two
     study = load(here / "study.yaml")
     plan, store = expand(study, Sources(study, here / "data")), Store(here / "store")
     trainings = {step.stage.id for step in plan.steps if step.stage.kind == "train"}

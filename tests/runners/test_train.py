@@ -118,14 +118,17 @@ class Small:
 
 
 def test_a_training_that_runs_out_of_memory_goes_on_in_smaller_micro_batches(net, monkeypatch):
-    results = []
+    results, norms = [], []
     for tokens in (10**9, 100):
         copy, task = Net(deepcopy(net.encoder), net.tokenizer), objective("pair", net)
         with monkeypatch.context() as patch:
             small = Small(copy, tokens, patch)
-            train.fit(copy, [task], RECIPE, 1, device="cpu", budget=700, log=lambda line: None)
+            lines = []
+            train.fit(copy, [task], RECIPE, 1, device="cpu", budget=700, log=lines.append)
+        norms.append([line["gradient_norm"] for line in lines])
         results.append([*copy.encoder.parameters(), *task.head.parameters()])
     assert max(small.seen[-5:]) <= 100 < small.seen[0] and sum(seen > 100 for seen in small.seen[2:]) <= 4  # halved for good
+    assert norms[1] == pytest.approx(norms[0], rel=1e-3)  # nothing of the attempt that failed is left in the gradient
     for whole, cut in zip(*results, strict=True):
         torch.testing.assert_close(cut, whole, atol=2e-4, rtol=1e-2)
 
