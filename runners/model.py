@@ -18,7 +18,7 @@ from transformers import (
     MT5ForConditionalGeneration,
     PreTrainedTokenizerFast,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from xlift.registry.findings import UserError, first_line
 from xlift.registry.known.architectures import ARCHITECTURES
@@ -116,7 +116,8 @@ def continued(head: nn.Module, source: Path | str, revision: str | None) -> nn.M
     A bias that it does not have, as in ModernBERT's, begins at 0.
     """
     config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
+    architecture = ARCHITECTURES[config.model_type]
+    if not architecture.language_head:
         return head
     whole, told = AutoModelForMaskedLM.from_pretrained(
         source,
@@ -126,12 +127,12 @@ def continued(head: nn.Module, source: Path | str, revision: str | None) -> nn.M
         trust_remote_code=False,
         output_loading_info=True,
     )
-    architecture = ARCHITECTURES[config.model_type]
-    if architecture.brings_language_head(whole.state_dict().keys() - told["missing_keys"]):
+    state = whole.state_dict()
+    if architecture.brings_language_head(state.keys() - told["missing_keys"]):
         theirs = {
             new + name.removeprefix(old): tensor
             for old, new in architecture.language_head.items()
-            for name, tensor in whole.state_dict().items()
+            for name, tensor in state.items()
             if name == old or name.startswith(old + ".")
         }
         plain = {name: torch.zeros_like(own) for name, own in head.state_dict().items() if name.endswith(".bias")}

@@ -73,10 +73,8 @@ def _train(stage: Stage, env: Env, log: Log, store: Store, watched: Watched | No
         net = model.make(stage.weights.make, (e.text for e in examples[0] if isinstance(e, Text)), stage.recipe)
     else:
         net = _start(stage, env, parent)
-    lora, masters = stage.recipe.lora, model.Masters()
-    if lora:  # what is looked at in between is scored in the precision of scores
-        halved = stage.recipe.precision == "bf16" and watched is None
-        masters = model.adapt(net, lora, stage.entropy(stage.data), halved=halved)
+    lora, halved = stage.recipe.lora, stage.recipe.precision == "bf16" and not watched  # looks have a precision of their own
+    masters = model.adapt(net, lora, stage.entropy(stage.data), halved=halved) if lora else {}
     objectives = [
         Objective(part, read, env.sources.study.facts.source_language, _head(part, net, stage, env, parent), stage.entropy(part))
         for part, read in zip(stage.data.parts, examples, strict=True)

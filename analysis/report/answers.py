@@ -80,15 +80,14 @@ class Answers:
 
     def plates(self, rows: pd.DataFrame) -> list[Plate]:
         """The figures, each with a caption that names its marks."""
-        named = tables.with_its_group(rows)
-        marked = list(named[named["same_task"]][["treatment", "target"]].drop_duplicates().itertuples(index=False, name=None))
+        marked = list(rows[rows["same_task"]][["treatment", "target"]].drop_duplicates().itertuples(index=False, name=None))
         made = [self._scaling()]
         made.append(
             Plate(
                 "heatmap",
                 "Mean gain by intermediate and target task, in points, raw means. Full colour only where the 95 % interval over "
                 "models leaves out zero; pale where it holds zero, or is not there. † the training sets overlap.",
-                plots.heatmap(mean_gain(named, ["treatment", "target"]), marked),
+                plots.heatmap(mean_gain(rows, ["treatment", "target"]), marked),
             )
         )
         slopes = self._slopes()

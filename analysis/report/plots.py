@@ -255,8 +255,8 @@ def heatmap(means: pd.DataFrame, marked: Sequence[tuple[str, str]] = ()) -> Figu
     order = ["target_group", "target"]
     columns = list(means[order].drop_duplicates().sort_values(order).itertuples(index=False))
     rows = sorted(means["treatment"].unique())
-    grid = means.pivot(index="treatment", columns="target", values="mean").reindex(columns=[column.target for column in columns])
-    sure = means.assign(sure=(means["low"] > 0) | (means["high"] < 0)).pivot(index="treatment", columns="target", values="sure")
+    grid = means.pivot(index="treatment", columns=order, values="mean")
+    sure = means.assign(sure=(means["low"] > 0) | (means["high"] < 0)).pivot(index="treatment", columns=order, values="sure")
     extent = max(float(np.nanmax(np.abs(points(grid.to_numpy(float))))), 1.0)  # points: gains of a fraction of a point stay pale
     group_of = [column.target_group for column in columns]
     left = np.cumsum([0.35 * (i > 0 and group_of[i] != group_of[i - 1]) + (i > 0) for i in range(len(columns))])
@@ -265,9 +265,9 @@ def heatmap(means: pd.DataFrame, marked: Sequence[tuple[str, str]] = ()) -> Figu
         norm, colours = TwoSlopeNorm(0, -extent, extent), mpl.colormaps["RdBu"]
         for i, row in enumerate(rows):
             for x, column in zip(left, columns, strict=True):
-                value = grid.loc[row, column.target]
+                value = grid.loc[row, tuple(column)]
                 colour = colours(norm(points(value))) if pd.notna(value) else None
-                if colour is not None and not sure.loc[row, column.target]:
+                if colour is not None and not sure.loc[row, tuple(column)]:
                     colour = tuple(1 - PALE * (1 - part) for part in colour[:3])
                 _tile(axis, x, i, value, colour, (row, column.target) in marked)
         _heatmap_axes(axis, left, columns, rows)
@@ -383,8 +383,7 @@ def _tile(axis: Axes, x: float, y: int, value: float, colour: tuple | None, mark
 def _heatmap_axes(axis: Axes, left: np.ndarray, columns: Sequence, rows: Sequence[str]) -> None:
     axis.set_xlim(-0.55, left[-1] + 0.55)
     axis.set_ylim(len(rows) - 0.45, -0.55)
-    names = [column.target.removesuffix(f", {column.target_group}") for column in columns]  # the group stands above
-    axis.set_xticks(left, names, rotation=35, ha="right", rotation_mode="anchor")
+    axis.set_xticks(left, [column.target for column in columns], rotation=35, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(len(rows)), rows)
     axis.set_ylabel("intermediate task")
     axis.set_xlabel("target task")

@@ -18,7 +18,7 @@ GAIN_NOTE = (
 
 def gain_by_target(rows: pd.DataFrame) -> Table:
     """Intermediate x target, and the mean of each target group; never a mean over both groups."""
-    rows = with_its_group(rows)
+    rows = _with_its_group(rows)
     single, group = mean_gain(rows, ["treatment", "target"]), mean_gain(rows, ["treatment"])
     group = group.assign(target="mean, " + group["target_group"])
     table = pd.concat([single, group], ignore_index=True)
@@ -38,7 +38,7 @@ def gain_by_target(rows: pd.DataFrame) -> Table:
     return Table("gain-by-target", "Gain by intermediate and target", _in_points(table), shown, 1, note)
 
 
-def with_its_group(rows: pd.DataFrame) -> pd.DataFrame:
+def _with_its_group(rows: pd.DataFrame) -> pd.DataFrame:
     """A target that stands in several groups, of encoders and of text to text, is called by its group too."""
     groups = rows.groupby("target")["target_group"].transform("nunique")
     return rows.assign(target=rows["target"].where(groups == 1, rows["target"] + ", " + rows["target_group"]))

@@ -36,7 +36,7 @@ def _floor(rows: pd.DataFrame) -> Iterator[str]:
     lost, shares = int(rows["at_chance"].sum()), rows.groupby("model")["at_chance"].mean()
     if not lost:
         return
-    said = f"At chance: {lost:,} of the {_gains(rows, 'baseline')} are not above chance"
+    said = f"At chance: {lost:,} of the {_counted(rows, 'baseline')} are not above chance"
     if (shares < FLOOR).any():
         yield f"{said}: there a gain says that a task became possible, not how much better it became."
         return
@@ -57,7 +57,7 @@ def _collapsed(card: StudyCard, rows: pd.DataFrame) -> Iterator[str]:
     where = ", ".join(f"{target} {number}" for target, number in lost["target"].value_counts().items())
     without = f", and {signed(others['gain'].mean())} without" if len(others) else ""
     yield (
-        f"Collapsed: {len(lost):,} of the {_gains(rows)} rest on a run that is less than five points above chance in "
+        f"Collapsed: {len(lost):,} of the {_counted(rows)} rest on a run that is less than five points above chance in "
         f"{card.source_language} itself ({where}). They are kept: the mean gain is {signed(rows['gain'].mean())} points with "
         f"them{without}."
     )
@@ -71,13 +71,13 @@ def _unseen(rows: pd.DataFrame) -> Iterator[str]:
         return
     met = known[known["seen"].astype(bool)]
     yield (
-        f"Unseen languages: {len(apart):,} of the {_gains(known)} are in languages that the model's pretraining did not "
+        f"Unseen languages: {len(apart):,} of the {_counted(known)} are in languages that the model's pretraining did not "
         f"see. Their mean is {signed(apart['gain'].mean())} points, and {signed(met['gain'].mean())} where it saw them "
         "(unweighted). Models that differ in what they saw differ in more than size."
     )
 
 
-def _gains(rows: pd.DataFrame, what: str = "gain") -> str:
+def _counted(rows: pd.DataFrame, what: str = "gain") -> str:
     """How many they are, and of which target group, which is one."""
     return f"{count(len(rows), what)} of {rows['target_group'].iloc[0]} targets"
 

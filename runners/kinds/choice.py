@@ -35,10 +35,10 @@ class ChoiceKind(Kind):
         count = number_of_choices(examples, data)
         room = tokens.room_for(reading.tokenizer, pair=True, max_length=reading.max_length)
         before, between, after = tokens.frame(reading.tokenizer, pair=True)
-        asked = tokens.pieces(reading.tokenizer, [" ".join(filter(None, (e.context, e.question))) for e in examples])
+        openings = tokens.pieces(reading.tokenizer, [asked(e) for e in examples])
         offered = tokens.pieces(reading.tokenizer, [joined(e.stem, choice) for e in examples for choice in e.choices])
         features = []
-        for at, (example, first) in enumerate(zip(examples, asked, strict=True)):
+        for at, (example, first) in enumerate(zip(examples, openings, strict=True)):
             choices = [tokens.array(piece.ids) for piece in offered[at * count : (at + 1) * count]]
             context = sum(begin < len(example.context) for begin, _ in first.offsets)
             kept = max(0, context - max(0, len(first.ids) + max(map(len, choices)) - room))  # the same for every choice
@@ -68,6 +68,11 @@ class ChoiceKind(Kind):
 
 def joined(stem: str, choice: str) -> str:
     return f"{stem} {choice}" if stem else choice
+
+
+def asked(example: Choice) -> str:
+    """What stands before each choice: the context and the question, of those that there are."""
+    return " ".join(filter(None, (example.context, example.question)))
 
 
 def number_of_choices(examples: Sequence[Choice], data: Data) -> int:

@@ -19,7 +19,7 @@ from xlift.runners import metrics
 from xlift.runners.data.examples import Sentence
 from xlift.runners.kinds import tokens
 from xlift.runners.kinds.base import Feature, Reading
-from xlift.runners.kinds.retrieve import SentenceKind, unit
+from xlift.runners.kinds.retrieve import PIVOT, SOURCE, SentenceKind, unit
 from xlift.runners.metrics import Measure
 
 NEIGHBOURS = 4
@@ -47,7 +47,7 @@ class MineKind(SentenceKind):
         translations, threshold = _translations(examples, data), np.inf
         found = [-1] * len(examples)
         for tunes in (True, False):
-            sides = [[i for i, e in enumerate(examples) if (e.side, e.tunes) == (side, tunes)] for side in ("source", "pivot")]
+            sides = [[i for i, e in enumerate(examples) if (e.side, e.tunes) == (side, tunes)] for side in (SOURCE, PIVOT)]
             source, pivot = (np.stack([outputs[i] for i in side]) for side in sides)
             pairs = [(sides[0][one], sides[1][other], score) for one, other, score in mined(source, pivot)]
             if tunes:
@@ -60,7 +60,7 @@ class MineKind(SentenceKind):
 
     def measure(self, predictions: Sequence[int], examples: Sequence[Sentence], data: Data, language: str) -> list[Measure]:
         translations = _translations(examples, data)
-        scored = [i for i, e in enumerate(examples) if e.side == "source" and not e.tunes]
+        scored = [i for i, e in enumerate(examples) if e.side == SOURCE and not e.tunes]
         measures = [metrics.mining_f1([translations[i] for i in scored], [predictions[i] for i in scored])]
         return metrics.primary_first(measures, data.metric)
 
@@ -71,7 +71,7 @@ def _translations(examples: Sequence[Sentence], data: Data) -> list[set[int]]:
     for at, example in enumerate(examples):
         for name in example.pairs:
             named[name, example.side, example.tunes].append(at)
-    other = {"source": "pivot", "pivot": "source"}
+    other = {SOURCE: PIVOT, PIVOT: SOURCE}
     found = [{at for name in e.pairs for at in named.get((name, other[e.side], e.tunes), ())} for e in examples]
     for split in ("dev", "test"):
         if not any(pairs for e, pairs in zip(examples, found, strict=True) if e.tunes == (split == "dev")):

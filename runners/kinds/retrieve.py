@@ -19,7 +19,7 @@ from xlift.runners.kinds import heads, tokens
 from xlift.runners.kinds.base import Batch, Feature, Kind, Reading
 from xlift.runners.metrics import Measure
 
-SOURCE, PIVOT = "source", "pivot"  # the trace of the two features of an example
+SOURCE, PIVOT = "source", "pivot"  # the sides of a translation
 
 
 class SentenceKind(Kind):

@@ -19,7 +19,7 @@ from xlift.registry.stage import Data, Scoring
 from xlift.runners.data.examples import Choice, Pair, Question, Tagged
 from xlift.runners.kinds import tokens
 from xlift.runners.kinds.base import IGNORE, Batch, Feature, Kind, Reading
-from xlift.runners.kinds.choice import joined, number_of_choices
+from xlift.runners.kinds.choice import asked, joined, number_of_choices
 from xlift.runners.kinds.pair import PairKind
 from xlift.runners.metrics import Measure
 
@@ -98,6 +98,12 @@ class _Text(Kind):
         labels = batch.padded_labels()
         return cross_entropy(outputs.float(), labels[labels != IGNORE], reduction="sum")
 
+    def decode(
+        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Any], data: Data, scoring: Scoring
+    ) -> list[Any]:
+        """As the kind itself, where its labels' likelihoods stand for its logits."""
+        return self.read.decode(outputs, features, examples, data, scoring)
+
     def measure(self, predictions: Sequence[Any], examples: Sequence[Any], data: Data, language: str) -> list[Measure]:
         return self.read.measure(predictions, examples, data, language)
 
@@ -112,11 +118,6 @@ class PairText(_Text):
         features = self.read.encode(examples, reading, data, language)
         return [_to_write(feature, options[int(feature.labels)], target) for feature in features]
 
-    def decode(
-        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Pair], data: Data, scoring: Scoring
-    ) -> list[str]:
-        return [data.labels[int(chances.argmax())] for chances in outputs]
-
 
 @final
 class ChoiceText(_Text):
@@ -128,16 +129,10 @@ class ChoiceText(_Text):
         """The choices stand, numbered, where a pair's second text does."""
         pairs = []
         for example in examples:
-            first = " ".join(filter(None, (example.context, example.question)))
             second = " ".join(f"{at}: {joined(example.stem, choice)}" for at, choice in enumerate(example.choices, 1))
-            pairs.append(Pair(first, second, str(example.label + 1)))
+            pairs.append(Pair(asked(example), second, str(example.label + 1)))
         numbers = tuple(str(at + 1) for at in range(number_of_choices(examples, data)))
         return self.pairs.encode(pairs, reading, data.model_copy(update={"labels": numbers}), language)
-
-    def decode(
-        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Choice], data: Data, scoring: Scoring
-    ) -> list[int]:
-        return [int(chances.argmax()) for chances in outputs]
 
 
 @final
