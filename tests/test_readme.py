@@ -5,9 +5,11 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -75,24 +77,33 @@ def _smaller(study: Path) -> None:
 
 
 def _served(folder: Path) -> None:
-    """`xlift ui` answers, and ends with Ctrl-C."""
+    """`xlift ui` answers, and ends with Ctrl-C; whatever happens here, it does not outlive the test."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     server = subprocess.Popen(
-        [sys.executable, "-m", "xlift", "ui", "--port", "5077"],
+        [sys.executable, "-m", "xlift", "ui", "--port", str(port)],
         cwd=folder,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # some ways to run tests ignore it, and so would the UI
     )
     try:
         until, said = time.monotonic() + 120, ""
-        while "Ctrl-C ends it" not in said and time.monotonic() < until:
+        while "Ctrl-C ends it" not in said and time.monotonic() < until and server.poll() is None:
             said += server.stdout.readline()
-        assert "study: http://127.0.0.1:5077/#/experiments/" in said
-        with urlopen("http://127.0.0.1:5077/health", timeout=10) as answer:
+        assert f"study: http://127.0.0.1:{port}/#/experiments/" in said
+        with urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
             assert answer.status == 200
-    finally:
         server.send_signal(signal.SIGINT)
         assert server.wait(timeout=60) == 0
+    finally:
+        with suppress(subprocess.TimeoutExpired):  # on SIGTERM it ends what it started
+            server.terminate()
+            server.wait(timeout=30)
+        server.kill()
+        server.wait()
 
 
 def test_every_verb_stands_in_the_readme_and_runs_in_a_test(tmp_path, monkeypatch):
