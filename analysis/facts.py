@@ -17,15 +17,13 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from xlift.registry.card import Cell, StageCard, StudyCard
+from xlift.registry.card import NONE, PLAIN, Cell, StageCard, StudyCard, target_group, treatment
 from xlift.registry.findings import UserError
 from xlift.registry.known import lab
-from xlift.registry.known.languages import LANGUAGES
+from xlift.registry.known.languages import LANGUAGES, same_language
 from xlift.registry.score import Score
 from xlift.registry.spec import canonical
 
-PLAIN = "plain"  # the variant that needs no mention
-NONE = "none"  # no intermediate training; listed first
 Facts = duckdb.DuckDBPyConnection
 VIEWS = ("stages", "scores", "planned", "gains", "missing")
 
@@ -76,6 +74,7 @@ CELLS = pa.schema(
         ("pair", pa.string()),
         ("wanted", pa.string()),
         ("origin", pa.string()),
+        ("better", pa.string()),
     ]
 )
 SCORES = pa.schema(
@@ -193,25 +192,6 @@ class Relation:
         return {row[0]: row[1] for row in described}
 
 
-def target_group(cell: Cell, apart: Iterable[str] | None) -> str:
-    """The targets that may be averaged with each other; retrieval is always by itself, and so is what is prompted.
-
-    Text-to-text models stand apart from the others: they are not sizes of one model.
-    """
-    if cell.retrieval:
-        group = "retrieval"
-    elif cell.prompted:
-        group = "prompted"
-    else:
-        group = "set apart" if cell.target in (apart or ()) else "fine-tuned"
-    return f"{group}, text to text" if cell.written else group
-
-
-def treatment(intermediate: str, variant: str) -> str:
-    """What is done before the target: "mnli", or "mnli + mlm"."""
-    return intermediate if variant == PLAIN else f"{intermediate} + {variant}"
-
-
 class _Runs:
     """The trained checkpoints that a cell rests on: the one that is evaluated, and that of its intermediate training.
 
@@ -302,7 +282,6 @@ def _cell_rows(card: StudyCard) -> Iterator[tuple]:
     for what, names in (("gain.baseline", rule.baseline), ("gain.match", rule.match)):
         if unknown := sorted(set(names) - known):
             raise UserError(f"{card.study}: analysis.{what} names {', '.join(unknown)}; cells have {', '.join(sorted(known))}")
-    dropped = (card.source_language,) if rule.drop_languages is None else rule.drop_languages
     baselines: set[str] = set()
     trained, centre = _Runs(card), _centre(card)
     for cell in card.cells:
@@ -311,6 +290,7 @@ def _cell_rows(card: StudyCard) -> Iterator[tuple]:
         lp = log10(getattr(cell, card.analysis.x)) - centre
         is_baseline = all(str(values[axis]) == level for axis, level in rule.baseline.items())
         for language in cell.languages:
+            is_source = same_language(language, card.source_language)
             pair = canonical([cell.origin, *((values | {"language": language})[key] for key in rule.match)])
             if is_baseline and pair in baselines:
                 raise UserError(f"{card.study}: two baselines for {pair}; analysis.gain.match has to name more of a cell's axes")
@@ -337,9 +317,10 @@ def _cell_rows(card: StudyCard) -> Iterator[tuple]:
                 cell.declared,
                 target_group(cell, card.analysis.apart),
                 is_baseline,
-                language in dropped,
-                language == card.source_language,
+                is_source if rule.drop_languages is None else language in rule.drop_languages,
+                is_source,
                 pair,
                 cell.data.get(language),
                 cell.origin,
+                "lower" if card.outcomes.get(cell.target) in card.lower else "higher",
             )

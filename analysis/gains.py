@@ -15,14 +15,14 @@ SELECT * FROM gains WHERE study = ? {} ORDER BY params_total, model, intermediat
 """
 PRIMARY = """
 SELECT
-    scores.*,
-    cell.treatment AS treatment, cell.family AS family, cell.params_total AS params_total,
-    cell.params_non_embedding AS params_non_embedding, cell.lp AS lp, cell.target_group AS target_group, cell.run AS run
-FROM scores
-JOIN cell_rows AS cell USING (study, stage, model, intermediate, variant, target, language, seed)
+    cell.stage, cell.model, cell.intermediate, cell.variant, cell.target, cell.language, cell.seed,
+    row.metric, row.score, row.items, row.chance, row.se, cell.study,
+    cell.treatment, cell.family, cell.params_total, cell.params_non_embedding, cell.lp, cell.target_group, cell.run,
+    cell.origin, cell.better
+FROM cell_rows AS cell
 JOIN score_rows AS row
-    ON row.stage = scores.stage AND row.language = scores.language AND row.metric = scores.metric AND row.is_primary
-WHERE scores.study = ?
+    ON row.stage = cell.stage AND row.language = cell.language AND row.data = coalesce(cell.wanted, row.data) AND row.is_primary
+WHERE cell.study = ?
 ORDER BY params_total, model, intermediate, variant, target, language, seed
 """
 MISSING = "SELECT * FROM missing WHERE study = ? ORDER BY reason, model, intermediate, variant, target, language, seed"

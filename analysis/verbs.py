@@ -42,6 +42,7 @@ def fitted(
     unit: str | None,
     reml: bool,
     missing: str,
+    aliased: str = "raise",
     engine: str,
     slopes: str | None = None,
     by: str | None = None,
@@ -70,6 +71,7 @@ def fitted(
         variances=variances,
         residual_by=residual_by,
         missing=missing,
+        aliased=aliased,
     )
     effects, said = found.effects, list(found.warnings)
     if two_stage:
@@ -116,23 +118,33 @@ def meta_analysed(
     random: str | None,
     method: str,
     knapp_hartung: bool,
+    df: str | None = None,
     cluster: str | None,
     forest: Path | None,
     funnel: Path | None = None,
     labels: str | None = None,
     leave_out: str | None = None,
+    missing: str = "raise",
 ) -> Answer:
     """The verb `meta`."""
     opened = gather.opened(data)
     frame = opened if isinstance(opened, pd.DataFrame) else opened.select("*")
     formulas.known([name for name in (cluster, labels, leave_out) if name], list(frame.columns))
+    dropped: list[str] = []
+    if missing == "drop":
+        terms = formulas.random_terms(random) if random else ()
+        named = [effect, variance, *formulas.parse(moderators, response=False).keys, *(n for term in terms for n in term.group)]
+        formulas.known(named, list(frame.columns))
+        whole = frame.dropna(subset=list(dict.fromkeys(filter(None, [*named, cluster, leave_out])))).reset_index(drop=True)
+        dropped += [f"{len(frame) - len(whole):,} rows with missing values were left out"] if len(whole) < len(frame) else []
+        frame = whole
     for option, path in (("--forest", forest), ("--funnel", funnel)):
         if path and not path.parent.is_dir():
             raise UserError(f"{option} {path}: no folder {path.parent}; make it first")
 
     def analysed(rows: pd.DataFrame, random: str | None) -> metas.Meta:
         return metas.meta(
-            rows, effect, variance, moderators=moderators, random=random, method=method, knapp_hartung=knapp_hartung
+            rows, effect, variance, moderators=moderators, random=random, method=method, knapp_hartung=knapp_hartung, df=df
         )
 
     found = analysed(frame, random)
@@ -141,6 +153,7 @@ def meta_analysed(
         "n": len(found.effects.y),
         "method": found.method,
         "test": found.test,
+        "df": found.df,
         "estimates": found.estimates.to_dict("records"),
         "tau2": [{"level": level or "effect", "value": value} for level, value in found.tau2.items()],
         "q": found.q,
@@ -152,7 +165,7 @@ def meta_analysed(
         "loglik": found.loglik,
         "loglik_convention": f"{found.loglik_kind} log likelihood as metafor's"
         + (", with log|X'X| / 2 added" if found.loglik_kind == "restricted" else ""),
-        "warnings": list(found.warnings),
+        "warnings": [*dropped, *found.warnings],
     }
     if len(found.tau2) == 1 and found.method != "FE" and found.fit is None:
         content["tau2_interval"] = dict(zip(("low", "high"), metas.q_profile(found), strict=True))
@@ -201,7 +214,8 @@ def _with_levels(random: str | None, rows: pd.DataFrame) -> str | None:
 
 def _meta_text(content: dict[str, Any]) -> str:
     parts = [
-        f"{content['n']} effects, {content['method']}, {content['test']} tests",
+        f"{content['n']} effects, {content['method']}, {content['test']} tests"
+        + (f", df: {content['df']}" if content["df"] else ""),
         tabulate(content["estimates"], headers="keys", floatfmt=".5g"),
         tabulate(
             [

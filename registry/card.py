@@ -1,10 +1,14 @@
 """A study's card: what `analysis` needs to know of a study, so that facts can be read without its manifest."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from xlift.registry.spec import Spec
+
+PLAIN = "plain"  # the variant that needs no mention
+NONE = "none"  # no intermediate training; listed first
 
 
 class Cell(Spec):
@@ -33,6 +37,25 @@ class Cell(Spec):
     intermediate_language: str | None = Field(None, description="of the intermediate's training data, where a table tells it")
     blocked: str | None = Field(None, description="why it cannot run")
     declared: bool = Field(False, description="the manifest itself says that it is blocked or planned as missing")
+
+
+def target_group(cell: Cell, apart: Iterable[str] | None) -> str:
+    """The targets that may be averaged with each other; retrieval is always by itself, and so is what is prompted.
+
+    Text-to-text models stand apart from the others: they are not sizes of one model.
+    """
+    if cell.retrieval:
+        group = "retrieval"
+    elif cell.prompted:
+        group = "prompted"
+    else:
+        group = "set apart" if cell.target in (apart or ()) else "fine-tuned"
+    return f"{group}, text to text" if cell.written else group
+
+
+def treatment(intermediate: str, variant: str) -> str:
+    """What is done before the target: "mnli", or "mnli + mlm"."""
+    return intermediate if variant == PLAIN else f"{intermediate} + {variant}"
 
 
 class StageCard(Spec):
@@ -156,6 +179,8 @@ class StudyCard(Spec):
     control: Control = "holm"
     claims: tuple[Claim, ...] = ()
     outcomes: dict[str, str] = Field({}, description="target -> its metric")
+    lower: tuple[str, ...] = Field((), description="metrics of which less is better: a gain is what was taken away")
+    lineages: tuple[tuple[str, ...], ...] = Field((), description="models that began with the same weights, as far as is known")
     seen: dict[str, str] = Field({}, description="model -> where it is told which languages its pretraining saw")
     left_out: tuple[str, ...] = Field((), description="the manifest's rules of what is not run")
     cells: tuple[Cell, ...]

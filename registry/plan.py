@@ -3,6 +3,7 @@
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 
+from xlift.registry import carriers
 from xlift.registry.builder import Builder, Step, seen
 from xlift.registry.card import Cell, StageCard, StudyCard
 from xlift.registry.findings import BadInput, Finding, relative
@@ -87,6 +88,13 @@ class Plan:
         """In which a target is tested, whether or not the data are here."""
         return next((cell.languages for cell in self.cells if cell.target == target), ())
 
+    def _begins(self) -> dict[str, str]:
+        """The models that began with other weights that are known: as declared, or parts of the same ones."""
+        sections = self.study.manifest.models
+        weights = {model.id: (model.folder, model.hub, model.revision) for model in sections if not model.make}
+        cut = {name: str(own[1] or own[0]) for name, own in weights.items() if list(weights.values()).count(own) > 1}
+        return cut | {model.id: model.continues for model in sections if model.continues}
+
     def card(self) -> StudyCard:
         """What analysis needs to know of the study."""
         models, manifest = self.study.facts.models, self.study.manifest
@@ -111,6 +119,7 @@ class Plan:
             control=manifest.control,
             claims=manifest.claims,
             outcomes={target: self.study.facts.tasks[target].metric for target in manifest.matrix.target},
+            lineages=carriers.lineages(self._begins()),
             seen={name: known[1] for name in models if (known := seen(self.study, name))},
             left_out=tuple(f"{rule.kind}: {rule.when} ({rule.why})" for rule in manifest.matrix.exclude),
             cells=self.cells,

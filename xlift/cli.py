@@ -52,7 +52,7 @@ def check(
             said = list[Finding]()
             if not isinstance(study, Study):
                 said += studies.analysis_findings(study, study.card)
-            elif data is not None or studies.analysed(study):
+            else:
                 studies.plan_of(study, data, said)
             found = (*study.warnings, *said)
         except BadInput as error:
@@ -474,6 +474,7 @@ def fit(
     unit: Annotated[str | None, typer.Option(help="with two-stage: the column of the units, such as model")] = None,
     ml: Annotated[bool, typer.Option("--ml", help="maximum likelihood; with --df satterthwaite")] = False,
     missing: Annotated[str, typer.Option(help="raise, or drop rows with missing values")] = "raise",
+    aliased: Annotated[str, typer.Option(help="raise, or drop fixed effects that depend on others")] = "raise",
     engine: Annotated[str, typer.Option(help="xlift; or statsmodels: the nearest MixedLM beside it")] = "xlift",
     slopes: Annotated[str | None, typer.Option(help="slopes on this column: levels weighed equally, and by --by")] = None,
     by: Annotated[str | None, typer.Option(help="with --slopes: a column of levels, such as treatment")] = None,
@@ -494,6 +495,7 @@ def fit(
             unit=unit,
             reml=not ml,
             missing=missing,
+            aliased=aliased,
             engine=engine,
             slopes=slopes,
             by=by,
@@ -513,11 +515,13 @@ def meta(
     random: Annotated[str | None, typer.Option(help="several levels, such as '(1 | study/effect)'")] = None,
     method: Annotated[str, typer.Option(help="REML, ML, DL, PM, EB, HE, SJ or FE")] = "REML",
     knapp_hartung: Annotated[bool, typer.Option("--knapp-hartung", help="t tests with Knapp and Hartung's factor")] = False,
+    df: Annotated[str | None, typer.Option(help="of t tests: contain, kenward-roger, satterthwaite or residual")] = None,
     cluster: Annotated[str | None, typer.Option(help="column of clusters: adds robust CR2 estimates")] = None,
     forest: Annotated[Path | None, typer.Option(help="write a forest plot to this .svg or .png")] = None,
     funnel: Annotated[Path | None, typer.Option(help="write a funnel plot to this .svg or .png")] = None,
     labels: Annotated[str | None, typer.Option(help="column that names effects in the forest plot")] = None,
     leave_out: Annotated[str | None, typer.Option(help="column, such as paper: estimates without each of its levels")] = None,
+    missing: Annotated[str, typer.Option(help="raise, or drop rows with missing values")] = "raise",
     as_json: AsJson = False,
 ) -> None:
     """Meta-analyse effects with known sampling variances."""
@@ -533,11 +537,13 @@ def meta(
             random=random,
             method=method,
             knapp_hartung=knapp_hartung,
+            df=df,
             cluster=cluster,
             forest=forest,
             funnel=funnel,
             labels=labels,
             leave_out=leave_out,
+            missing=missing,
         )
     except NotConverged as error:
         print(f"xlift: no fit: {error}", file=sys.stderr)

@@ -140,7 +140,8 @@ def read(study: Study | TableStudy, store: Path, data: Path | None) -> Read:
 
 def imported(study: TableStudy, kept: "Store") -> int:
     """The runs of a table that the store did not have, or had otherwise; what its analysis declares is checked before."""
-    if found := [finding for finding in analysis_findings(study, study.card) if finding.stops]:
+    found = analysis_findings(study, study.card) if analysed(study) else []
+    if found := [finding for finding in found if finding.stops]:
         raise BadInput([*study.warnings, *found], study.sources)
     before = kept.card(study.id)
     if before and {cell.origin for cell in before.cells} - {cell.origin for cell in study.card().cells}:
@@ -154,9 +155,11 @@ def card_of(study: Study | TableStudy, data: Path | None) -> StudyCard:
 
 
 def analysis_findings(study: Study | TableStudy, card: Callable[[], StudyCard]) -> list[Finding]:
-    """What a study declares of its analysis and cannot be done."""
-    if not analysed(study):
-        return []
+    """What a study's design cannot tell, and what it declares of its analysis and cannot be done."""
+    if not analysed(study):  # the default model: counts alone tell, and nothing heavy is imported
+        from xlift.registry import carriers
+
+        return carriers.findings(card(), study.place)
     from xlift.analysis.study import check
 
     return check.findings(card(), study.place)

@@ -2,10 +2,16 @@
 
 One tau^2 by any of eight estimators, with Wald or Knapp-Hartung tests; or several levels, crossed or nested, by the mixed
 model with known variances. `loglik` follows metafor: the restricted one adds log|X'X| / 2.
+
+Several levels are tested with t. Their degrees of freedom are by containment where nothing else is asked for (metafor's
+dfs="contain"): a coefficient has as many units as the coarsest level within which its moderator is constant. Those of Kenward and
+Roger or Satterthwaite follow from the estimated tau^2, and where that is zero, as it often is with few studies, they are those of
+known variances: infinitely many. Residual ones (k - p, metafor's default) count effects as if no study held several.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,11 +21,18 @@ from xlift.analysis import mixed
 from xlift.analysis.estimates import LEVEL, quantile, t_table
 from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed import gather as gathering
+from xlift.analysis.mixed.cautions import FEW_DF
 from xlift.analysis.mixed.crossproducts import cross_products
 from xlift.analysis.mixed.formula import Formula
 from xlift.analysis.mixed.gather import Columns, Data
+from xlift.analysis.mixed.model import Df as FitDf
 from xlift.registry.findings import UserError
 
+Df = Literal["contain", "residual", "kenward-roger", "satterthwaite"]
+DFS = get_args(Df)
+EACH = "single effect"  # the column that stands for single effects
+EXACT = 1e-20  # of the weighted squares: what rounding leaves of effects that are fitted exactly
+FEW_EFFECTS = 10  # up to which a z test, for which tau^2 is known, needs a word
 LOG_2PI = float(np.log(2 * np.pi))
 
 
@@ -74,6 +87,7 @@ class Meta:
     tau2: dict[str, float]  # by level; one level "" for one tau^2
     method: str
     test: str  # "z", "knapp-hartung" or "t"
+    df: str  # how degrees of freedom were found; "" for z
     q: float
     q_df: int
     q_p: float
@@ -100,9 +114,18 @@ def meta(
     random: str | None = None,
     method: str = "REML",
     knapp_hartung: bool = False,
+    df: str | None = None,
 ) -> Meta:
-    """Meta-analyse the column `effect` with sampling variances in `variance`; UserError for bad input, in words."""
+    """Meta-analyse the column `effect` with sampling variances in `variance`; UserError for bad input, in words.
+
+    `df` is one of DFS, for t tests: contain where there are random terms; without them tests are z, or Knapp and Hartung's.
+    """
     method = method.upper()
+    if df not in (None, *DFS):
+        raise UserError(f"no degrees of freedom '{df}'{formulas.did_you_mean(df, DFS)}; there are {', '.join(DFS)}")
+    if df and (knapp_hartung or method == "FE"):
+        other = "Knapp and Hartung's test has k - p of its own" if knapp_hartung else "with one true effect (FE) tests are z"
+        raise UserError(f"{other}: leave --df {df} out")
     if method not in (*ESTIMATORS, "FE"):
         raise UserError(
             f"no method '{method}'{formulas.did_you_mean(method, [*ESTIMATORS, 'FE'])}; there are FE, {', '.join(ESTIMATORS)}"
@@ -117,67 +140,87 @@ def meta(
     frame = data if isinstance(data, pd.DataFrame) else data.select("*")
     gathered = gathering.gather(formula, frame, Columns(variances=variance))
     design = formulas.build(formula, gathered.frame)
-    cross_products(design, gathered.cells)  # refuses moderators that cannot be told apart
+    cross_products(design, gathered.cells, known=True)  # refuses moderators that cannot be told apart
     k, p = design.X.shape
     if k <= p:
         raise UserError(f"{k} effects cannot carry {p} coefficients and heterogeneity")
     effects = Effects(gathered.cells.mean, 1 / gathered.cells.weight, design.X, design.names)
-    if terms:
-        return _multilevel(formula, frame, variance, effects, method, knapp_hartung)
-    return _one_level(effects, method, knapp_hartung)
+    if not terms and df in ("kenward-roger", "satterthwaite"):
+        formula, frame = replace(formula, random=(formulas.Random("1", (EACH,)),)), frame.assign(**{EACH: range(len(frame))})
+    if formula.random:
+        return _multilevel(formula, frame, variance, effects, method, knapp_hartung, df or "contain")
+    return _one_level(effects, method, knapp_hartung, df or "")
 
 
-def _one_level(effects: Effects, method: str, knapp_hartung: bool) -> Meta:
+def _one_level(effects: Effects, method: str, knapp_hartung: bool, df: str) -> Meta:
     k, p = effects.X.shape
     tau2 = 0.0 if method == "FE" else float(ESTIMATORS[method](effects))
     w = 1 / (effects.v + tau2)
     beta, cov = effects.least_squares(w)
-    if knapp_hartung:
-        cov = cov * effects.rss(w) / (k - p)
-    df = float(k - p) if knapp_hartung else np.inf
-    said = (
-        []
-        if tau2 or method == "FE"
-        else [
+    said = []
+    if not tau2 and method != "FE":
+        said.append(
             "tau^2 is estimated zero: the interval is that of one true effect, and heterogeneity is easily "
             f"missed with {k} effects"
-        ]
-    )
+        )
+    if knapp_hartung:
+        factor = effects.rss(w) / (k - p)
+        if factor <= EXACT * float(w @ effects.y**2):
+            raise UserError("the effects lie on the fit exactly: Knapp and Hartung's factor is 0, and no interval follows")
+        if factor < 1:
+            said.append(f"Knapp and Hartung's factor is {factor:.2g}, below 1: standard errors are smaller than without it")
+        cov = cov * factor
+    elif not df and method != "FE" and k <= FEW_EFFECTS:
+        said.append(
+            f"z tests take tau^2 for known, and {k} effects hardly tell it: intervals are too narrow; --knapp-hartung has t tests"
+        )
     return _made(
         effects,
         beta=beta,
         cov=cov,
-        df=df,
+        df=np.full(p, float(k - p) if knapp_hartung or df else np.inf),
+        how="residual" if knapp_hartung else df,
         tau2={"": tau2},
         method=method,
-        test="knapp-hartung" if knapp_hartung else "z",
+        test="knapp-hartung" if knapp_hartung else "t" if df else "z",
         loglik=effects.loglik(w, restricted=method != "ML"),
         restricted=method != "ML",
         said=said,
     )
 
 
-def _multilevel(formula: Formula, frame: pd.DataFrame, variance: str, effects: Effects, method: str, knapp_hartung: bool) -> Meta:
+def _multilevel(
+    formula: Formula, frame: pd.DataFrame, variance: str, effects: Effects, method: str, knapp_hartung: bool, df: str
+) -> Meta:
     if method not in ("REML", "ML"):
         raise UserError(f"several levels need REML or ML, not {method}")
-    fit = mixed.fit(formula, frame, variances=variance, reml=method == "REML", df="satterthwaite")
-    k, p = effects.X.shape
+    formula, said = _levels_apart(formula, frame)
+    by_fit: FitDf = "kenward-roger" if df == "kenward-roger" else "satterthwaite"
+    fit = mixed.fit(formula, frame, variances=variance, reml=method == "REML", df=by_fit)
     tau2 = {}
     for (name, D), term in zip(fit.covariances.items(), fit.state.model.terms, strict=True):
         if term.k > 1 or term.names != ("Intercept",):
             raise UserError(
                 f"levels of a meta-analysis are intercepts, as in (1 | {term.name}); ({name}) can be fitted with `xlift fit`"
             )
-        tau2[term.name] = float(D[0, 0])
+        tau2[term.name if term.name != EACH else ""] = float(D[0, 0])
     logs = 2 * np.log(np.abs(np.diag(np.linalg.qr(effects.X, mode="r")))).sum() if fit.reml else 0.0
-    said = [*fit.warnings] + (
-        ["Knapp-Hartung's factor is for one level; tests are t on k - p as without it"] if knapp_hartung else []
-    )
+    dfs = contained(effects, fit.grid.design.terms) if df == "contain" else None
+    if df == "residual":
+        dfs = np.full(len(effects.names), float(effects.X.shape[0] - effects.X.shape[1]))
+    dfs = fit.df.to_numpy() if dfs is None else dfs
+    said += [caution.text for caution in fit.cautions if caution.kind != "few-df"]  # which are those of the table below
+    if few := [name for name, value in zip(effects.names, dfs, strict=True) if value < FEW_DF]:
+        said.append(f"{', '.join(few)}: fewer than {FEW_DF:.0f} degrees of freedom: the interval rests on very few levels")
+    if any(np.isinf(dfs)):
+        said.append("infinite degrees of freedom follow from a tau^2 that is estimated zero, which few levels hardly tell")
+    said += ["Knapp-Hartung's factor is for one level; tests are t as without it"] if knapp_hartung else []
     return _made(
         effects,
         beta=fit.params.to_numpy(),
-        cov=fit.model_cov.to_numpy(),
-        df=float(k - p),
+        cov=(fit.cov_params() if df == "kenward-roger" else fit.model_cov).to_numpy(),
+        df=dfs,
+        how=df,
         tau2=tau2,
         method=method,
         test="t",
@@ -188,12 +231,37 @@ def _multilevel(formula: Formula, frame: pd.DataFrame, variance: str, effects: E
     )
 
 
+def _levels_apart(formula: Formula, frame: pd.DataFrame) -> tuple[Formula, list[str]]:
+    """The formula without levels that are those of another one, whose variances only add up, and that it was so."""
+    kept, seen, said = [], dict[bytes, str](), []
+    for term in formula.random:
+        mark = formulas.partition(frame, term.group).tobytes() + term.columns.encode()
+        if mark in seen:
+            said.append(f"{term.name} has the levels of {seen[mark]}: one tau^2 stands for both, which nothing here tells apart")
+            continue
+        seen[mark] = term.name
+        kept.append(term)
+    return replace(formula, random=tuple(kept)), said
+
+
+def contained(effects: Effects, terms: Sequence[formulas.Term]) -> np.ndarray:
+    """(p,) degrees of freedom by containment, as metafor's: fewest levels within which a column of X is constant, less p."""
+    k, p = effects.X.shape
+    found = []
+    for column in effects.X.T:
+        values = pd.Series(column)
+        sizes = [len(term.levels) for term in terms if values.groupby(term.codes).nunique().max() == 1]
+        found.append(max(min([k, *sizes]) - p, 1))
+    return np.array(found, float)
+
+
 def _made(
     effects: Effects,
     *,
     beta: np.ndarray,
     cov: np.ndarray,
-    df: float,
+    df: np.ndarray,
+    how: str,
     tau2: dict[str, float],
     method: str,
     test: str,
@@ -213,7 +281,7 @@ def _made(
     prediction = None
     if method != "FE":
         x = effects.X.mean(0)
-        half = float(quantile(df)) * np.sqrt(x @ cov @ x + total)
+        half = float(quantile(df.min())) * np.sqrt(x @ cov @ x + total)
         prediction = (float(x @ beta - half), float(x @ beta + half))
         if p > 1:
             said = [*said, "the prediction interval is for a new true effect at the moderators' means"]
@@ -223,6 +291,7 @@ def _made(
         tau2,
         method,
         test,
+        how,
         q,
         k - p,
         float(stats.chi2.sf(q, k - p)),

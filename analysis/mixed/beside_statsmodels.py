@@ -56,7 +56,7 @@ def compare(fit: Fit, data: gather.Data, *, missing: str = "raise") -> Nearest:
     opened = gather.opened(data)
     frame = opened if isinstance(opened, pd.DataFrame) else opened.select("*")
     gathered = gather.gather(fit.formula, frame, gather.Columns(), missing=missing)
-    design = formulas.build(fit.formula, gathered.frame)
+    design = formulas.build(fit.formula, gathered.frame, aliased="drop")
     one = len({term.group for term in design.terms}) == 1 and len(design.terms) == 1
     said = [] if one else ["MixedLM has one grouping factor: the random terms are variance components over one dummy group"]
     if not one and (lost := [term.name for term in design.terms if term.k > 1]):

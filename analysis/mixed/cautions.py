@@ -13,7 +13,7 @@ FEW_DF = 3.0
 class Caution:
     """One thing to know, and of which kind it is."""
 
-    kind: Literal["dropped", "shared", "confounded", "singular", "few-levels", "few-df"]
+    kind: Literal["dropped", "aliased", "shared", "confounded", "singular", "few-levels", "few-df"]
     text: str
 
 
@@ -21,6 +21,7 @@ def cautions(fit) -> tuple[Caution, ...]:
     """Rows left out or not independent, singular terms with what follows, few levels, few df; empty where all is well."""
     return (
         *(Caution("dropped", text) for text in _dropped(fit)),
+        *(Caution("aliased", text) for text in _aliased(fit)),
         *(Caution("shared", text) for text in _shared(fit)),
         *(Caution("confounded", text) for text in _confounded(fit)),
         *(Caution("singular", text) for text in _singular(fit)),
@@ -31,6 +32,16 @@ def cautions(fit) -> tuple[Caution, ...]:
 
 def _dropped(fit) -> list[str]:
     return [f"{fit.dropped:,} rows with missing values were left out"] if fit.dropped else []
+
+
+def _aliased(fit) -> list[str]:
+    left = fit.grid.design.aliased
+    if not left:
+        return []
+    return [
+        f"these rows cannot tell {', '.join(left)} from the other fixed effects: left out, which chooses one of many equal ways "
+        "to write the model; coefficients and contrasts that depend on the choice are not given"
+    ]
 
 
 def _shared(fit) -> list[str]:

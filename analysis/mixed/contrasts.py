@@ -24,7 +24,7 @@ STATSMODELS = {"holm": "holm", "bh": "fdr_bh", "by": "fdr_by", "bonferroni": "bo
 
 @dataclass(frozen=True)
 class Questions:
-    """Named rows of L (r, p) on a fit's coefficients."""
+    """Named rows of L (r, columns of `Design.rows`) on a fit's coefficients; a row that the data do not tell has no numbers."""
 
     fit: Fit
     names: tuple[str, ...]
@@ -131,7 +131,7 @@ def likelihood_ratio(smaller: Fit, larger: Fit) -> pd.Series:
 
 
 def adjusted(p: pd.Series, method: Adjustment) -> np.ndarray:
-    """p values adjusted for there being several, by statsmodels."""
+    """p values adjusted for there being several, by statsmodels; what has none counts as none."""
     if method == "none":
         return p.to_numpy()
     if method not in STATSMODELS:
@@ -141,7 +141,10 @@ def adjusted(p: pd.Series, method: Adjustment) -> np.ndarray:
         )
     from statsmodels.stats.multitest import multipletests
 
-    return multipletests(p.to_numpy(), method=STATSMODELS[method])[1]
+    found, there = p.to_numpy(float).copy(), p.notna().to_numpy()
+    if there.any():
+        found[there] = multipletests(found[there], method=STATSMODELS[method])[1]
+    return found
 
 
 def _tukey(rows: pd.DataFrame, family: int, level: float) -> pd.DataFrame:

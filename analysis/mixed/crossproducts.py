@@ -12,13 +12,12 @@ from typing import Any, Self
 import numpy as np
 from scipy import linalg
 
-from xlift.analysis.mixed.formula import Design, Term
+from xlift.analysis.mixed.formula import DEPENDENT, Design, Term
 from xlift.registry.findings import UserError
 
 EXACT = 1e-24  # of the response's squares: what rounding leaves where the fixed effects give the response
 NO_RANK = 1e-10  # of the largest eigenvalue: what counts as zero
 MAX_SIDE = 10_000  # of a dense matrix, some of which stand in memory at once
-DEPENDENT = 1e-9  # of a column's length: what the columns before it leave of a dependent one
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +148,8 @@ def unseen(df: float, sigma: float, rng: np.random.Generator) -> float:
     return float(sigma**2 * rng.chisquare(max(df, 1e-300)))
 
 
-def cross_products(design: Design, cells: Cells, *, dense: bool = False) -> Cross:
-    """One pass over the cells; UserError for designs without full rank and for constant responses.
+def cross_products(design: Design, cells: Cells, *, dense: bool = False, known: bool = False) -> Cross:
+    """One pass over the cells; UserError for designs without full rank and, but with `known` variances, for constant responses.
 
     Local effects are kept in blocks where that is cheaper (`blocks`), unless `dense`.
     """
@@ -159,7 +158,7 @@ def cross_products(design: Design, cells: Cells, *, dense: bool = False) -> Cros
     root = np.sqrt(cells.weight)
     R, ols, Q, residual = _least_squares(design, cells, root)
     spread = np.sum(cells.weight * (cells.mean - np.average(cells.mean, weights=cells.weight)) ** 2) + cells.within.sum()
-    if np.sum(cells.weight * residual**2) + cells.within.sum() <= EXACT * spread:
+    if not known and np.sum(cells.weight * residual**2) + cells.within.sum() <= EXACT * spread:
         raise UserError("the fixed effects give the response without error: there is nothing left to tell their uncertainty by")
     slices, stop = [], 0
     for term in design.terms:
@@ -221,7 +220,11 @@ def _dependence(names: tuple[str, ...], R: np.ndarray, left: np.ndarray) -> str:
         share = np.linalg.lstsq(R[:, before], R[:, j], rcond=None)[0] if before else np.zeros(0)
         of = [names[i] for i, s in zip(before, share, strict=True) if abs(s) > 1e-6]
         said.append(f"{names[j]} is a combination of {', '.join(of)}" if of else f"{names[j]} is zero in every row")
-    return f"the fixed effects cannot be told apart: {'; '.join(said)}; drop {', '.join(np.array(names)[left])} from the formula"
+    return (
+        f"the fixed effects cannot be told apart: {'; '.join(said)}; "
+        f"drop {', '.join(np.array(names)[left])} from the formula, or leave them out for what does not depend on them "
+        "(--aliased drop)"
+    )
 
 
 def _onto_levels(terms: Sequence[Term], values: Sequence[np.ndarray]) -> np.ndarray:

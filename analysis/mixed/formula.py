@@ -6,7 +6,7 @@ This module reads the bars, formulaic the algebra of terms (`*`, `/`, `**`) and 
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
@@ -27,6 +27,8 @@ from xlift.registry.findings import UserError
 MAX_TERMS = 500  # of one part, after `*` and `**` are multiplied out
 MAX_DEPTH = 30  # of brackets
 MAX_ENTRIES = 200_000_000  # of a matrix of fixed effects: 1.6 GB
+DEPENDENT = 1e-9  # of a column's length: what the columns before it leave of a dependent one
+UNSEEN = 1e-8  # of a contrast's length: what the rows of a design do not see of one that they tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,11 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """The matrices of a formula on m rows: X (m, p), and Z as one `Term` for each random term."""
+    """The matrices of a formula on m rows: X (m, p), and Z as one `Term` for each random term.
+
+    Columns of the fixed part that depend on those before them may have been left out of X (`independent`). That chooses a
+    basis and loses nothing: contrasts are rows over all columns of the coding, and `told` are those that no choice moves.
+    """
 
     formula: Formula
     X: np.ndarray
@@ -105,11 +111,32 @@ class Design:
     @property
     def pieces(self) -> tuple[tuple[Piece, ...], ...]:
         """What each column of X is the product of; empty for the intercept."""
-        return self.coding.pieces
+        return tuple(self.coding.pieces[j] for j in self.coding.kept)
+
+    @property
+    def aliased(self) -> tuple[str, ...]:
+        """The columns that were left out."""
+        return tuple(name for name in self.coding.names if name not in self.names)
 
     def rows(self, frame: pd.DataFrame) -> np.ndarray:
-        """X (rows, p) of other rows, coded as these; UserError for a level that the data did not have."""
+        """(rows, columns) of other rows, coded as these, whole; UserError for a level that the data did not have."""
         return self.coding.matrix(frame)
+
+    def told(self, L: np.ndarray) -> np.ndarray:
+        """(r,) whether these data tell L beta (r, columns): L lies in the row space of all columns (Searle 1971, section 5.4)."""
+        scaled = L / self.coding.lengths
+        unseen = np.linalg.norm(scaled @ self.coding.null, axis=1)
+        return unseen <= UNSEEN * np.linalg.norm(scaled, axis=1)
+
+    def reduced(self, L: np.ndarray) -> np.ndarray:
+        """(r, p) the same contrasts on the columns of X; the same value where they are told."""
+        return L[:, self.coding.kept]
+
+    def independent(self) -> "Design":
+        """The same without columns that depend on those before them."""
+        self.coding.reduce()
+        kept = self.coding.kept
+        return replace(self, X=self.X[:, kept], names=tuple(self.coding.names[j] for j in kept))
 
 
 class Coding:
@@ -123,13 +150,23 @@ class Coding:
         self.names: tuple[str, ...] = ("Intercept",)
         self.pieces: tuple[tuple[Piece, ...], ...] = ((),)
         self.learned = np.ones((len(frame), 1))
-        if part == "1":  # as most random terms are
-            return
-        self._small_enough(frame)
-        made = self._made(formulaic.Formula(list(terms_of(part))), frame)
-        self._spec, self.names = made.model_spec, tuple(map(str, made.columns))
-        self.pieces = tuple(pieces for row in made.model_spec.structure for pieces in _pieces(row))
-        self.learned = self._finite(made, frame)
+        if part != "1":  # as most random terms are
+            self._small_enough(frame)
+            made = self._made(formulaic.Formula(list(terms_of(part))), frame)
+            self._spec, self.names = made.model_spec, tuple(map(str, made.columns))
+            self.pieces = tuple(pieces for row in made.model_spec.structure for pieces in _pieces(row))
+            self.learned = self._finite(made, frame)
+        self.kept = list(range(len(self.names)))  # a basis of the columns
+        self.lengths = np.ones(len(self.names))
+        self.null = np.zeros((len(self.names), 0))  # orthonormal: what the rows do not see, of coefficients in units of `lengths`
+
+    def reduce(self) -> None:
+        """Keep the columns that are no combination of those before them."""
+        different = pd.DataFrame(self.learned).drop_duplicates().to_numpy()
+        lengths = np.linalg.norm(different, axis=0)
+        self.lengths = np.where(lengths > 0, lengths, 1.0)
+        self.kept, null = independent(different / self.lengths)
+        self.null = np.linalg.qr(null)[0] if null.shape[1] else null
 
     def matrix(self, frame: pd.DataFrame) -> np.ndarray:
         """(rows, columns) of other rows; UserError for levels that the first ones did not have."""
@@ -171,6 +208,30 @@ class Coding:
         if bad := [name for name, column in zip(self.names, values.T, strict=True) if not np.isfinite(column).all()]:
             raise UserError(f"{', '.join(bad)}: {int((~np.isfinite(values)).any(axis=1).sum())} rows are missing or infinite")
         return values
+
+
+def independent(X: np.ndarray) -> tuple[list[int], np.ndarray]:
+    """The columns that those before them do not span, and (columns, others) what combination of columns is zero for each other.
+
+    Columns have length 1, or are zero.
+    """
+    kept: list[int] = []
+    null = np.zeros((X.shape[1], 0))
+    Q = np.zeros((len(X), 0))
+    for j, column in enumerate(X.T):
+        left = column - Q @ (Q.T @ column)
+        left = left - Q @ (Q.T @ left)  # again: once is not enough where columns are nearly dependent
+        size = np.linalg.norm(left)
+        if size > DEPENDENT:
+            kept.append(j)
+            Q = np.column_stack([Q, left / size])
+            continue
+        share = np.zeros(X.shape[1])
+        share[j] = 1.0
+        if kept:
+            share[kept] = -np.linalg.lstsq(X[:, kept], column, rcond=None)[0]
+        null = np.column_stack([null, share])
+    return kept, null
 
 
 def parse(text: str, *, response: bool = True) -> Formula:
@@ -226,13 +287,17 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
-def build(formula: Formula, frame: pd.DataFrame) -> Design:
-    """The matrices on the rows of a frame; UserError for factors and groups with one level."""
+def build(formula: Formula, frame: pd.DataFrame, *, aliased: str = "raise") -> Design:
+    """The matrices on the rows of a frame; UserError for factors and groups with one level.
+
+    `aliased` is "drop" where columns of the fixed part that depend on others are left out; otherwise all of them are there.
+    """
     _more_than_one_level(formula, frame)
     coding = Coding(formula.fixed, frame)
     if not coding.names:
         raise UserError(f"'{formula.text}' has no fixed effect; leave at least the intercept")
-    return Design(formula, coding.learned, coding.names, tuple(_term(term, frame) for term in formula.random), coding)
+    design = Design(formula, coding.learned, coding.names, tuple(_term(term, frame) for term in formula.random), coding)
+    return design.independent() if aliased == "drop" else design
 
 
 def evaluate(expression: str, frame: pd.DataFrame) -> np.ndarray:

@@ -146,7 +146,8 @@ def _by_rows(frame: pd.DataFrame, formula: Formula, columns: Columns, missing: s
         raise UserError(f"'{formula.response}' is missing or infinite in {int((~np.isfinite(y)).sum())} rows")
     weight = _weights(frame[columns.scale], columns) if columns.scale else None
     stratum, strata = _strata(frame, columns)
-    _constant(formula, y.min(), y.max())
+    if not columns.variances:
+        _constant(formula, y.min(), y.max())
     return Gathered(frame[list(formula.keys)], Cells.of_rows(y, weight, stratum, strata), dropped)
 
 
@@ -220,7 +221,8 @@ def _faults(
     _not_too_large(max(abs(row["low"]), abs(row["high"])), f"the response '{formula.response}'")
     if columns.scale:
         _not_too_large(max(row["most"], 1 / row["least"]), f"'{columns.scale}'")
-    _constant(formula, float(row["low"]), float(row["high"]))
+    if not columns.variances:
+        _constant(formula, float(row["low"]), float(row["high"]))
     return float(row["center"]), int(row["n"]), int(row["n"] - row["whole"])
 
 

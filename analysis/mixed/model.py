@@ -48,25 +48,30 @@ def fit(
     variances: str | None = None,
     residual_by: str | None = None,
     missing: str = "raise",
+    aliased: str = "raise",
 ) -> "Fit":
     """Fit by REML (or ML) and test with Kenward-Roger (or Satterthwaite) degrees of freedom.
 
     data         a frame, the path of a .csv, .tsv or .parquet file, or a `facts.Relation`
     weights      column w: Var(e) = sigma^2 / w             variances  column v: Var(e) = v, known (meta-analysis)
     residual_by  column with one residual variance a value  missing    "raise", or "drop" rows and say so
+    aliased      "raise" where fixed effects depend on each other, or "drop" those that depend on the ones before them: what
+                 the data tell is then given as ever, and what they do not tell is missing (NaN)
     UserError for bad input, in words; NotConverged where the criterion has no minimum that can be found.
     """
     if df not in METHODS:
         raise UserError(f"no degrees of freedom '{df}'{formulas.did_you_mean(df, METHODS)}; there are {', '.join(METHODS)}")
     if df == "kenward-roger" and not reml:
         raise UserError("Kenward-Roger needs REML: with ML give df='satterthwaite' (--df satterthwaite)")
+    if aliased not in ("raise", "drop"):
+        raise UserError(f"aliased is 'raise' or 'drop', not '{aliased}'")
     parsed = formulas.parse(formula) if isinstance(formula, str) else formula
     columns = Columns(weights, variances, residual_by)
     data = gathering.opened(data)
     gathered = gathering.gather(parsed, data, columns, missing=missing)
-    design = formulas.build(parsed, gathered.frame)
+    design = formulas.build(parsed, gathered.frame, aliased=aliased)
     _identifiable(design, int(gathered.cells.count.sum()), known=bool(variances))
-    cross = cross_products(design, gathered.cells)
+    cross = cross_products(design, gathered.cells, known=bool(variances))
     _not_spanned(cross)
     state = minimise(Likelihood(cross, reml=reml, known=bool(variances)))
     shared = gathering.shared(parsed, data)
@@ -195,6 +200,7 @@ class Fit:
 
     @cached_property
     def params(self) -> pd.Series:
+        """Coefficients of the columns that are fitted; with aliased ones the choice of columns is in them."""
         return pd.Series(self.cross.coefficients(self.state.gamma), self.cross.names)
 
     def cov_params(self) -> pd.DataFrame:
@@ -228,15 +234,25 @@ class Fit:
 
     @cached_property
     def effects(self) -> pd.DataFrame:
-        """term, estimate, se, df, t, p, low, high: one row a coefficient, 95 % limits."""
-        return self.contrasts(np.eye(len(self.params)), list(self.cross.names)).rename(columns={"contrast": "term"})
+        """term, estimate, se, df, t, p, low, high: one row a coefficient, 95 % limits; missing where the data do not tell it."""
+        return self.contrasts(self.coefficients, list(self.cross.names)).rename(columns={"contrast": "term"})
+
+    @property
+    def coefficients(self) -> np.ndarray:
+        """(p, columns) each fitted coefficient as a contrast."""
+        return np.eye(len(self.grid.design.coding.names))[self.grid.design.coding.kept]
 
     def contrasts(self, L: np.ndarray, names: list[str], *, null: float = 0.0, level: float = LEVEL) -> pd.DataFrame:
-        """Estimates, intervals and t tests of L beta (r, p), a row each; no adjustment for there being several."""
+        """Estimates, intervals and t tests of L beta (r, columns of `Design.rows`), a row each; none is adjusted for the others.
+
+        All of a row is NaN where the data do not tell it.
+        """
         L = np.atleast_2d(np.asarray(L, float))
+        told, L = self.grid.design.told(L), self.grid.design.reduced(L)
         estimate, inner = L @ self.params.to_numpy(), self.cross.contrast(L)
         se = np.sqrt(np.einsum("ri,ij,rj->r", inner, self.inference.cov, inner))
-        df = np.array([self.inference.df(row) for row in inner])
+        df = np.array([self.inference.df(row) if known else np.nan for row, known in zip(inner, told, strict=True)])
+        estimate, se = np.where(told, estimate, np.nan), np.where(told, se, np.nan)
         return t_table("contrast", names, estimate, se, df, null=null, level=level)
 
     def f_test(self, r_matrix: Any) -> Any:
@@ -249,8 +265,10 @@ class Fit:
     wald_test = f_test
 
     def f_statistic(self, L: np.ndarray, c: np.ndarray | float = 0.0) -> tuple[float, int, float]:
-        """F, numerator and denominator degrees of freedom of L beta = c; UserError where L lacks full rank."""
-        inner = self.cross.contrast(L)
+        """F, numerator and denominator degrees of freedom of L beta = c; UserError where L lacks full rank, or is not told."""
+        if not self.grid.design.told(L).all():
+            raise UserError("the data do not tell what this F test asks")
+        inner = self.cross.contrast(self.grid.design.reduced(L))
         if np.linalg.matrix_rank(inner) < len(inner):
             raise UserError("the rows of this F test are not independent of each other")
         c = np.broadcast_to(np.asarray(c, float), len(inner))
@@ -284,15 +302,16 @@ class Fit:
                 raise UserError(f"'{r_matrix}' is no constraint on {', '.join(names)}: {words(error)}") from None
             if not (np.isfinite(matrix).all() and np.isfinite(values).all()):
                 raise UserError(f"'{r_matrix}' has numbers that are not finite")
-            return matrix, values
+            return matrix @ self.coefficients, values
         L = np.atleast_2d(np.asarray(r_matrix, float))
         if L.shape[1] != len(self.params):
             raise UserError(f"a contrast has {len(self.params)} numbers, one a coefficient, not {L.shape[1]}")
-        return L, np.zeros(len(L))
+        return L @ self.coefficients, np.zeros(len(L))
 
     def predict(self, exog: pd.DataFrame) -> pd.Series:
-        """Means of new rows with every random effect at 0; `prediction` has levels and intervals."""
-        return pd.Series(self.grid.design.rows(exog) @ self.params.to_numpy(), exog.index)
+        """Means of new rows with every random effect at 0, NaN where not told; `prediction` has levels and intervals."""
+        design, rows = self.grid.design, self.grid.design.rows(exog)
+        return pd.Series(np.where(design.told(rows), design.reduced(rows) @ self.params.to_numpy(), np.nan), exog.index)
 
     @cached_property
     def covariances(self) -> dict[str, np.ndarray]:

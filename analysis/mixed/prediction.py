@@ -40,7 +40,8 @@ def predict(
     """estimate, se, df, low, high: a row each, or, with `weights`, a weighted mean of the rows for each row of weights.
 
     se is the prediction error's: estimates of the coefficients, conditional modes, new levels, and with `observation` the
-    residual of one run. df is Satterthwaite's for that sum of variances. No interval covers a misfit of the line.
+    residual of one run. df is Satterthwaite's for that sum of variances. No interval covers a misfit of the line. NaN where the
+    data do not tell the fixed part of it.
     """
     if observation and (fit.state.model.known or fit.state.model.G > 1):
         raise UserError("a new observation needs one residual variance; these rows have known or several ones")
@@ -50,7 +51,11 @@ def predict(
         raise UserError(f"{wanted.shape[1]} weights for {len(rows)} rows")
     places = [_places(fit, t, rows) for t in range(len(fit.state.model.terms))]
     around = _around(fit)
-    table = [_one(fit, _row(fit, X, places, w), w, observation, level, around) for w in wanted]
+    told = fit.grid.design.told(wanted @ X)
+    table = [
+        _one(fit, _row(fit, X, places, w), w, observation, level, around) if known else (np.nan,) * 5
+        for w, known in zip(wanted, told, strict=True)
+    ]
     return pd.DataFrame(table, columns=["estimate", "se", "df", "low", "high"], index=rows.index if weights is None else None)
 
 
@@ -66,7 +71,7 @@ def _places(fit: Fit, t: int, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarra
 
 
 def _row(fit: Fit, X: np.ndarray, places: list, w: np.ndarray) -> _Row:
-    a = np.concatenate([np.zeros(fit.state.model.q), fit.cross.contrast(w @ X)[0]])
+    a = np.concatenate([np.zeros(fit.state.model.q), fit.cross.contrast(fit.grid.design.reduced(w[None] @ X))[0]])
     new: dict[int, list[np.ndarray]] = {}
     for t, (names, columns) in enumerate(places):
         term, start = fit.grid.design.terms[t], fit.state.model.slices[t].start

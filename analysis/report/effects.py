@@ -27,37 +27,47 @@ def number(value: float, digits: int = 1) -> str:
     return DASH if pd.isna(value) else "∞" if value == float("inf") else f"{value:.{digits}f}".replace("-", "−")
 
 
-def verdict(group: GroupFit) -> str:
+def verdict(group: GroupFit, what: str = "gain") -> str:
     """What the primary model says about size, in plain words and points."""
-    if group.refused or not len(group.slopes):
+    row, other = group.headline, group.disagreement() if what == "gain" else None
+    if group.refused or row is None or group.pooled is None:
         return f"No slope is given: {group.refused}."
-    row = group.slopes.iloc[0]
     size = f"{signed(row.estimate, 2)} {PER} {interval(row.low, row.high, 2)}"
-    basis = f"on {count(group.models, 'model')}, {number(row.df)} degrees of freedom"
+    basis = f"on {behind(len(group.pooled.models), group.pooled.least)}, {number(row.df)} degrees of freedom"
     said = (
-        f"The gain {'grows' if row.estimate > 0 else 'shrinks'} with size: {size}, {basis}."
+        f"The {what} {'grows' if row.estimate > 0 else 'shrinks'} with size: {size}, {basis}."
         if row.p < SURE
         else f"Growth and decline are both compatible with these runs: {size}, {basis}."
     )
-    return " ".join(filter(None, [said, group.disagreement()]))
+    return " ".join(filter(None, [said, *(f"It is {note}." for note in group.pooled.notes), other]))
+
+
+def behind(models: int, least: int) -> str:
+    """On how many models something rests, and the fewest behind one of its parts."""
+    return count(models, "model") + (f" ({least} behind the least known part)" if least < models else "")
 
 
 def slope_table(groups: Sequence[GroupFit]) -> Table:
     """One row a target group and treatment: the primary model's slope and, beside it, that of two stages."""
-    data, shown = [], []
+    data, shown, left = [], [], list[str]()
     for group in groups:
         own = group.slopes.set_index("treatment")
+        models = {name: part["model"].nunique() for name, part in group.rows.groupby("treatment")}
+        models[POOLED] = len(group.pooled.models) if group.pooled else group.models
+        left += [f"of {group.name} targets is {note}" for note in (group.pooled.notes if group.pooled else ())]
         for treatment, other in group.two_stage.items():
             row = own.loc[treatment] if treatment in own.index else None
+            why = group.own_slopes.get(treatment) if treatment != POOLED else None
+            why = None if row is not None else why if isinstance(why, str) else group.refused
             two = None if isinstance(other, Refused) else other
             data.append(
                 {
                     "target_group": group.name,
                     "treatment": treatment,
-                    "models": len(other.series.means),
+                    "models": models[treatment],
                     **{f"{k}_points": points(row[k]) if row is not None else None for k in ("estimate", "se", "low", "high")},
                     **{k: row[k] if row is not None else None for k in ("df", "t", "p")},
-                    "refused": group.refused,
+                    "refused": why,
                     "two_stage_points": points(two.estimate) if two else None,
                     "two_stage_low_points": points(two.low) if two else None,
                     "two_stage_high_points": points(two.high) if two else None,
@@ -73,7 +83,7 @@ def slope_table(groups: Sequence[GroupFit]) -> Table:
                 {
                     "Targets": group.name,
                     "Intermediate": named(treatment),
-                    "Models": str(len(other.series.means)),
+                    "Models": str(models[treatment]),
                     "Slope": f"{signed(row.estimate, 2)} {interval(row.low, row.high, 2)}" if row is not None else "refused",
                     "SE": f"{points(row.se):.2f}" if row is not None else DASH,
                     "df": number(row.df) if row is not None else DASH,
@@ -86,9 +96,10 @@ def slope_table(groups: Sequence[GroupFit]) -> Table:
     note = (
         f"Slope: {PER} ({groups[0].x if groups else 'parameters'}), [{LEVEL:.0%} interval], from the primary model, "
         "with Kenward–Roger degrees of freedom; the first row weighs intermediates equally; p unadjusted. Two stages: ordinary "
-        "least squares on one mean a model, over combinations of intermediate, target and language that all models have; t on "
-        "models − 2."
+        "least squares on one mean a model, beside the same factors of models, over combinations of intermediate, target and "
+        "language that all models have."
     )
+    note += f" The slope of all {'; that '.join(left)}." if left else ""
     columns = ["Targets", "Intermediate", "Models", "Slope", "SE", "df", "t", "p", "Two stages", "their p"]
     return Table("slope", "Change of the gain with size", pd.DataFrame(data), pd.DataFrame(shown, columns=columns), 2, note)
 
@@ -101,8 +112,9 @@ def effect_table(groups: Sequence[GroupFit], two_stages: Callable[[GroupFit], pd
             continue
         other = two_stages(group)
         beside = {} if other is None else other.set_index("term").to_dict("index")
-        for row in group.fit.effects.itertuples():
-            two = beside.get(row.term, {})
+        for row in group.effects.itertuples():
+            told = pd.notna(row.estimate)
+            two = beside.get(row.term, {}) if told else {}
             data.append(
                 {
                     "target_group": group.name,
@@ -117,8 +129,8 @@ def effect_table(groups: Sequence[GroupFit], two_stages: Callable[[GroupFit], pd
                 {
                     "Targets": group.name,
                     "Effect": row.term,
-                    "Estimate": f"{signed(row.estimate, 2)} {interval(row.low, row.high, 2)}",
-                    "SE": f"{points(row.se):.2f}",
+                    "Estimate": f"{signed(row.estimate, 2)} {interval(row.low, row.high, 2)}" if told else "not told",
+                    "SE": f"{points(row.se):.2f}" if told else DASH,
                     "df": number(row.df),
                     "t": number(row.t, 2),
                     "p": probability(row.p),
@@ -131,6 +143,10 @@ def effect_table(groups: Sequence[GroupFit], two_stages: Callable[[GroupFit], pd
         "Fixed effects of the primary model, points; lp: for ten times the parameters; df and SE after Kenward and Roger. "
         "Treatments are coded against the first one, so the slope of lp here is that of the first treatment."
     )
+    if any(group.effects["estimate"].isna().any() for group in groups):
+        note += (
+            " Not told: it rests on a slope that too few models carry, or on which of several equal ways the model is written."
+        )
     return Table("effects", "Fixed effects", pd.DataFrame(data), pd.DataFrame(shown, columns=columns), 2, note)
 
 
@@ -203,27 +219,38 @@ def target_slope_table(tables: Sequence[tuple[GroupFit, pd.DataFrame, str]]) -> 
     )
 
 
+def _gain(row: Any) -> str:
+    return f"{signed(row.estimate)} {interval(row.low, row.high)}{'*' * row.note.startswith('extrapolation')}"
+
+
 def size_table(tables: Sequence[tuple[GroupFit, pd.DataFrame]]) -> Table:
     """Marginal mean gains of each treatment at some sizes, sizes across."""
     data, shown = [], []
     for group, table in tables:
         data += [
-            {"target_group": group.name, "treatment": row.treatment, "params": row.params, "df": row.df, "p": row.p}
+            {
+                "target_group": group.name,
+                "treatment": row.treatment,
+                "params": row.params,
+                "df": row.df,
+                "p": row.p,
+                "note": row.note,
+            }
             | _in_points(row._asdict(), ("estimate", "se", "low", "high"))
             for row in table.itertuples()
         ]
         for treatment, part in table.groupby("treatment", sort=False):
-            cells = {
-                (
-                    "mean gain" if pd.isna(row.params) else size(row.params)
-                ): f"{signed(row.estimate)} {interval(row.low, row.high)}"
-                for row in part.itertuples()
-            }
+            cells = {"of the models run" if pd.isna(row.params) else size(row.params): _gain(row) for row in part.itertuples()}
             shown.append({"Targets": group.name, "Intermediate": treatment, **cells})
     note = (
         "Marginal means of the primary model, over families equally, for average languages and targets, points [95 % limits with "
         "Kenward–Roger df]."
     )
+    told = [row for _, table in tables for row in table.itertuples()]
+    if any(pd.isna(row.params) for row in told):
+        note += " Of the models run: where models are too few for a slope, at their own sizes and in their own families."
+    if any(row.note.startswith("extrapolation") for row in told):
+        note += " * No model of that size was run with this intermediate."
     return Table("gain-at-size", "Gain at some sizes", pd.DataFrame(data), pd.DataFrame(shown).fillna(DASH), 2, note)
 
 
@@ -320,7 +347,14 @@ def _verdicts(name: str, title: str, verdicts: Sequence[Verdict], note: str, fir
         exists = not pd.isna(row.estimate)
         digits = 2 if row.per_decade else 1
         data.append(
-            {"name": row.name, "asked": row.text, "target_group": row.group, "verdict": row.said, "models": row.models}
+            {
+                "name": row.name,
+                "asked": row.text,
+                "target_group": row.group,
+                "verdict": row.said,
+                "models": row.models,
+                "least_models": row.least,
+            }
             | _in_points({k: getattr(row, k) for k in ("estimate", "se", "low", "high")}, ("estimate", "se", "low", "high"))
             | {"df": row.df, "level": row.level, "p": row.p, "p_adjusted": row.p_adjusted, "note": row.note}
             | {f"check_{key}": points(value) if isinstance(value, float) else value for key, value in row.other.items()}
@@ -334,7 +368,7 @@ def _verdicts(name: str, title: str, verdicts: Sequence[Verdict], note: str, fir
                 "Estimate": f"{signed(row.estimate, digits)} {interval(row.low, row.high, digits)}" if exists else DASH,
                 "df": number(row.df),
                 "p adjusted": probability(row.p_adjusted),
-                "Models": str(row.models),
+                "Models": f"{row.models}, {row.least} at least" if row.least < row.models else str(row.models or DASH),
                 "Remark": "; ".join(filter(None, said)) or DASH,
             }
         )
@@ -369,7 +403,7 @@ def sensitivity_table(rows: pd.DataFrame) -> Table:
         shown.append(
             {
                 "Targets": row.target_group,
-                "Case": row.case,
+                "Case": f"{row.case}; {row.reason}" if pd.notna(row.p) and pd.notna(row.reason) else row.case,
                 "Gains": f"{row.gains:,}",
                 "Models": str(row.models),
                 "Slope": row.reason if pd.isna(row.estimate) else f"{text[logit](row.estimate, 2)} {limits}".strip(),

@@ -14,13 +14,14 @@ def methods(card: StudyCard, groups: Sequence[GroupFit]) -> Iterator[str]:
     """A paragraph each: the gains, the model of each group, the tests, the versions."""
     baseline = " and ".join(f"{axis} {level}" for axis, level in card.analysis.gain.baseline.items())
     metrics = ", ".join(f"{metric} on {target}" for target, metric in card.outcomes.items())
+    less = f" Of {' and '.join(card.lower)} less is better: there a gain is what was taken away." if card.lower else ""
     rows = sum(len(group.rows) for group in groups)
     yield (
         f"A gain is the score of a run with intermediate training minus that of the run with {baseline}, of the same "
         f"{', '.join(card.analysis.gain.match)} and on the same test data"
         + (f" ({metrics})" if metrics else "")
         + f". There are {count(rows, 'gain')} of {count(len({row for g in groups for row in g.rows['model']}), 'model')}; "
-        "gains without a baseline, and failed runs, are listed as missing and were not imputed."
+        f"gains without a baseline, and failed runs, are listed as missing and were not imputed.{less}"
     )
     for group in groups:
         if group.fit is None:
@@ -50,8 +51,8 @@ def methods(card: StudyCard, groups: Sequence[GroupFit]) -> Iterator[str]:
     control = CONTROLS.get(card.control)
     yield (
         "Fixed effects were tested with Kenward and Roger's (1997) covariance and degrees of freedom; the slope on size weighs "
-        "intermediates equally, and stands beside a two-stage analysis of one mean a model, with t on models − 2. Limits of "
-        "variance components are profile likelihood's."
+        "intermediates equally, and stands beside a two-stage analysis of one mean a model, beside the same factors of "
+        "models. Limits of variance components are profile likelihood's."
         + (
             f" Hypotheses declared in the manifest ({len(card.hypotheses)}) were adjusted as one family ({control})."
             if card.hypotheses and control

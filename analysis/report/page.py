@@ -27,6 +27,7 @@ from xlift.analysis.study.slope import CAUTION
 from xlift.analysis.study.tuned import Tuned
 from xlift.registry.card import StudyCard
 from xlift.registry.findings import UserError
+from xlift.registry.known.languages import same_language
 from xlift.registry.registration import Registration, deviations
 
 LAB = (
@@ -151,13 +152,15 @@ def report(card: StudyCard, connection: Facts, registration: Registration | None
     rows = pairing.gains(connection, card.study)
     answers, scores = Answers(card, fitted(rows, card.analysis)), pairing.scores(connection, card.study)
     untreated = len(scores) > 0 and not len(pairing.planned(connection, card.study))
+    missing = pairing.missing(connection, card.study)
+    scored = curves(scores, card.analysis) if untreated else ()
     every = [
         design_table(card),
         model_table(card),
         coverage_table(connection, card.study),
-        tables.missing_table(pairing.missing(connection, card.study)),
+        tables.missing_table(missing),
         *(answers.tables(rows) if len(rows) else []),
-        *(curve_tables(curves(scores, card.analysis)) if untreated else []),
+        *curve_tables(scored),
         *(tuning.tables_of(tuned, rows) if tuned else []),
         *tables.score_tables(scores),
         gains_table(rows),
@@ -174,8 +177,9 @@ def report(card: StudyCard, connection: Facts, registration: Registration | None
         card,
         verdicts,
         (
-            *_notes(card, rows, answers.groups),
+            *_notes(card, rows, answers.groups, missing),
             *faults(card, rows, scores),
+            *(f"{group.name} targets: {effects.verdict(group, what='score')}" for group in scored),
             *_registered(card, registration),
         ),
         {table.name: replace(table, query=_query(table.name, card.study)) for table in every},
@@ -288,18 +292,34 @@ def gains_table(rows: pd.DataFrame) -> Table:
     return Table("gains", "Every gain", rows, pd.DataFrame({"Gains": [f"{len(rows):,}, in the CSV file"]}))
 
 
-def _notes(card: StudyCard, rows: pd.DataFrame, groups: Sequence[GroupFit]) -> tuple[str, ...]:
+def _no_gain(card: StudyCard, missing: pd.DataFrame) -> str:
+    """The reason why a study has none, as far as its card and what is `missing` know it."""
+    rule = card.analysis.gain
+    treated = [cell for cell in card.cells if any(str(getattr(cell, axis)) != level for axis, level in rule.baseline.items())]
+    if not treated:
+        return "nothing here had intermediate training"
+    tested = sorted({language for cell in treated for language in cell.languages})
+    if rule.drop_languages is None and tested and all(same_language(language, card.source_language) for language in tested):
+        return (
+            f"every test is in {', '.join(tested)}, the language of training, and a gain is one in transfer to others; "
+            "analysis: {gain: {drop_languages: []}} keeps it"
+        )
+    reasons = missing["reason"].value_counts()
+    said = "; ".join(f"{reason} ({number:,})" for reason, number in reasons.head(3).items())
+    return f"of no pair are both halves scored: {said}" if said else "no treated run has a baseline"
+
+
+def _notes(card: StudyCard, rows: pd.DataFrame, groups: Sequence[GroupFit], missing: pd.DataFrame) -> tuple[str, ...]:
     """What a reader has to know before the numbers."""
     notes = [LAB] if any(stage.source == "lab" for stage in card.stages) else []
     notes += [
-        f"{group.name} targets: only {group.models} models: whether they scatter as intervals assume cannot be seen from so few."
+        f"{group.name} targets: only {group.pooled.least} models: whether they scatter as intervals assume cannot be seen from "
+        "so few."
         for group in groups
-        if group.tested and group.models < CAUTION
+        if group.tested and group.pooled and group.pooled.least < CAUTION
     ]
     if not len(rows):
-        treated = {(cell.intermediate, cell.variant) for cell in card.cells} - {("none", "plain")}
-        why = "no treated run and its baseline are both scored" if treated else "nothing here had intermediate training"
-        return (*notes, f"There is no gain yet: {why}.")
+        return (*notes, f"There is no gain yet: {_no_gain(card, missing)}.")
     if same := int(rows["same_task"].sum()):
         notes.append(
             f"{same:,} of {count(len(rows), 'gain')} are of same-task cells (†): the intermediate and the target train "

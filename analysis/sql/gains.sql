@@ -1,10 +1,13 @@
--- Paired gains on the primary metric: treated minus baseline, within a study, on the same test data.
+-- Paired gains on the primary metric: treated minus baseline, or baseline minus treated where less is better (`better`), within a
+-- study, on the same test data.
 -- `at_chance`: the baseline is not above chance by a one-sided test at 5 % (score <= chance + 1.645 se over items);
 -- false where a table does not report chance or items.
 -- `collapsed`: either half scores less than five points above chance in the language of its own training, so that it has not
 -- learnt its target; such runs are kept.
 WITH learnt AS (
-    SELECT cell_rows.study, cell_rows.stage, bool_or(score_rows.score < score_rows.chance + 0.05) AS collapsed
+    SELECT cell_rows.study, cell_rows.stage, bool_or(
+        CASE WHEN cell_rows.better = 'lower' THEN score_rows.chance - score_rows.score ELSE score_rows.score - score_rows.chance END < 0.05
+    ) AS collapsed
     FROM cell_rows
     JOIN score_rows
         ON score_rows.is_primary AND score_rows.stage = cell_rows.stage AND score_rows.language = cell_rows.language
@@ -16,12 +19,16 @@ SELECT
     planned.model, planned.family, planned.params_total, planned.params_non_embedding, planned.lp,
     planned.intermediate, planned.variant, planned.treatment, planned.target, planned.target_group, planned.language, planned.seed,
     treated.metric AS metric,
-    treated.score - baseline.score AS gain,
+    planned.better,
+    CASE WHEN planned.better = 'lower' THEN baseline.score - treated.score ELSE treated.score - baseline.score END AS gain,
     treated.score AS score,
     baseline.score AS baseline,
     planned.treated_stage, planned.baseline_stage, planned.intermediate_run, planned.treated_run, planned.baseline_run, planned.cell,
     planned.same_task,
-    coalesce(baseline.score <= baseline.chance + 1.645 * baseline.se, false) AS at_chance,
+    coalesce(
+        CASE WHEN planned.better = 'lower' THEN baseline.chance - baseline.score ELSE baseline.score - baseline.chance END
+        <= 1.645 * baseline.se, false
+    ) AS at_chance,
     coalesce(treated_run.collapsed, false) OR coalesce(baseline_run.collapsed, false) AS collapsed,
     planned.seen, planned.language_family, planned.script, planned.distance,
     planned.origin,

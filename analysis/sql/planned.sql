@@ -29,6 +29,7 @@ SELECT
     treated.wanted AS treated_data,
     baseline.wanted AS baseline_data,
     treated.origin AS origin,
+    treated.better AS better,
     treated.study AS study
 FROM cell_rows AS treated
 JOIN cell_rows AS baseline ON baseline.study = treated.study AND baseline.pair = treated.pair

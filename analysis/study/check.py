@@ -1,24 +1,39 @@
 """What a study's analysis declares, checked against the gains that it plans, before anything runs: findings with places."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from xlift.analysis import facts, gains
+from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed import gather
+from xlift.analysis.mixed.model import Grid
 from xlift.analysis.study import estimands
-from xlift.analysis.study.hypotheses import needs_size, read_test
-from xlift.analysis.study.primary import primary, slope_refused
-from xlift.registry.card import StudyCard
-from xlift.registry.findings import Finding, Place, UserError, similar
+from xlift.analysis.study.estimands import Setting
+from xlift.analysis.study.hypotheses import read_test
+from xlift.analysis.study.primary import Primary, primary
+from xlift.registry import carriers
+from xlift.registry.card import Analysis, StudyCard
+from xlift.registry.carriers import told_lineages
+from xlift.registry.findings import Finding, UserError, similar
 
 FORM = "write slope, or gain | intermediate == 'qqp' at params = 1e10, or one minus another"
-Placed = Callable[[tuple[str | int, ...]], Place]  # where a path of the manifest stands
+Settings = Mapping[str, tuple[Primary, Setting]]  # by target group
+Placed = carriers.Placed
 
 
 def findings(card: StudyCard, place: Placed) -> list[Finding]:
     """What cannot be analysed as declared; empty where all is well."""
     groups = planned_groups(card)
-    return [*_primary(card, groups, place), *_hypotheses(card, groups, place), *_claims(card, groups, place)]
+    try:
+        settings = {group: planned_setting(group, rows, card.analysis) for group, rows in groups.items()}
+    except UserError as error:
+        do = "write a formula over the columns of the view gains; `xlift show` prints the default"
+        return [Finding("E405", place(("analysis", "primary")), f"the primary model: {error}", do)]
+    lineages = [Finding("W412", place(("models",)), text, "name it where the slope is told") for text in told_lineages(card)]
+    return [*_slopes(settings, place), *lineages, *_hypotheses(card, settings, place), *_claims(card, settings, place)]
 
 
 def planned_groups(card: StudyCard) -> dict[str, pd.DataFrame]:
@@ -28,41 +43,57 @@ def planned_groups(card: StudyCard) -> dict[str, pd.DataFrame]:
     return {str(group): part.reset_index(drop=True) for group, part in rows.groupby("target_group")}
 
 
-def _primary(card: StudyCard, groups: dict[str, pd.DataFrame], place: Placed) -> Iterator[Finding]:
-    for group, rows in groups.items():
-        try:
-            primary(group, rows, card.analysis)
-        except UserError as error:
-            do = "write a formula over the columns of the view gains; `xlift show` prints the default"
-            yield Finding("E405", place(("analysis", "primary")), f"the primary model of {group} targets: {error}", do)
-            return
+def planned_setting(group: str, rows: pd.DataFrame, analysis: Analysis) -> tuple[Primary, Setting]:
+    """The primary model of planned gains, and what estimands are put to, without a fit; UserError where there is none."""
+    model = primary(group, rows, analysis, estimates_only=True)
+    fixed = replace(formulas.parse(model.formula), random=())
+    known = [*formulas.read(fixed.response).columns, *fixed.keys]
+    drawn = rows[list(dict.fromkeys(known))].drop_duplicates(ignore_index=True)
+    drawn = pd.concat([drawn, drawn.head(1)], ignore_index=True)  # two rows at least, and two values of the response
+    noise = np.random.default_rng(0).normal(size=(len(drawn), 3))
+    drawn = drawn.assign(**{name: noise[:, i] for i, name in enumerate(("gain", "score", "baseline")) if name in drawn})
+    gathered = gather.gather(fixed, drawn, gather.Columns())
+    grid = Grid.of(formulas.build(fixed, gathered.frame, aliased="drop"), gathered)
+    return model, Setting(rows, grid, model.movers, model.bases, analysis.x, analysis.min_models)
 
 
-def _hypotheses(card: StudyCard, groups: dict[str, pd.DataFrame], place: Placed) -> Iterator[Finding]:
+def _slopes(settings: Settings, place: Placed) -> Iterator[Finding]:
+    """What no run of this design can tell of size: said before one is paid for."""
+    for group, (model, setting) in settings.items():
+        if setting.rows["model"].nunique() == 1:
+            continue
+        if model.refused:
+            yield carriers.finding(group, None, model.refused, place)
+        else:
+            left = {", ".join(map(str, key)): basis.refused for key, basis in model.bases.items()}
+            yield from (carriers.finding(group, name, why, place) for name, why in left.items() if why)
+
+
+def _hypotheses(card: StudyCard, settings: Settings, place: Placed) -> Iterator[Finding]:
     for name, hypothesis in card.hypotheses.items():
         path = ("hypotheses", name)
         kind = next(kind for kind in ("contrast", "equivalence", "predict") if getattr(hypothesis, kind))
-        yield from _group(hypothesis.group, groups, place, path)
+        yield from _group(hypothesis.group, settings, place, path)
         try:
             estimand = estimands.parse(hypothesis.asked)
             if kind == "predict":
                 estimands.of_a_model(estimand)
-            yield from _possible(estimand, hypothesis.group, groups, card, place, (*path, kind))
+            yield from _possible(estimand, hypothesis.group, settings, place, (*path, kind))
         except UserError as error:
             yield Finding("E407", place((*path, kind)), f"{name}: {error}", FORM)
 
 
-def _claims(card: StudyCard, groups: dict[str, pd.DataFrame], place: Placed) -> Iterator[Finding]:
+def _claims(card: StudyCard, settings: Settings, place: Placed) -> Iterator[Finding]:
     for index, claim in enumerate(card.claims):
         path = ("claims", index)
-        yield from _group(claim.group, groups, place, path)
+        yield from _group(claim.group, settings, place, path)
         try:
-            yield from _possible(read_test(claim.test).estimand, claim.group, groups, card, place, (*path, "test"))
+            yield from _possible(read_test(claim.test).estimand, claim.group, settings, place, (*path, "test"))
         except UserError as error:
             yield Finding("E408", place((*path, "test")), str(error), FORM)
 
 
-def _group(name: str | None, groups: dict[str, pd.DataFrame], place: Placed, path: tuple[str | int, ...]) -> Iterator[Finding]:
+def _group(name: str | None, groups: Settings, place: Placed, path: tuple[str | int, ...]) -> Iterator[Finding]:
     if name is None and len(groups) > 1:
         do = f"add group: {next(iter(groups))}, or another of {', '.join(groups)}"
         yield Finding("E409", place(path), "the study has several groups of targets, which are never averaged", do)
@@ -71,17 +102,14 @@ def _group(name: str | None, groups: dict[str, pd.DataFrame], place: Placed, pat
 
 
 def _possible(
-    estimand: estimands.Estimand,
-    group: str | None,
-    groups: dict[str, pd.DataFrame],
-    card: StudyCard,
-    place: Placed,
-    path: tuple[str | int, ...],
+    estimand: estimands.Estimand, group: str | None, settings: Settings, place: Placed, path: tuple[str | int, ...]
 ) -> Iterator[Finding]:
-    """A warning where a test needs more models than are declared; UserError where its condition holds for no gain."""
-    rows = groups.get(group or next(iter(groups), ""))
-    if rows is None:
+    """A warning where a design does not tell what is asked; UserError where its condition holds for no gain."""
+    if (group or next(iter(settings), "")) not in settings:
         return
-    estimands.check(estimand, rows)
-    if needs_size(estimand) and (why := slope_refused(rows, card.analysis.min_models)):
-        yield Finding("W410", place(path), f"it stays undecided: {why}", "add models; more seeds or languages do not help")
+    _, setting = settings[group or next(iter(settings))]
+    estimands.check(estimand, setting.rows)
+    try:
+        estimands.told(estimand, setting)
+    except UserError as error:
+        yield Finding("W410", place(path), f"it stays undecided: {error}", carriers.MODELS)

@@ -12,8 +12,11 @@ CURVE = (
 
 
 def curves(scores: pd.DataFrame, analysis: Analysis) -> tuple[GroupFit, ...]:
-    """The model of the scores of each target group: all languages, the source language too; fractions.
+    """The model of the scores of each target group: all languages, the source language too; fractions. Slopes are refused as a
+    gain's are; scores of which less is better count negative.
 
     `scores` are the primary metric's (`gains.scores`).
     """
-    return fitted(scores, analysis.model_copy(update={"primary": CURVE}), estimates_only=True)
+    less = scores["better"] == "lower"
+    scores = scores.assign(score=scores["score"].where(~less, -scores["score"]))  # up is better in every one of them
+    return fitted(scores, analysis.model_copy(update={"primary": CURVE}))

@@ -7,6 +7,8 @@ import pandas as pd
 
 from xlift.analysis.report.table import count, points, signed
 from xlift.registry.card import StudyCard
+from xlift.registry.carriers import told_lineages
+from xlift.registry.known.languages import same_language
 
 FLOOR = 0.5  # share of a model's baselines that are not above chance, from which on all of them are a floor
 SMALL = 0.02  # standard error of a score over its items, from which on a test set is small: a gain's is 1.4 times that
@@ -24,6 +26,10 @@ def faults(card: StudyCard, rows: pd.DataFrame, scores: pd.DataFrame) -> tuple[s
         *(sentence for part in groups for sentence in _floor(part)),
         *(sentence for part in groups for sentence in _collapsed(card, part)),
         *(sentence for part in groups for sentence in _unseen(part)),
+        *(
+            f"One lineage: {text}. Where they gain alike for that reason, the interval is too narrow."
+            for text in told_lineages(card)
+        ),
         *_families(rows),
         *_languages(card, rows),
         *_replicates(rows),
@@ -96,7 +102,7 @@ def _languages(card: StudyCard, rows: pd.DataFrame) -> Iterator[str]:
     used = {(cell.intermediate, cell.intermediate_language) for cell in card.cells if cell.intermediate_language}
     known = set(rows["intermediate"])
     for name, language in sorted(used):
-        if name in known and language not in (card.source_language, "none"):
+        if name in known and language != "none" and not same_language(language, card.source_language):
             yield (
                 f"Not {card.source_language} only: {name} is trained on {language} data, which may hold the tested languages. "
                 f"These gains are not those of intermediate training in {card.source_language}, and not zero-shot over languages."

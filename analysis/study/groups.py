@@ -6,8 +6,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from xlift.analysis.mixed import contrasts
 from xlift.analysis.mixed.model import Fit, NotConverged, fit
+from xlift.analysis.study import estimands
+from xlift.analysis.study.estimands import Setting, Told
 from xlift.analysis.study.primary import Primary, primary
 from xlift.analysis.study.slope import POOLED, Refused, Slope, scale_slope
 from xlift.registry.card import Analysis
@@ -39,10 +40,17 @@ class GroupFit:
     def models(self) -> int:
         return self.rows["model"].nunique()
 
+    @cached_property
+    def setting(self) -> Setting | None:
+        """What estimands are put to; None without a fit."""
+        if self.fit is None:
+            return None
+        return Setting(self.rows, self.fit.grid, self.primary.movers, self.primary.bases, self.x, self.min_models)
+
     @property
     def refused(self) -> str | None:
         """Why no slope is given, or tested."""
-        sized = self.fit is None or "lp" in self.fit.grid.numbers
+        sized = self.setting is None or self.setting.sized
         return self.failed or self.primary.refused or (None if sized else "the primary model has no slope on lp")
 
     @property
@@ -51,38 +59,79 @@ class GroupFit:
         return self.refused is None
 
     @cached_property
-    def headline(self) -> pd.Series | None:
-        """The slope that weighs treatments equally: estimate, se, df, t, p, low, high; None if there is none."""
-        if self.fit is None or "lp" not in self.fit.grid.numbers:
+    def pooled(self) -> Told | None:
+        """The slope that weighs equally the combinations that carry one; None if there is none."""
+        if self.setting is None:
             return None
-        return contrasts.slopes(self.fit, "lp").table().iloc[0].drop("contrast")
+        try:
+            return estimands.told(estimands.SLOPE, self.setting)
+        except UserError:
+            return None
+
+    @cached_property
+    def headline(self) -> pd.Series | None:
+        """`pooled`: estimate, se, df, t, p, low, high; None if there is none."""
+        if self.fit is None or self.pooled is None:
+            return None
+        return self.fit.contrasts(self.pooled.L, [POOLED]).iloc[0].drop("contrast")
+
+    @cached_property
+    def own_slopes(self) -> dict[str, Told | str]:
+        """The slope of each treatment, or why it is not told."""
+        return {name: self.asked(estimands.of_treatment("slope", name)) for name in self.treatments}
+
+    def asked(self, estimand: estimands.Estimand) -> Told | str:
+        """An estimand that is told, or why it is not."""
+        if self.setting is None:
+            return str(self.failed)
+        try:
+            return estimands.told(estimand, self.setting)
+        except UserError as error:
+            return str(error)
 
     @cached_property
     def slopes(self) -> pd.DataFrame:
         """treatment, estimate, se, df, t, p, low, high of d gain / d lp: POOLED, where there are several, then each treatment.
 
-        The pooled slope weighs treatments equally. Fractions for ten times the parameters, without adjustment; empty if refused.
+        The pooled slope weighs treatments equally. Fractions for ten times the parameters, without adjustment; treatments that
+        carry no slope have no row, and there is none where it is refused.
         """
-        if self.headline is None:
+        if self.headline is None or self.pooled is None:
             return pd.DataFrame(columns=["treatment", "estimate", "se", "df", "t", "p", "low", "high"])
-        several = "treatment" in self.fit.grid.levels
-        tables = [pd.DataFrame([self.headline]).astype(float).assign(contrast=POOLED if several else self.treatments[0])]
-        if several:
-            tables.append(contrasts.slopes(self.fit, "lp", by="treatment").table())
-        return pd.concat(tables, ignore_index=True).rename(columns={"contrast": "treatment"})
+        own = {name: told.L for name, told in self.own_slopes.items() if isinstance(told, Told)}
+        asked = {POOLED: self.pooled.L} | own if len(self.treatments) > 1 else {self.treatments[0]: self.pooled.L}
+        return self.fit.contrasts(np.array(list(asked.values())), list(asked)).rename(columns={"contrast": "treatment"})
+
+    @cached_property
+    def effects(self) -> pd.DataFrame:
+        """The fixed effects (`Fit.effects`), numbers missing for those that need a slope that is not told."""
+        if self.fit is None or self.setting is None:
+            return pd.DataFrame(columns=["term", "estimate", "se", "df", "t", "p", "low", "high"])
+        table = self.fit.effects
+        told = estimands.told_coefficients(self.setting)[self.fit.grid.design.coding.kept]
+        return table.where(np.asarray(told)[:, None] | (table.columns == "term"))
 
     @cached_property
     def two_stage(self) -> dict[str, Slope | Refused]:
-        """The same slopes from one mean a model."""
+        """The same slopes from one mean a model, of the same treatments and beside the same effects of models."""
         names = [POOLED, *self.treatments] if len(self.treatments) > 1 else self.treatments
-        return {name: scale_slope(self.rows, self.x, self.min_models, treatment=name) for name in names}
+        carried = [name for name, told in self.own_slopes.items() if isinstance(told, Told)]
+        beside = self.setting.of_models if self.setting else ()
+        return {name: self._two_stage(name, carried, beside) for name in names}
+
+    def _two_stage(self, name: str, carried: list[str], beside: tuple[str, ...]) -> Slope | Refused:
+        rows = self.rows[self.rows["treatment"].isin(carried)] if name == POOLED and carried else self.rows
+        return scale_slope(rows, self.x, self.min_models, treatment=name, beside=beside)
 
     def disagreement(self) -> str | None:
         """One sentence where two stages would lead to another statement than the primary model."""
-        if not len(self.slopes):
+        if self.setting is None or not len(self.slopes) or not self.setting.like_means:
             return None
         own = self.slopes.iloc[0]
         other = self.two_stage[own["treatment"]]
+        told = {name for name, slope in self.own_slopes.items() if isinstance(slope, Told)}
+        if own["treatment"] == POOLED and {*other.series.treatments} != told:  # then it is another mean
+            return None
         if isinstance(other, Refused) or (
             (own["p"] < SURE) == (other.p < SURE) and (own["p"] >= SURE or np.sign(own["estimate"]) == np.sign(other.estimate))
         ):
@@ -105,7 +154,7 @@ def fitted_group(name: str, rows: pd.DataFrame, analysis: Analysis, *, estimates
     """The primary model of one group's gains; `estimates_only` keeps a slope on too few models, without a test of it."""
     model = primary(name, rows, analysis, estimates_only=estimates_only)
     try:
-        found, failed = fit(model.formula, rows), None
+        found, failed = fit(model.formula, rows, aliased="drop"), None
     except (NotConverged, UserError) as error:
         found, failed = None, f"the primary model cannot be fitted: {error}"
     return GroupFit(model, rows, found, failed, analysis.x, analysis.min_models)

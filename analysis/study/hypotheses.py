@@ -35,7 +35,8 @@ class Verdict:
     text: str  # what was asked
     group: str
     said: str  # supported, refuted, undecided; for claims agrees, disagrees, cannot tell; for predictions, predicted
-    models: int  # behind it
+    models: int  # that it rests on, all its parts together; 0 where there is no answer
+    least: int = 0  # fewest behind one of its parts
     estimate: float = np.nan
     se: float = np.nan
     df: float = np.nan
@@ -63,7 +64,7 @@ def tested(
         try:
             found.append(_one(name, hypothesis, group, analysis))
         except UserError as error:
-            found.append(Verdict(name, hypothesis.asked, group.name, "undecided", group.models, note=str(error)))
+            found.append(Verdict(name, hypothesis.asked, group.name, "undecided", 0, note=str(error)))
     p = pd.Series([verdict.p for verdict in found], dtype=float)
     family = p.notna()
     p[family] = adjusted(p[family], control)
@@ -72,24 +73,25 @@ def tested(
 
 def _one(name: str, hypothesis: Hypothesis, group: GroupFit, analysis: Analysis) -> Verdict:
     estimand = estimands.parse(hypothesis.asked)
-    common: dict[str, Any] = {"name": name, "text": hypothesis.asked, "group": group.name, "models": group.models}
-    if group.fit is None or (needs_size(estimand) and not group.tested):
-        return Verdict(**common, said="undecided", note=group.refused or "")
+    common: dict[str, Any] = {"name": name, "text": hypothesis.asked, "group": group.name}
+    if group.fit is None or group.setting is None:
+        return Verdict(**common, models=0, said="undecided", note=group.failed or "")
+    told = estimands.told(estimand, group.setting)
+    common |= _behind(told)
     if hypothesis.predict:
         return _predicted(common, hypothesis, estimand, group, analysis)
-    row = group.fit.contrasts(estimands.coefficients(estimand, group.fit, group.rows, group.x), [name]).iloc[0]
+    row = group.fit.contrasts(told.L, [name]).iloc[0]
     numbers = _numbers(row)
     p = float(row["p"]) if hypothesis.contrast else _equivalence(row, hypothesis.bounds)
     return Verdict(**common, **numbers, p=p, said="", per_decade=estimand.is_slope)
 
 
+def _behind(told: estimands.Told) -> dict[str, Any]:
+    return {"models": len(told.models), "least": told.least, "note": "; ".join(told.notes)}
+
+
 def _numbers(row: pd.Series) -> dict[str, Any]:
     return {key: float(row[key]) for key in ("estimate", "se", "df", "low", "high")}
-
-
-def needs_size(estimand: Estimand) -> bool:
-    """Whether an estimand rests on a slope, and so on enough models."""
-    return estimand.is_slope or any(mean and mean.params for mean in (estimand.first, estimand.second))
 
 
 def _equivalence(row: pd.Series, bounds: tuple[float, float]) -> float:
@@ -116,34 +118,47 @@ def _judged(verdict: Verdict, hypothesis: Hypothesis, p: float) -> Verdict:
 
 def _predicted(common: dict, hypothesis: Hypothesis, estimand: Estimand, group: GroupFit, analysis: Analysis) -> Verdict:
     row = predicted(group, estimand, hypothesis.interval)
-    largest = group.rows.loc[group.rows["lp"].idxmax()]
-    size, seen = estimand.first.params, float(largest[group.x])
-    note = f"extrapolation: the largest model has {seen:,.0f} parameters" if size and size > seen else ""
     other = leave_largest_out(group, estimand, hypothesis.interval, analysis) if hypothesis.check else {}
     p = float(2 * stats.t.sf(abs(row["estimate"]) / row["se"], row["df"])) if hypothesis.direction else np.nan
     numbers = _numbers(row)
     said = "" if hypothesis.direction else "predicted"
-    return Verdict(**common, **numbers, level=hypothesis.interval, p=p, said=said, note=note, other=other)
+    return Verdict(**common, **numbers, level=hypothesis.interval, p=p, said=said, other=other)
 
 
-def predicted(group: GroupFit, estimand: Estimand, level: float) -> pd.Series:
-    """What a new model of the estimand's size would gain, with its interval (`sizes.new_model`)."""
-    rows = estimands.chosen(estimands.of_a_model(estimand), group.fit, group.rows, group.x)
+def predicted(group: GroupFit, estimand: Estimand, level: float, family: str | None = None) -> pd.Series:
+    """What a new model of the estimand's size would gain, with its interval (`sizes.new_model`); of a family, if it is known."""
+    rows = estimands.frame(estimands.of_a_model(estimand), group.setting)
+    if "family" in rows and family in set(rows["family"]):
+        rows = rows[rows["family"] == family].reset_index(drop=True)
     named = rows if "treatment" in rows else rows.assign(treatment=group.treatments[0])
     return new_model(group, named, level=level).iloc[0]
 
 
 def leave_largest_out(group: GroupFit, estimand: Estimand, level: float, analysis: Analysis) -> dict[str, object]:
-    """What the smaller models predict for the largest one, beside its mean gain: model, predicted, low, high, observed."""
+    """What the smaller models predict for the largest one, beside its mean gain: model, predicted, low, high, observed.
+
+    Both are over the treatments that are asked, that the largest model had, and whose slope the smaller ones tell.
+    """
     largest = group.rows.loc[group.rows["lp"].idxmax()]
     held = group.rows["model"] == largest["model"]
     smaller = fitted_group(group.name, group.rows[~held].reset_index(drop=True), analysis, estimates_only=True)
     found: dict[str, object] = {"model": largest["model"]}
     if not smaller.tested:
         return found | {"reason": smaller.refused}
-    at = estimands.parse(f"gain at params = {float(largest[group.x])!r}")
-    row = predicted(smaller, at, level)
-    observed = float(nested_mean(group.rows[held], ["model"])["gain"].iloc[0])
+    at = replace(estimands.of_a_model(estimand), params=float(largest[group.x]))
+    own = group.rows[held]
+    try:
+        asked = estimands.frame(at, smaller.setting)
+        if "treatment" in asked:
+            both = sorted({*asked["treatment"]} & {*own["treatment"]})
+            at = replace(at, condition=f"treatment in {both!r}")
+            own = own[own["treatment"].isin(both)]
+        if not len(own):
+            return found | {"reason": "it has none of these gains"}
+        row = predicted(smaller, replace(estimand, first=at), level, family=largest["family"])
+    except UserError as error:
+        return found | {"reason": str(error)}
+    observed = float(nested_mean(own, ["model"])["gain"].iloc[0])
     return found | {**{key: float(row[key]) for key in ("estimate", "low", "high")}, "observed": observed}
 
 
@@ -156,17 +171,16 @@ def claimed(groups: Sequence[GroupFit], claims: Sequence[Claim]) -> tuple[Verdic
 def _claim(claim: Claim, group: GroupFit | None) -> Verdict:
     common: dict[str, Any] = {"name": claim.text, "text": claim.test, "group": claim.group or (group.name if group else "")}
     if group is None or group.fit is None:
-        return Verdict(**common, models=group.models if group else 0, said="cannot tell", note="there is no fit")
-    common["models"] = group.models
+        return Verdict(**common, models=0, said="cannot tell", note="there is no fit")
     try:
         test = read_test(claim.test)
         if test.extreme:
             return _extreme(common, test, group)
-        if needs_size(test.estimand) and not group.tested:
-            return Verdict(**common, said="cannot tell", note=group.refused or "")
-        row = group.fit.contrasts(estimands.coefficients(test.estimand, group.fit, group.rows, group.x), ["claim"]).iloc[0]
+        told = estimands.told(test.estimand, group.setting)
     except UserError as error:
-        return Verdict(**common, said="cannot tell", note=str(error))
+        return Verdict(**common, models=0, said="cannot tell", note=str(error))
+    common |= _behind(told)
+    row = group.fit.contrasts(told.L, ["claim"]).iloc[0]
     numbers = _numbers(row)
     t = (row["estimate"] - test.than * POINT) / row["se"]
     p = _equivalence(row, test.bounds) if test.bounds else float(2 * stats.t.sf(abs(t), row["df"]))
@@ -206,24 +220,31 @@ def read_test(text: str) -> Assertion:
 
 def _extreme(common: dict, test: Assertion, group: GroupFit) -> Verdict:
     """The largest of all treatments: each difference has the sign and its test (Berger 1982); not, where one is surely larger."""
-    fit, rows = group.fit, group.rows
-    if "treatment" not in fit.grid.levels:
+    fit, mean = group.fit, test.estimand.first
+    if fit is None or group.setting is None or "treatment" not in fit.grid.levels:
         raise UserError("there is one treatment, and nothing to be larger than")
-    own = set(estimands.chosen(test.estimand.first, fit, rows, group.x)["treatment"])
-    others = [name for name in fit.grid.levels["treatment"] if name not in own]
+    every = fit.grid.levels["treatment"]
+    own = estimands.treatments(mean, group.setting)
+    others = [name for name in every if name not in own]
     if len(own) != 1 or not others:
-        raise UserError(f"'{test.estimand.first.condition}' is not one treatment among several")
-    kind, (name,) = test.estimand.first.quantity, own
-
-    def row(treatment: str) -> np.ndarray:
-        mean = replace(test.estimand.first, condition=f"treatment == '{treatment}'")
-        return estimands.coefficients(Estimand(kind, mean, None), fit, rows, group.x)
-
-    table = fit.contrasts(np.array([row(name) - row(other) for other in others]), others)
+        raise UserError(f"'{mean.condition}' is not one treatment among several")
+    kind, (name,) = mean.quantity, own
+    first = estimands.of_treatment(kind, name, mean.params)
+    second = {other: estimands.of_treatment(kind, other, mean.params).first for other in others}
+    asked = {other: group.asked(replace(first, second=against)) for other, against in second.items()}
+    against = {other: told for other, told in asked.items() if not isinstance(told, str)}
+    if not against:
+        raise UserError(f"nothing can be compared with it: {next(iter(asked.values()))}")
+    told = list(against.values())
+    common |= {"models": len({model for each in told for model in each.models}), "least": min(each.least for each in told)}
+    table = fit.contrasts(np.array([each.L for each in told]), list(against))
     one_sided = stats.t.sf(test.sign * table["t"], table["df"])
-    p, against = float(one_sided.max()), adjusted(pd.Series(1 - one_sided), "holm")
+    p, beaten = float(one_sided.max()), adjusted(pd.Series(1 - one_sided), "holm")
     nearest = table.iloc[int(np.argmax(one_sided))]
-    verdict = "agrees" if p < SURE / 2 else "disagrees" if (against < SURE / 2).any() else "cannot tell"
+    whole = len(against) == len(others)  # the largest of all is larger than each of them
+    verdict = "agrees" if p < SURE / 2 and whole else "disagrees" if (beaten < SURE / 2).any() else "cannot tell"
+    untold = [f"{other} cannot be compared with it ({why})" for other, why in asked.items() if isinstance(why, str)]
+    notes = dict.fromkeys([f"difference from {nearest['contrast']}", *(note for each in told for note in each.notes), *untold])
     numbers = _numbers(nearest)
     return Verdict(
         **common,
@@ -231,6 +252,6 @@ def _extreme(common: dict, test: Assertion, group: GroupFit) -> Verdict:
         p=p,
         p_adjusted=p,
         said=verdict,
-        note=f"difference from {nearest['contrast']}",
+        note="; ".join(notes),
         per_decade=kind == "slope",
     )

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from xlift.analysis.estimates import quantile
-from xlift.analysis.mixed import contrasts
 from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed.bootstrap import drawn_from
-from xlift.analysis.mixed.model import Fit, NotConverged, fit, refit
-from xlift.analysis.study.primary import default, primary
+from xlift.analysis.mixed.model import Fit, NotConverged, refit
+from xlift.analysis.study.groups import fitted_group
+from xlift.analysis.study.primary import default
 from xlift.registry.card import Analysis
 from xlift.registry.findings import UserError
 
@@ -145,20 +145,18 @@ def simulated(
     `known` are standard deviations by `component`, fractions. Terms that the design cannot tell from others add to those.
     UserError where the design has no slope.
     """
-    model = primary(design.rows["target_group"].iloc[0], design.rows, analysis)
-    if model.refused:
-        raise UserError(f"{design.name}: no slope, so no power: {model.refused}")
     rows = design.rows.assign(gain=rng.normal(size=len(design.rows)))
-    start = fit(model.formula, rows)
-    if "lp" not in start.grid.numbers:
-        raise UserError(f"{design.name}: the primary model has no slope on lp")
+    group = fitted_group(rows["target_group"].iloc[0], rows, analysis)
+    if group.refused or group.fit is None or group.pooled is None:
+        raise UserError(f"{design.name}: no slope, so no power: {group.refused}")
+    start, slope = group.fit, group.pooled.L
     truth, residual, unknown = _truth(formulas.parse(analysis.primary or default(rows)), start, rows, known)
     factors = [(t, np.diag(sds) / residual) for t, sds in enumerate(truth)]
-    draw, planted = drawn_from(start, factors, residual, rng), contrasts.slopes(start, "lp").table()["estimate"].iloc[0]
+    draw, planted = drawn_from(start, factors, residual, rng), start.contrasts(slope, ["slope"])["estimate"].iloc[0]
     found, failed = [], 0
     for _ in range(samples):
         try:
-            row = contrasts.slopes(refit(start, draw()), "lp").table().iloc[0]
+            row = refit(start, draw()).contrasts(slope, ["slope"]).iloc[0]
             found.append((row["estimate"] - planted, row["se"], row["df"]))
         except NotConverged:
             failed += 1

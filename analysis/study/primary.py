@@ -1,9 +1,11 @@
 """The primary model of a target group: the declared formula, or the default, less the terms that its design cannot identify.
 
-A term is left out where the gains cannot tell it from another one: one level, a level for each row, the levels of a term that
-stays, or a space that the fixed effects span. What is left out is said.
+Fixed effects stay, but those that have one level and those of size where no slope is told (`bases`): which of them a design
+tells is decided for contrasts, not for terms. A random term is left out where the gains cannot tell it from another one: one
+level, a level for each row, the levels of a term that stays, or a space that the fixed effects span. What is left out is said.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,15 +15,14 @@ from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed.crossproducts import Cells, cross_products
 from xlift.analysis.mixed.formula import Formula, Random
 from xlift.analysis.mixed.likelihood import Likelihood
+from xlift.analysis.study.bases import FEWEST, SIZES, Basis, Key, bases, movers, refused
 from xlift.registry.card import Analysis
 
 DEFAULT = (
     "gain ~ lp * treatment + family + (1 + lp | language) + (1 | target) + (1 | target:treatment) + (1 | model) + "
     "(1 | model:treatment) + (1 | intermediate_run) + (1 | treated_run) + (1 | baseline_run) + (1 | cell)"
 )
-SIZES = ("lp", "params_total", "params_non_embedding")  # columns that are constant within a model
-SPARE_MODELS = 3  # models beyond one a family, without which a slope is refused
-FEWEST = 3  # models on which a slope can still be computed, without a test
+SHOWN = 4  # of the columns that a design tells by others
 SAME = 1e-9  # of a component's own square: what is left of it where it is a combination of others
 RANK = 1e-9  # of the largest singular value: what counts as zero
 
@@ -34,6 +35,8 @@ class Primary:
     formula: str
     left_out: tuple[str, ...]  # a sentence each
     refused: str | None  # why there is no slope
+    movers: tuple[str, ...]  # factors whose levels have slopes of their own
+    bases: dict[Key, Basis]  # what each slope rests on, by their levels; those that are told have no reason against
 
 
 def primary(group: str, rows: pd.DataFrame, analysis: Analysis, *, estimates_only: bool = False) -> Primary:
@@ -44,14 +47,18 @@ def primary(group: str, rows: pd.DataFrame, analysis: Analysis, *, estimates_onl
     """
     declared = formulas.parse(analysis.primary or default(rows))
     formulas.known([*formulas.read(declared.response).columns, *declared.keys], list(rows.columns))
-    refused = slope_refused(rows, analysis.min_models)
-    size = refused is None or (estimates_only and slope_refused(rows, FEWEST, spare=FEWEST - 1) is None)
-    fixed, X, said = _fixed(declared, rows, size=size)
-    random, more = _random(declared, X, rows, size=size)
+    varying, said = _varying(declared.fixed, rows)
+    found = bases(varying, rows, analysis.min_models)
+    why = refused(found, rows, analysis.min_models, varying)
+    if why and estimates_only:
+        found = bases(varying, rows, FEWEST, spare=FEWEST - 1)
+    size = any(basis.refused is None for basis in found.values())
+    fixed, X, more = _fixed(varying, rows, size=size)
+    random, lost = _random(declared, X, rows, size=size)
     if not estimates_only:  # which a slope does not depend on, and which takes time
-        random, more = _told_apart(fixed, random, rows, more)
+        random, lost = _told_apart(fixed, random, rows, lost)
     text = " + ".join([f"{declared.response} ~ {fixed}", *(f"({term.columns} | {term.name})" for term in random)])
-    return Primary(group, text, (*said, *more), refused)
+    return Primary(group, text, (*said, *more, *lost), why, movers(varying, rows), found)
 
 
 def default(rows: pd.DataFrame) -> str:
@@ -59,80 +66,72 @@ def default(rows: pd.DataFrame) -> str:
     return DEFAULT.replace("+ family", "+ family + origin") if "origin" in rows and rows["origin"].nunique() > 1 else DEFAULT
 
 
-def slope_refused(rows: pd.DataFrame, min_models: int, spare: int = SPARE_MODELS) -> str | None:
-    """Why no slope on size can be tested: it is a statement on models, and a family costs one."""
-    models = rows.drop_duplicates("model")
-    count, families = len(models), models["family"].nunique()
-    if count < min_models:
-        has = "1 model has" if count == 1 else f"{count} models have"
-        return f"{has} gains and {min_models} are needed; more seeds or languages do not help"
-    if count - families < spare:
-        return f"{count} models of {families} families have gains: a slope needs {spare} models more than families"
-    if models["lp"].nunique() < 3:
-        return f"the {count} models have fewer than three different sizes"
-    return None
+def _varying(fixed: str, rows: pd.DataFrame) -> tuple[str, list[str]]:
+    """The fixed part without products of a column that has one level, as written where all of it stays; and what is left out."""
+    return _without(fixed, lambda name: f"there is one {name}" if rows[name].nunique() == 1 else None)
 
 
-def _fixed(formula: Formula, rows: pd.DataFrame, *, size: bool) -> tuple[str, np.ndarray, list[str]]:
-    """The fixed part that these rows can tell apart, its matrix, and what was left out of it."""
+def _fixed(fixed: str, rows: pd.DataFrame, *, size: bool) -> tuple[str, np.ndarray, list[str]]:
+    """The fixed part, without sizes where no slope is told, a basis of its matrix, and what was left out of it."""
+    fixed, said = _without(fixed, lambda name: "no slope is given" if name in SIZES and not size else None)
+    coding = formulas.Coding(fixed, rows)
+    coding.reduce()
+    if lost := [name for j, name in enumerate(coding.names) if j not in coding.kept]:
+        shown = ", ".join(lost[:SHOWN]) + (f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else "")
+        said.append(f"{shown}: told by the other fixed effects; what is said does not depend on which of them is left out")
+    return fixed, coding.learned[:, coding.kept], said
+
+
+def _without(fixed: str, why: Callable[[str], str | None]) -> tuple[str, list[str]]:
+    """A fixed part without the products of a column that there is something against."""
     kept, said = [], []
-    for piece in formula.fixed.split(" + "):  # as written, where all of it stays
-        idle = {str(term): _idle(str(term), rows, size=size) for term in formulas.terms_of(f"0 + {piece}")}
-        said += [f"{term}: {why}" for term, why in idle.items() if why]
-        kept += [term for term, why in idle.items() if not why] if any(idle.values()) else [piece]
-    X = formulas.Coding(" + ".join(kept) or "1", rows).learned
-    while kept and _dependent(X):
-        last = kept.pop()
-        *simpler, product = [str(term) for term in formulas.terms_of(f"0 + {last}")]
-        kept += simpler
-        said.append(f"{product}: its effects cannot be told from those of the other fixed effects")
-        X = formulas.Coding(" + ".join(kept) or "1", rows).learned
-    return " + ".join(kept) or "1", X, said
+    for piece in fixed.split(" + "):  # as written, where all of it stays
+        idle = {str(term): _first(str(term), why) for term in formulas.terms_of(f"0 + {piece}")}
+        said += [f"{term}: {text}" for term, text in idle.items() if text]
+        kept += [term for term, text in idle.items() if not text] if any(idle.values()) else [piece]
+    return " + ".join(kept) or "1", said
 
 
-def _idle(term: str, rows: pd.DataFrame, *, size: bool) -> str | None:
-    """Why a product of columns cannot move: a column with one level, or a size where no slope is given."""
-    for name in dict.fromkeys(name for factor in term.split(":") for name in formulas.variables(factor)):
-        if name in SIZES and not size:
-            return "no slope is given"
-        if rows[name].nunique() == 1:
-            return f"there is one {name}"
-    return None
-
-
-def _dependent(X: np.ndarray) -> bool:
-    """Whether columns of a matrix depend on each other."""
-    different = pd.DataFrame(X).drop_duplicates().to_numpy()
-    return bool(np.linalg.matrix_rank(different, RANK * np.linalg.norm(different)) < X.shape[1])
+def _first(term: str, why: Callable[[str], str | None]) -> str | None:
+    names = dict.fromkeys(name for factor in term.split(":") for name in formulas.variables(factor))
+    return next(filter(None, map(why, names)), None)
 
 
 def _random(formula: Formula, X: np.ndarray, rows: pd.DataFrame, *, size: bool) -> tuple[list[Random], list[str]]:
     """The random terms that these rows can tell apart, in the formula's order, and what was left out."""
-    kept, said, seen = [], [], dict[bytes, str]()
+    kept, said, seen = [], [], dict[bytes, tuple[str, list[str]]]()
     for term in formula.random:
-        codes = formulas.partition(rows, term.group)
         own = f"({term.columns} | {term.name})"
-        levels = codes.max() + 1
-        columns = [str(c) for c in formulas.terms_of(term.columns)]
-        still = [c for c in columns if c == "1" or not _idle(c, rows, size=size)] if levels > 2 else ["1"]
-        partition = codes.tobytes() + repr(still).encode()
-        if levels == 1:
+        group = tuple(name for name in term.group if rows[name].nunique() > 1)  # one level parts nothing
+        if not group:
             said.append(f"{own}: there is one {term.name}")
-        elif levels * len(still) >= len(rows):
+            continue
+        codes = formulas.partition(rows, group)
+        levels = int(codes.max()) + 1
+        name, before = seen.get(codes.tobytes(), (term.name, []))
+        columns = [str(column) for column in formulas.terms_of(term.columns)]
+        moving = [c for c in columns if c == "1" or not _first(c, lambda n: _still(n, rows, size=size))] if levels > 2 else ["1"]
+        while len(moving) > 1 and levels * len(moving) >= len(rows):
+            moving.pop()
+        new = [column for column in moving if column not in before]
+        if levels >= len(rows):
             said.append(f"{own}: every gain has its own, which is the residual")
-        elif partition in seen:
-            said.append(f"{own}: its levels are those of {seen[partition]}")
+        elif not new:
+            said.append(f"{own}: its levels are those of {name}")
         elif _spanned(codes, X):
             said.append(f"{own}: the fixed effects say all about {term.name}")
         else:
-            seen[partition] = term.name
-            if len(still) < len(columns):
-                lost = ", ".join(c for c in columns if c not in still)
-                why = "no slope is given" if levels > 2 else f"{levels} levels do not tell it"
+            seen[codes.tobytes()] = (name, [*before, *new])
+            if lost := ", ".join(column for column in columns if column not in new):
+                why = f"that of {name}" if before else "no slope is given" if not size else f"{levels} levels do not tell it"
                 said.append(f"{own}: without {lost}, since {why}")
-                term = Random(" + ".join(still), term.group)
-            kept.append(term)
+            kept.append(Random(" + ".join(new if "1" in new else ["0", *new]), group))
     return kept, said
+
+
+def _still(name: str, rows: pd.DataFrame, *, size: bool) -> str | None:
+    """Why a column cannot move: it has one value, or is a size where no slope is given."""
+    return "no slope is given" if name in SIZES and not size else f"there is one {name}" if rows[name].nunique() == 1 else None
 
 
 def _spanned(codes: np.ndarray, X: np.ndarray) -> bool:
@@ -154,7 +153,7 @@ def _told_apart(fixed: str, terms: list[Random], rows: pd.DataFrame, said: list[
     if not terms:
         return terms, said
     text = " + ".join([f"y ~ {fixed}", *(f"({term.columns} | {term.name})" for term in terms)])
-    design = formulas.build(formulas.parse(text), rows)
+    design = formulas.build(formulas.parse(text), rows, aliased="drop")
     model = Likelihood(cross_products(design, Cells.of_rows(np.random.default_rng(0).normal(size=len(rows)))))
     state = model.at(np.zeros(model.r))
     traces = state.traces(state.components, projected=True)

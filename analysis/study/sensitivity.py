@@ -18,7 +18,8 @@ def sensitivity(groups: tuple[GroupFit, ...], analysis: Analysis) -> pd.DataFram
     """COLUMNS, a row a target group and case, the primary model first; fractions for ten times the parameters (logits: LOGIT).
 
     kind        primary, choice, or model, family, language, target for what was left out
-    reason      why a case gives no slope; limits and p are missing where fewer than the needed models are left
+    reason      why a case gives no slope, or which slopes its mean leaves out; limits and p are missing where fewer than the
+                needed models are left
     Cases that would change nothing (no same-task cells, one family) are not listed.
     """
     rows = [_row(group, kind, case) for group in groups for kind, case, group in _cases(group, analysis)]
@@ -36,7 +37,9 @@ def _cases(group: GroupFit, analysis: Analysis) -> Iterator[tuple[str, str, Grou
         marked = rows[column].astype(bool)
         if marked.any() and not marked.all():
             yield "choice", case, _again(group, rows[~marked], analysis)
-    yield "choice", LOGIT, _again(group, rows.assign(gain=_logit(rows["score"]) - _logit(rows["baseline"])), analysis)
+    if rows[["score", "baseline"]].apply(lambda column: column.between(0, 1)).all(axis=None):
+        up = np.where(rows["better"] == "lower", -1.0, 1.0)
+        yield "choice", LOGIT, _again(group, rows.assign(gain=up * (_logit(rows["score"]) - _logit(rows["baseline"]))), analysis)
     for kind in ("model", "family", "language", "target"):
         levels = sorted(rows[kind].unique())
         for level in levels if len(levels) > 1 else ():
@@ -51,8 +54,10 @@ def _row(group: GroupFit, kind: str, case: str) -> dict:
     found = {"target_group": group.name, "kind": kind, "case": case, "gains": len(group.rows), "models": group.models}
     if group.headline is None:
         return {**found, "reason": group.refused}
-    row = group.headline.to_dict()
-    return {**found, **(row if group.tested else {"estimate": row["estimate"], "reason": group.primary.refused})}
+    found["models"] = len(group.pooled.models)
+    if not group.tested:
+        return {**found, "estimate": group.headline["estimate"], "reason": group.primary.refused}
+    return {**found, **group.headline.to_dict(), "reason": "; ".join(group.pooled.notes) or None}
 
 
 def _logit(score: pd.Series) -> pd.Series:

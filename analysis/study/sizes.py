@@ -6,16 +6,13 @@ import numpy as np
 import pandas as pd
 
 from xlift.analysis.estimates import LEVEL, quantile
-from xlift.analysis.mixed import contrasts, prediction
 from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed import prediction
 from xlift.analysis.mixed.contrasts import adjusted
 from xlift.analysis.mixed.formula import Random
-from xlift.analysis.mixed.model import NotConverged, fit
 from xlift.analysis.study import estimands
-from xlift.analysis.study.groups import GroupFit
-from xlift.analysis.study.primary import primary
+from xlift.analysis.study.groups import GroupFit, fitted_group
 from xlift.registry.card import Analysis
-from xlift.registry.findings import UserError
 
 POINTS = 41  # of a drawn line
 CURVE = ["treatment", "params", "mean", "low", "high", "new_low", "new_high"]
@@ -30,19 +27,26 @@ def sizes(group: GroupFit, declared: Sequence[float]) -> list[float]:
 
 
 def gains_at(group: GroupFit, declared: Sequence[float]) -> pd.DataFrame:
-    """treatment, params, estimate, se, df, t, p, low, high: marginal means of the primary model, over all else equally."""
-    if group.fit is None:
-        return pd.DataFrame(columns=["treatment", "params", "estimate", "se", "df", "t", "p", "low", "high"])
-    at_sizes = sizes(group, declared) if "lp" in group.fit.grid.numbers else [np.nan]
-    tables = []
-    for params in at_sizes:
-        at = {} if np.isnan(params) else {"lp": estimands.lp(params, group.rows, group.x)}
-        if "treatment" in group.fit.grid.levels:
-            table = contrasts.means(group.fit, "treatment", at=at).table()
-        else:
-            table = contrasts.means(group.fit, [], at=at).table().assign(contrast=group.treatments[0])
-        tables.append(table.rename(columns={"contrast": "treatment"}).assign(params=params))
-    return pd.concat(tables, ignore_index=True)
+    """treatment, params, estimate, se, df, t, p, low, high, note: marginal means of the primary model, over all else equally.
+
+    A treatment whose slope is not told has one gain, of the models that were run, and no params; so have all where there is no
+    slope. A gain that the design does not tell has no row.
+    """
+    columns = ["treatment", "params", "estimate", "se", "df", "t", "p", "low", "high", "note"]
+    if group.fit is None or group.setting is None:
+        return pd.DataFrame(columns=columns)
+    found: list[tuple[str, float, estimands.Told]] = []
+    for treatment in group.treatments:
+        slope = group.pooled and ("treatment" not in group.primary.movers or not isinstance(group.own_slopes[treatment], str))
+        for params in sizes(group, declared) if slope else [None]:
+            told = group.asked(estimands.of_treatment("gain", treatment, params))
+            if not isinstance(told, str):
+                found.append((treatment, np.nan if params is None else params, told))
+    if not found:
+        return pd.DataFrame(columns=columns)
+    table = group.fit.contrasts(np.array([told.L for *_, told in found]), [treatment for treatment, *_ in found])
+    table = table.assign(params=[params for _, params, _ in found], note=["; ".join(told.notes) for *_, told in found])
+    return table.rename(columns={"contrast": "treatment"}).sort_values("params", kind="stable", ignore_index=True)[columns]
 
 
 def by_target(group: GroupFit, analysis: Analysis) -> tuple[pd.DataFrame, str]:
@@ -62,20 +66,21 @@ def by_target(group: GroupFit, analysis: Analysis) -> tuple[pd.DataFrame, str]:
     fixed = "lp * treatment * target" if several else "lp * treatment"
     fixed += " + family" if "family" in group.fit.grid.levels else ""
     text = " + ".join([f"{declared.response} ~ {fixed}", *(f"({term.columns} | {term.name})" for term in terms)])
-    model = primary(group.name, group.rows, analysis.model_copy(update={"primary": text}))
-    try:
-        found = fit(model.formula, group.rows)
-        by = [name for name in ("treatment", "target") if name in found.grid.levels]
-        table = contrasts.slopes(found, "lp", by=by).table()
-    except (NotConverged, UserError) as error:
-        return none, f"the model with targets as a factor cannot be fitted: {error}"
-    names = [name.split(", ") for name in table["contrast"]] if by else [[]]
-    labels = pd.DataFrame(names, columns=by) if by else pd.DataFrame(index=[0])
-    for name in ("treatment", "target"):
-        if name not in by:
-            labels[name] = group.rows[name].iloc[0]
-    table = pd.concat([labels[["treatment", "target"]], table.drop(columns="contrast")], axis=1)
-    return table.assign(p_adjusted=adjusted(table["p"], "holm"))[none.columns], model.formula
+    own = fitted_group(group.name, group.rows, analysis.model_copy(update={"primary": text}))
+    if own.fit is None or own.setting is None:
+        return none, f"the model with targets as a factor: {own.refused}"
+    by = own.primary.movers
+    single = {name: group.rows[name].iloc[0] for name in ("treatment", "target")}
+    asked, rows = {}, []
+    for key, basis in own.primary.bases.items():
+        if basis.refused is None:
+            rows.append(single | dict(zip(by, key, strict=True)))
+            asked[key] = estimands.slope_at(key, own.setting)
+    if not rows:
+        return none, str(own.refused)
+    table = own.fit.contrasts(np.array(list(asked.values())), [""] * len(asked))
+    table = pd.concat([pd.DataFrame(rows)[["treatment", "target"]], table.drop(columns="contrast")], axis=1)
+    return table.assign(p_adjusted=adjusted(table["p"], "holm"))[none.columns], own.primary.formula
 
 
 def languages(group: GroupFit) -> pd.DataFrame:
@@ -84,7 +89,7 @@ def languages(group: GroupFit) -> pd.DataFrame:
     if group.fit is None or not any(term.name == "language" for term in group.fit.state.model.terms):
         return pd.DataFrame(columns=columns)
     effects = group.fit.random_effects.query("group == 'language'").rename(columns={"level": "language", "mode": "deviation"})
-    rows = estimands.chosen(estimands.parse("gain").first, group.fit, group.rows, group.x)
+    rows = estimands.frame(estimands.GAIN, group.setting)
     own = []
     for language in dict.fromkeys(effects["language"]):
         one = prediction.predict(group.fit, rows.assign(language=language), weights=[1 / len(rows)] * len(rows)).iloc[0]
@@ -94,14 +99,15 @@ def languages(group: GroupFit) -> pd.DataFrame:
 
 def curve(group: GroupFit) -> pd.DataFrame:
     """CURVE: the fitted gain of all treatments equally (None) and of each, its interval, and a new model's prediction band."""
-    if group.fit is None or "lp" not in group.fit.grid.numbers or not group.tested:
+    if group.fit is None or group.pooled is None or not group.tested:
         return pd.DataFrame(columns=CURVE)
-    seen = np.log10(group.rows[group.x].astype(float))
-    grid = np.linspace(seen.min(), seen.max(), POINTS)
-    rows = estimands.chosen(estimands.parse("gain").first, group.fit, group.rows, group.x)
+    rows, several = estimands.frame(estimands.GAIN, group.setting), len(group.treatments) > 1
+    told = {name: slope for name, slope in group.own_slopes.items() if several and isinstance(slope, estimands.Told)}
     found = []
-    for treatment in [None, *(group.treatments if len(group.treatments) > 1 else [])]:
+    for treatment, slope in {None: group.pooled, **told}.items():
         part = rows if treatment is None else rows[rows["treatment"] == treatment]
+        seen = np.log10(group.rows[group.rows["model"].isin(slope.models)][group.x].astype(float))
+        grid = np.linspace(seen.min(), seen.max(), POINTS)  # of the models that the line rests on
         low, high = (part.assign(lp=estimands.lp(10**end, group.rows, group.x)) for end in (grid[0], grid[-1]))
         ends = [group.fit.grid.design.rows(end).mean(0) for end in (low, high)]
         share = np.linspace(0, 1, POINTS)
@@ -129,7 +135,7 @@ def new_model(group: GroupFit, rows: pd.DataFrame, weights: np.ndarray | None = 
     weights = np.full((1, len(rows)), 1 / len(rows)) if weights is None else weights
     drawn = prediction.predict(group.fit, rows.assign(model="a new model"), weights=weights)
     L = weights @ group.fit.grid.design.rows(rows)
-    mean = group.fit.contrasts(L, [""] * len(L))
+    mean, L = group.fit.contrasts(L, [""] * len(L)), group.fit.grid.design.reduced(L)
     plain = np.einsum("ri,ij,rj->r", L, group.fit.model_cov.to_numpy(), L)
     se = np.sqrt(drawn["se"].to_numpy() ** 2 - plain + mean["se"].to_numpy() ** 2)
     df = np.minimum(drawn["df"].to_numpy(), mean["df"].to_numpy())
@@ -156,7 +162,7 @@ def residuals(group: GroupFit) -> pd.DataFrame:
     if group.fit is None:
         return pd.DataFrame(columns=["fitted", "residual"])
     parsed = formulas.parse(group.primary.formula)
-    design = formulas.build(parsed, group.rows)
+    design = formulas.build(parsed, group.rows, aliased="drop")
     fitted = design.X @ group.fit.params.to_numpy()
     for t, term in enumerate(design.terms):
         fitted = fitted + np.sum(group.fit.state.modes(t)[term.codes] * term.columns, axis=1)

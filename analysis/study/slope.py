@@ -1,7 +1,8 @@
 """Two stages, beside the primary model: does the gain change with size? Tested on models, never on rows.
 
 Each model's gains become one mean: over seeds, then languages, then targets, then treatments, each level
-equally. The M means are regressed on log10(parameters) by ordinary least squares, with t on M - 2 degrees of freedom.
+equally. The M means are regressed on log10(parameters), and on the factors of models that the primary model has (F - 1 effects of
+F families), by ordinary least squares, with t on the M - F - 1 degrees of freedom that are left (M - 2 with one family).
 Models are compared on like only: a combination of treatment, target and language counts where every model has a gain.
 """
 
@@ -14,10 +15,12 @@ from scipy import stats
 
 from xlift.analysis.estimates import LEVEL
 from xlift.analysis.gains import nested_mean
-from xlift.analysis.study.primary import slope_refused
+from xlift.analysis.mixed.formula import Coding
+from xlift.analysis.study.bases import slope_refused
 from xlift.registry.findings import UserError
 
 CAUTION = 6  # models below which a slope carries a warning
+EXACT = 1e-20  # of the means' squares: what rounding leaves of means on a line
 POOLED = "all"  # the name of the series that pools the treatments
 COMBINATION = ["treatment", "target", "language"]
 
@@ -33,6 +36,7 @@ class Series:
     used: int  # combinations of treatment, target and language that every model has
     seen: int  # combinations that some model has
     gains: int  # rows behind the means
+    treatments: tuple[str, ...]  # that are in the means
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """Change of the gain (a fraction) for ten times the parameters, with its t interval on M - 2 degrees of freedom."""
+    """Change of the gain (a fraction) for ten times the parameters, with its t interval on the degrees of freedom left."""
 
     series: Series
     estimate: float
@@ -56,8 +60,10 @@ class Slope:
     df: int
 
 
-def scale_slope(gains: pd.DataFrame, x: str, min_models: int = 4, *, treatment: str = POOLED) -> Slope | Refused:
-    """The slope of the gains of one target group, of one treatment or pooled; refused as the primary one is."""
+def scale_slope(
+    gains: pd.DataFrame, x: str, min_models: int = 4, *, treatment: str = POOLED, beside: Sequence[str] = ()
+) -> Slope | Refused:
+    """The slope of the gains of one target group, of one treatment or pooled, beside factors of models; or why not."""
     groups = sorted(gains["target_group"].unique())
     if len(groups) > 1:
         raise UserError(f"one group of targets at a time, not {' and '.join(groups)}: they are never averaged")
@@ -65,11 +71,12 @@ def scale_slope(gains: pd.DataFrame, x: str, min_models: int = 4, *, treatment: 
     if rows.empty:
         raise UserError(f"no gains of '{treatment}'; there are: {', '.join(sorted(gains['treatment'].unique())) or 'none'}")
     series = _series(rows, x, treatment)
-    if reason := slope_refused(rows, min_models):
+    factors = [name for name in beside if rows[name].nunique() > 1]
+    if reason := slope_refused(rows, min_models, fixed=" + ".join(["1", *factors])):
         return Refused(series, reason)
     if not series.used:
         return Refused(series, f"no combination of treatment, target and language has gains in all {len(series.means)} models")
-    return _least_squares(series)
+    return _least_squares(series, rows.drop_duplicates("model").set_index("model").loc[series.means["model"]], factors)
 
 
 def mean_gain(gains: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -97,17 +104,25 @@ def _series(rows: pd.DataFrame, x: str, treatment: str) -> Series:
     means = nested_mean(used, ["model"]).merge(sizes, on="model").sort_values(["params", "model"], ignore_index=True)
     if (means["params"] <= 0).any():
         raise UserError(f"{x} has to be positive: {', '.join(means['model'][means['params'] <= 0])}")
-    return Series(rows["target_group"].iloc[0], treatment, x, means, len(shared), len(seen), len(used))
+    names = tuple(sorted(used["treatment"].unique()))
+    return Series(rows["target_group"].iloc[0], treatment, x, means, len(shared), len(seen), len(used), names)
 
 
-def _least_squares(series: Series) -> Slope:
+def _least_squares(series: Series, models: pd.DataFrame, factors: Sequence[str]) -> Slope | Refused:
+    """Of the models' means on size and factors; `models` are their rows, in the order of the means."""
     from statsmodels.regression.linear_model import OLS  # seconds to import, and most verbs fit nothing
 
-    design = np.column_stack([np.ones(len(series.means)), np.log10(series.means["params"].astype(float))])
+    beside = Coding(" + ".join(["1", *factors]), models)
+    beside.reduce()
+    design = np.column_stack([np.log10(series.means["params"].astype(float)), beside.learned[:, beside.kept]])
     fit = OLS(series.means["gain"].to_numpy(), design).fit()
-    estimate, se, df = float(fit.params[1]), float(np.sqrt(fit.cov_params()[1, 1])), int(fit.df_resid)
+    df = int(fit.df_resid)
+    if df < 1:
+        return Refused(series, f"{len(series.means)} models leave no degree of freedom beside size and {' and '.join(factors)}")
+    estimate, se = float(fit.params[0]), float(np.sqrt(fit.cov_params()[0, 0]))
     half = _quantile(df) * se
-    p = float(2 * stats.t.sf(abs(estimate) / se, df)) if se > 0 else np.nan
+    exact = np.sum(fit.resid**2) <= EXACT * np.sum(series.means["gain"] ** 2)
+    p = np.nan if exact else float(2 * stats.t.sf(abs(estimate) / se, df))
     return Slope(series, estimate, se, estimate - half, estimate + half, p, df)
 
 

@@ -71,3 +71,26 @@ def _rows() -> dict[str, Language]:
 
 LANGUAGES: dict[str, Language] = _rows()
 XTREME: tuple[str, ...] = tuple(code for code, language in LANGUAGES.items() if language.xtreme)
+
+# ISO 639-2 and 639-3 codes, macrolanguage first (recalled), and older 639-1 codes
+_LONGER = (
+    "af:afr ar:ara:arb bg:bul bn:ben de:deu:ger el:ell:gre en:eng es:spa et:est eu:eus:baq fa:fas:per:pes fi:fin fr:fra:fre "
+    "he:heb:iw hi:hin ht:hat hu:hun id:ind:in it:ita ja:jpn jv:jav ka:kat:geo kk:kaz ko:kor ml:mal mr:mar ms:msa:may:zsm "
+    "my:mya:bur nl:nld:dut pt:por qu:que:quz ro:ron:rum ru:rus sw:swa:swh ta:tam te:tel th:tha tl:tgl:fil tr:tur ur:urd vi:vie "
+    "yo:yor zh:zho:chi:cmn"
+)
+_NAMES: dict[str, str] = {name: code for code, *names in (word.split(":") for word in _LONGER.split()) for name in (code, *names)}
+_NAMES |= {language.name.casefold(): code for code, language in LANGUAGES.items()}
+
+
+def base_language(text: str) -> str:
+    """The language that a label stands for, whatever its script or region: en of EN, eng, eng-Latn, en_US and English.
+
+    By the first subtag of BCP 47, the codes of ISO 639-1, -2 and -3, and English names; what is not known stands for itself.
+    """
+    first = text.strip().replace("_", "-").split("-")[0].casefold()
+    return _NAMES.get(first, first)
+
+
+def same_language(one: str, other: str) -> bool:
+    return base_language(one) == base_language(other)

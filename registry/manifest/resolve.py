@@ -333,13 +333,6 @@ def check_analysis(
     if "seed" not in analysis.gain.match and seeds > 1:
         at.complain("E404", ("analysis", "gain", "match"), "gains of several seeds match on no seed", "add seed to the list")
     _hypotheses(at)
-    if 1 < len({*sizes.values()}) < analysis.min_models:
-        at.complain(
-            "W403",
-            ("models",),
-            f"a slope needs {analysis.min_models} models, {len(sizes)} are declared",
-            "add models; more seeds do not help",
-        )
 
 
 def _hypotheses(at: Complaints) -> None:

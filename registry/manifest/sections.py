@@ -6,6 +6,7 @@ from pydantic import Field
 
 from xlift.registry.card import Analysis, Claim, Control, Hypothesis, Scalar
 from xlift.registry.known.lab import World
+from xlift.registry.known.metrics import Better
 from xlift.registry.spec import Spec
 from xlift.registry.stage import Kind, Mixing, Normaliser, Origin, Positive, Recipe, Scoring, Shape
 
@@ -47,6 +48,10 @@ class ModelSection(Spec):
     )
     layers: Positive | None = Field(
         None, description="the first so many layers of a pretrained model alone (Sajjad et al. 2023), a model of its own"
+    )
+    continues: Name | None = Field(
+        None,
+        description="the model that its training began with, of this study or another: the two are not independent",
     )
     form: Literal["text-to-text"] | None = Field(
         None, description="an encoder-decoder that writes its answers (Raffel et al. 2020); its encoder alone where absent"
@@ -210,6 +215,7 @@ Role = Literal[
     "non_embedding",
     "family",
     "intermediate",
+    "continues",
     "intermediate_language",
     "variant",
     "target",
@@ -248,10 +254,18 @@ class ReportedTask(Spec):
     metric: Name | None = Field(None, description="that gains are computed on, where a table has several")
 
 
+class ReportedMetric(Spec):
+    """What is not known of a metric of one's own, or what another one of a known name is."""
+
+    better: Better = Field("higher", description="lower: of an error rate or a loss, whose gain is what was taken away")
+    range: tuple[float, float] = Field((0.0, 1.0), description="between which its scores lie, as fractions; .inf for no end")
+
+
 class TableManifest(Declared):
     """A study of scores that were computed elsewhere, as its author writes it."""
 
     data: TableSection
+    metrics: dict[Name, ReportedMetric] = {}
     tasks: dict[Name, ReportedTask] = {}
 
 

@@ -10,6 +10,9 @@ from typing import Any, get_args
 
 from xlift.registry.findings import Finding, Place, UserError, similar
 from xlift.registry.known import lab
+from xlift.registry.known.languages import base_language, same_language
+from xlift.registry.known.metrics import Metric
+from xlift.registry.known.metrics import known as known_metric
 from xlift.registry.known.models import MODELS
 from xlift.registry.known.tasks import TASKS, Task
 from xlift.registry.manifest import conditions
@@ -40,6 +43,12 @@ class _Reading:
     findings: list[Finding]
     table: Table
     counts: dict[str, int] = field(default_factory=dict)
+
+    def metric(self, name: str) -> Metric:
+        """The facts of a metric: as declared, or as known; more is better, within 0 and 1, where it is neither."""
+        if own := self.manifest.metrics.get(name):
+            return Metric(own.better, *own.range)
+        return known_metric(name) or Metric()
 
     @cached_property
     def lines(self) -> list[str]:
@@ -81,6 +90,7 @@ def understand(
         reading.complain("E524", rows[0].line, "no score is above 1 %", "write unit: fraction")
     tasks = _tasks(reading, rows)
     rows = [row if row.metric else replace(row, metric=tasks[row.target].metric) for row in rows]
+    _metrics(reading, rows)
     rows = [*rows, *_at_every_seed(rows, tasks)]
     _design(reading, rows, tasks)
     at = Complaints(manifest, root, path.parent, findings)
@@ -150,9 +160,11 @@ def _row(reading: _Reading, line: int, texts: Mapping[str, str], columns: Mappin
     """A row's values by role; None, with findings, where one cannot be read."""
     values: dict[str, Any] = {}
     percent, wrong = reading.manifest.data.unit == "percent", False
+    task = reading.manifest.tasks.get(texts[columns["target"]].strip())
+    metric = reading.metric(texts.get(columns.get("metric", ""), "").strip() or (task and task.metric) or "")
     for role, column in columns.items():
         text = texts[column].strip()
-        if said := _wrong(role, text, percent):
+        if said := _wrong(role, text, percent, metric):
             code, words, hint = said
             reading.complain(code, line, f"column '{column}'{words}", hint, text)
             wrong = True
@@ -168,7 +180,7 @@ def _row(reading: _Reading, line: int, texts: Mapping[str, str], columns: Mappin
     return Row(line, **filled)
 
 
-def _wrong(role: str, text: str, percent: bool) -> tuple[str, str, str] | None:
+def _wrong(role: str, text: str, percent: bool, metric: Metric) -> tuple[str, str, str] | None:
     """Why a column cannot hold a text: code, words, hint."""
     value, shown = number(text), text[:40]
     if not text:
@@ -182,8 +194,11 @@ def _wrong(role: str, text: str, percent: bool) -> tuple[str, str, str] | None:
     if value is None or (role in WHOLE and (value != int(value) or value < (role != "seed"))):
         wanted = "a whole number above 0" if role in WHOLE else "a number"
         return "E523", f": '{shown}' where {wanted} is wanted", f"it is the {role}"
-    if role in SCALED and not 0 <= value <= (100 if percent else 1):
-        hint = "write unit: percent" if not percent and 0 <= value <= 100 else f"a {role} lies within 0 and 1, or 0 and 100 %"
+    low, high = (metric.low, metric.high) if role == "score" else (0.0, 1.0)
+    if role in SCALED and not low <= value / (100 if percent else 1) <= high:
+        usual = f"a {role} lies within {low:g} and {high:g}, or {100 * low:g} and {100 * high:g} %"
+        usual += "; of another metric write metrics: {name: {range: [low, high]}}" if role == "score" else ""
+        hint = "write unit: percent" if not percent and low <= value / 100 <= high else usual
         return "E524", f": a {role} of {shown} is no {'percentage' if percent else 'fraction'}", hint
     return None
 
@@ -229,6 +244,25 @@ def _metric(reading: _Reading, name: str, wanted: str, there: Mapping[str, None]
         hint = f"write tasks: {{{name}: {{metric: {named[0]}}}}}"
         reading.findings.append(Finding("E525", reading.root.at(path).place, message, hint))
     return wanted
+
+
+def _metrics(reading: _Reading, rows: Iterable[Row]) -> None:
+    """Metrics whose direction nobody told, and those that no row has."""
+    named = {row.metric: row for row in rows if row.metric}
+    for name, row in named.items():
+        if name not in reading.manifest.metrics and known_metric(name) is None:
+            hint = f"write metrics: {{{name}: {{better: higher, range: [0, 1]}}}}, or what it is"
+            reading.complain(
+                "W537", row.line, f"metric '{name}' is not known: more is taken for better, within 0 and 1", hint, name
+            )
+    for name, section in reading.manifest.metrics.items():
+        place = (reading.root.at(("metrics",)).keys or {}).get(name, reading.root.place)
+        if named and name not in named:
+            reading.findings.append(Finding("E538", place, f"the table has no metric '{name}'", similar(name, named)))
+        if not section.range[0] < section.range[1]:
+            reading.findings.append(
+                Finding("E538", place, "the first end of a range is not below the second", "write [low, high]")
+            )
 
 
 def _at_every_seed(rows: list[Row], tasks: Mapping[str, Task]) -> Iterator[Row]:
@@ -278,7 +312,23 @@ def _design(reading: _Reading, rows: list[Row], tasks: Mapping[str, Task]) -> No
         if first.protocol != row.protocol:
             message = f"{row.target} was scored as '{row.protocol}' here and as '{first.protocol}' in line {first.line}"
             reading.complain("E528", row.line, message, "scores of different protocols make no gain; choose one by 'where'")
+    _languages(reading, rows)
     _pairs(reading, rows, tasks)
+
+
+def _languages(reading: _Reading, rows: list[Row]) -> None:
+    """Labels that look like one language, and labels of the source language that are not its code."""
+    source, labels = reading.manifest.data.language, {row.language: row for row in reversed(rows)}
+    for label, row in reversed(labels.items()):
+        if label != source and same_language(label, source):
+            message = f"'{label}' is taken for {source}, the language of training: it is no target of transfer"
+            reading.complain(
+                "W535", row.line, message, f"write data: {{language: {label}}}, or another name if it is none", label
+            )
+        twin = next((other for other in labels if other != label and same_language(label, other)), None)
+        if twin and base_language(label) not in ("zh", base_language(source)) and labels[twin].line < row.line:
+            message = f"'{label}' looks like the language '{twin}' of line {labels[twin].line}, and is another one here"
+            reading.complain("W536", row.line, message, "give one language one name", label)
 
 
 def _pairs(reading: _Reading, rows: list[Row], tasks: Mapping[str, Task]) -> None:
@@ -296,7 +346,7 @@ def _pairs(reading: _Reading, rows: list[Row], tasks: Mapping[str, Task]) -> Non
     for row in mine:
         if all(getattr(row, axis) == value for axis, value in rule.baseline.items()):
             baselines.setdefault(key(row), row)
-        elif row.language != reading.manifest.data.language or rule.drop_languages is not None:
+        elif rule.drop_languages is not None or not same_language(row.language, reading.manifest.data.language):
             treated.append(row)
     alone = [row for row in treated if key(row) not in baselines]
     if treated and len(alone) == len(treated):

@@ -29,7 +29,7 @@ def fitted(planting):
 
 
 def row(text, group):
-    return group.fit.contrasts(estimands.coefficients(estimands.parse(text), group.fit, group.rows, group.x), ["x"]).iloc[0]
+    return group.fit.contrasts(estimands.told(estimands.parse(text), group.setting).L, ["x"]).iloc[0]
 
 
 def test_an_estimand_is_the_contrast_that_it_says(fitted):
@@ -111,10 +111,11 @@ def test_a_prediction_is_wider_than_the_mean_says_what_it_extrapolates_and_is_ch
     found = tested(
         fitted, far={"predict": "gain at params = 1e10", "group": "fine-tuned", "interval": 0.9, "check": "leave-largest-out"}
     )["far"]
-    mean = group.fit.contrasts(
-        estimands.coefficients(estimands.parse("gain at params = 1e10"), group.fit, group.rows, group.x), ["x"], level=0.9
-    ).iloc[0]
-    assert found.said == "predicted" and np.isnan(found.p_adjusted) and "extrapolation: the largest model" in found.note
+    told = estimands.told(estimands.parse("gain at params = 1e10"), group.setting)
+    mean = group.fit.contrasts(told.L, ["x"], level=0.9).iloc[0]
+    assert (
+        found.said == "predicted" and np.isnan(found.p_adjusted) and "extrapolation: the models have 1,000,000 to" in found.note
+    )
     assert found.low <= mean["low"] and found.high >= mean["high"] and found.level == 0.9
     assert found.other["model"] == "m5" and found.other["low"] < found.other["estimate"] < found.other["high"]
     assert found.other["observed"] == pytest.approx(found.other["estimate"], abs=0.1)  # 10 points for ten times the parameters
@@ -206,8 +207,9 @@ def test_a_bad_claim_is_a_finding_at_its_place(planting, test, message):
 def test_what_can_never_be_decided_is_a_warning_beforehand(planting):
     card = planting(models=sized(3))[0]
     card = card.model_copy(update={"hypotheses": {"h": Hypothesis(contrast="slope", direction="positive", group="fine-tuned")}})
-    (finding,) = check.findings(card, lambda path: Place("study.yaml"))
-    assert finding.code == "W410" and "it stays undecided: 3 models" in finding.message
+    found = {finding.code: finding.message for finding in check.findings(card, lambda path: Place("study.yaml"))}
+    assert "it stays undecided: 3 models" in found.pop("W410")
+    assert list(found) == ["W403"] and "no slope on size: 3 models have gains and 4 are needed" in found["W403"]
 
 
 def test_a_verdict_is_never_given_by_a_missing_p(fitted):

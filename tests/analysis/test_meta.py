@@ -33,7 +33,7 @@ def test_every_estimator_is_metafor_s(case):
 @pytest.mark.parametrize("method", ["REML", "ML"])
 def test_levels_are_rma_mv_s(method):
     expected, rows = OURS[f"konstantopoulos_{method}"], pd.read_csv(HERE / "konstantopoulos.csv")
-    found = meta.meta(rows, "yi", "vi", random="(1 | district/school)", method=method)
+    found = meta.meta(rows, "yi", "vi", random="(1 | district/school)", method=method, df="residual")
     assert list(found.tau2.values()) == pytest.approx(expected["sigma2"], rel=1e-4)
     assert found.loglik == pytest.approx(expected["loglik"], abs=1e-8) and found.loglik >= expected["loglik"] - 1e-9
     mean = found.estimates.iloc[0]
@@ -73,7 +73,7 @@ def test_the_fixtures_of_one_level(case, options):
 def test_the_fixtures_of_several_levels():
     expected = json.loads((STATS / "assink2016_mv.json").read_text())
     rows = pd.read_csv(STATS / "assink2016.csv", skipinitialspace=True)
-    found = meta.meta(rows, "yi", "vi", random="(1 | study/esid)")
+    found = meta.meta(rows, "yi", "vi", random="(1 | study/esid)", df="residual")
     assert list(found.tau2.values()) == pytest.approx(expected["sigma2"], rel=1e-5)
     robust = meta.robust(found, rows["study"]).iloc[0]
     assert (robust.se, robust.df) == pytest.approx((expected["robust_CR2"]["se"], expected["robust_CR2"]["df"]), rel=1e-6)

@@ -94,7 +94,7 @@ def test_a_refusal_is_said_plainly_and_no_line_is_drawn():
 def test_fewer_than_six_models_bear_a_warning(planting, models):
     card, _, connection = planting(scattered, models=sized(models))
     rows = gains.gains(connection, "planted")
-    said = " ".join(_notes(card, rows, groups.fitted(rows, card.analysis)))
+    said = " ".join(_notes(card, rows, groups.fitted(rows, card.analysis), gains.missing(connection, "planted")))
     assert ("only 5 models: whether they scatter as intervals assume" in said) == (models == 5)
 
 

@@ -1,0 +1,90 @@
+"""Which models a slope on size rests on, and whether they carry it.
+
+A slope is a statement on models: each one counts its own, those that have gains at the levels of the factors that move it
+(under the default model: of its treatment). More seeds or languages do not help, a family costs one model, and a size that the
+other fixed effects tell, such as one size a family, has no slope.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed.formula import Coding
+from xlift.registry import carriers
+
+SIZE = "lp"
+SIZES = (SIZE, "params_total", "params_non_embedding")  # columns that are constant within a model
+FEWEST = 3  # models on which a slope can still be computed, without a test
+SPANNED = 1e-8  # of lp's own spread: what the other fixed effects leave of it where they tell it
+
+Key = tuple  # levels of the factors that move a slope
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """The models behind one slope, smallest first, and why it is not told, where it is not."""
+
+    models: tuple[str, ...]
+    refused: str | None
+
+
+def movers(fixed: str, rows: pd.DataFrame) -> tuple[str, ...]:
+    """The factors whose levels have slopes of their own: those that stand in a product with lp."""
+    terms = [_columns(term) for term in formulas.terms_of(fixed)]
+    named = dict.fromkeys(name for columns in terms if SIZE in columns for name in columns if name not in SIZES)
+    return tuple(name for name in named if not pd.api.types.is_numeric_dtype(rows[name]))
+
+
+def bases(fixed: str, rows: pd.DataFrame, min_models: int, spare: int = carriers.SPARE_MODELS) -> dict[Key, Basis]:
+    """Each slope of a fixed part, by the levels of `movers`: () where there is one for all."""
+    by = list(movers(fixed, rows))
+    parts: Iterable[tuple[Key, pd.DataFrame]] = rows.groupby(by, sort=True) if by else [((), rows)]
+    return {key: Basis(models_of(part), slope_refused(part, min_models, spare, fixed)) for key, part in parts}
+
+
+def models_of(rows: pd.DataFrame) -> tuple[str, ...]:
+    """Smallest first."""
+    return tuple(rows.drop_duplicates("model").sort_values([SIZE, "model"])["model"])
+
+
+def slope_refused(rows: pd.DataFrame, min_models: int, spare: int = carriers.SPARE_MODELS, fixed: str = "1") -> str | None:
+    """Why these models carry no slope on size, beside the other fixed effects; None where they do."""
+    first = rows.drop_duplicates("model")
+    models = dict(zip(first["model"], zip(first["family"], first[SIZE], strict=True), strict=True))
+    why = carriers.refused(models, min_models, spare, "gains" if "gain" in rows else "scores")
+    return why or _told_by_others(rows, fixed)
+
+
+def _told_by_others(rows: pd.DataFrame, fixed: str) -> str | None:
+    """Why lp cannot be told from the other fixed effects on these rows; what does not vary here tells nothing."""
+    terms = [(str(term), _columns(term)) for term in formulas.terms_of(fixed)]
+    others = {text: columns for text, columns in terms if columns and not {*SIZES} & {*columns}}
+    names = list(dict.fromkeys(name for columns in others.values() for name in columns if rows[name].nunique() > 1))
+    plain = [text for text, columns in others.items() if {*columns} <= {*names}]
+    if not plain:
+        return None
+    seen = rows[[*names, SIZE]].drop_duplicates()
+    X, lp = Coding(" + ".join(["1", *plain]), seen).learned, seen[SIZE].to_numpy()
+    left = lp - X @ np.linalg.lstsq(X, lp, rcond=None)[0]
+    if np.linalg.norm(left) > SPANNED * np.linalg.norm(lp - lp.mean()):
+        return None
+    alone = [name for name in names if seen.groupby(name)[SIZE].nunique().max() == 1]
+    which = alone[0] if alone else " and ".join(names)
+    return carriers.confounded(which)
+
+
+def refused(found: Mapping[Key, Basis], rows: pd.DataFrame, min_models: int, fixed: str) -> str | None:
+    """Why none of some slopes is told; None where one is."""
+    if any(basis.refused is None for basis in found.values()):
+        return None
+    if why := slope_refused(rows, min_models, fixed=fixed):
+        return why
+    return "no slope has models enough: " + "; ".join(f"{', '.join(map(str, k))}: {b.refused}" for k, b in found.items())
+
+
+def _columns(term: formulas.Product) -> tuple[str, ...]:
+    """The data's columns that a product names."""
+    return tuple(dict.fromkeys(name for factor in formulas.factors_of(term) for name in formulas.variables(factor)))

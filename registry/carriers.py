@@ -1,0 +1,123 @@
+"""Which models carry a slope on size: the counts, told before anything runs and again when gains are there.
+
+A slope is a statement on models: more seeds or languages do not help, and a family costs one. `analysis.study.bases` asks the
+same of the gains at hand, and whether the primary model tells size from its other effects.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from xlift.registry.card import Cell, StudyCard, target_group, treatment
+from xlift.registry.findings import Finding, Place
+from xlift.registry.known.languages import same_language
+
+SPARE_MODELS = 3  # models beyond one a family, without which a slope is refused
+FEWEST_SIZES = 3
+
+MODELS = "add models of other sizes in the same families; more seeds or languages do not help"
+
+Models = Mapping[str, tuple[str, float]]  # model -> family, size
+Placed = Callable[[tuple[str | int, ...]], Place]  # where a path of the manifest stands
+
+
+def refused(models: Models, min_models: int, spare: int = SPARE_MODELS, what: str = "gains") -> str | None:
+    """Why these models carry no slope on size; None where they do, as far as their numbers tell."""
+    count, families = len(models), len({family for family, _ in models.values()})
+    if count < min_models:
+        has = "1 model has" if count == 1 else f"{count} models have"
+        return f"{has} {what} and {min_models} are needed; more seeds or languages do not help"
+    if count - families < spare:
+        return f"{count} models of {families} families have {what}: a slope needs {spare} models more than families"
+    if len({size for _, size in models.values()}) < FEWEST_SIZES:
+        return f"the {count} models have fewer than three different sizes"
+    return None
+
+
+def confounded(which: str) -> str:
+    return f"size cannot be told from {which}: a slope needs models of different sizes that have the same {which}"
+
+
+def findings(card: StudyCard, place: Placed) -> list[Finding]:
+    """What a study's plan cannot tell of size under the default model, and which of its models are not independent."""
+    told = [Finding("W412", place(("models",)), text, "name it where the slope is told") for text in told_lineages(card)]
+    return [*(finding(*left, place) for left in left_out(card)), *told]
+
+
+def left_out(card: StudyCard) -> Iterator[tuple[str, str | None, str]]:
+    """Target group, treatment (None: all of them) and why a study's plan has no slope of it, beside families as by default."""
+    for group, models in _models(card).items():
+        every = {name: facts for own in models.values() for name, facts in own.items()}
+        if len(every) == 1:
+            continue
+        why = {name: _refused(own, card.analysis.min_models) for name, own in models.items()}
+        if all(why.values()):
+            yield (
+                group,
+                None,
+                _refused(every, card.analysis.min_models) or "; ".join(f"{name}: {text}" for name, text in why.items()),
+            )
+        else:
+            yield from ((group, name, text) for name, text in why.items() if text)
+
+
+def lineages(begins: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
+    """The models that began with the same weights: each with what it began with, a model or another name, where that is known."""
+    roots: dict[str, list[str]] = {}
+    for model in begins:
+        root, before = model, set[str]()
+        while root in begins and root not in before:
+            before.add(root)
+            root = begins[root]
+        roots.setdefault(root, []).append(model)
+    for root, models in roots.items():
+        models += [root] if root not in models else []
+    return tuple(tuple(models) for models in roots.values() if len(models) > 1)
+
+
+def told_lineages(card: StudyCard) -> Iterator[str]:
+    """What a reader has to know of models that are not independent of each other."""
+    there = {cell.model for cell in card.cells}
+    for models in card.lineages:
+        own = [model for model in models if model in there]
+        if len(own) > 1:
+            yield f"{', '.join(own)} began with the same weights: a slope is tested as if they were independent of each other"
+
+
+def finding(group: str, name: str | None, why: str, place: Placed) -> Finding:
+    """What no run of a design can tell of size: said before one is paid for."""
+    if name is None:
+        return Finding("W403", place(("models",)), f"{group} targets: no slope on size: {why}", MODELS)
+    said = f"{group} targets: {name} has no slope, and no part in that of all: {why}"
+    return Finding("W411", place(("matrix", "intermediate")), said, MODELS)
+
+
+def _refused(models: Models, min_models: int) -> str | None:
+    sizes: dict[str, set[float]] = {}
+    for family, size in models.values():
+        sizes.setdefault(family, set()).add(size)
+    alone = len(sizes) > 1 and all(len(own) == 1 for own in sizes.values())
+    return refused(models, min_models) or (confounded("family") if alone else None)
+
+
+def _models(card: StudyCard) -> dict[str, dict[str, dict[str, tuple[str, float]]]]:
+    """Target group -> treatment -> the models that are planned to have gains."""
+    rule, found = card.analysis.gain, dict[str, dict[str, dict[str, tuple[str, float]]]]()
+    cells = [cell for cell in card.cells if not cell.declared and _transfers(cell.languages, card)]
+    match = [name for name in rule.match if name in Cell.model_fields]
+
+    def baseline(cell: Cell) -> bool:
+        return all(str(getattr(cell, axis)) == level for axis, level in rule.baseline.items())
+
+    pairs = {tuple(getattr(cell, name) for name in match) for cell in cells if baseline(cell)}
+    for cell in cells:
+        if not baseline(cell) and tuple(getattr(cell, name) for name in match) in pairs:
+            group, own = target_group(cell, card.analysis.apart), treatment(cell.intermediate, cell.variant)
+            found.setdefault(group, {}).setdefault(own, {})[cell.model] = (cell.family, getattr(cell, card.analysis.x))
+    return found
+
+
+def _transfers(languages: Iterable[str], card: StudyCard) -> bool:
+    """Whether gains are told of one of some languages."""
+    dropped = card.analysis.gain.drop_languages
+    return any(
+        name not in dropped if dropped is not None else not same_language(name, card.source_language) for name in languages
+    )
