@@ -67,6 +67,7 @@ def lineages(begins: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
         while root in begins and root not in before:
             before.add(root)
             root = begins[root]
+        root = min(before) if root in before else root  # each began with the other
         roots.setdefault(root, []).append(model)
     for root, models in roots.items():
         models += [root] if root not in models else []

@@ -45,7 +45,7 @@ def planned_groups(card: StudyCard) -> dict[str, pd.DataFrame]:
 
 def planned_setting(group: str, rows: pd.DataFrame, analysis: Analysis) -> tuple[Primary, Setting]:
     """The primary model of planned gains, and what estimands are put to, without a fit; UserError where there is none."""
-    model = primary(group, rows, analysis, estimates_only=True)
+    model = primary(group, rows, analysis, told_apart=False)
     fixed = replace(formulas.parse(model.formula), random=())
     known = [*formulas.read(fixed.response).columns, *fixed.keys]
     drawn = rows[list(dict.fromkeys(known))].drop_duplicates(ignore_index=True)

@@ -152,7 +152,7 @@ def fitted(rows: pd.DataFrame, analysis: Analysis, *, estimates_only: bool = Fal
 
 def fitted_group(name: str, rows: pd.DataFrame, analysis: Analysis, *, estimates_only: bool = False) -> GroupFit:
     """The primary model of one group's gains; `estimates_only` keeps a slope on too few models, without a test of it."""
-    model = primary(name, rows, analysis, estimates_only=estimates_only)
+    model = primary(name, rows, analysis, estimates_only=estimates_only, told_apart=not estimates_only)
     try:
         found, failed = fit(model.formula, rows, aliased="drop"), None
     except (NotConverged, UserError) as error:

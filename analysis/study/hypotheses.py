@@ -141,24 +141,25 @@ def leave_largest_out(group: GroupFit, estimand: Estimand, level: float, analysi
     """
     largest = group.rows.loc[group.rows["lp"].idxmax()]
     held = group.rows["model"] == largest["model"]
-    smaller = fitted_group(group.name, group.rows[~held].reset_index(drop=True), analysis, estimates_only=True)
+    own = analysis.model_copy(update={"primary": group.primary.formula})
+    smaller = fitted_group(group.name, group.rows[~held].reset_index(drop=True), own, estimates_only=True)
     found: dict[str, object] = {"model": largest["model"]}
     if not smaller.tested:
         return found | {"reason": smaller.refused}
     at = replace(estimands.of_a_model(estimand), params=float(largest[group.x]))
-    own = group.rows[held]
+    gains = group.rows[held]
     try:
         asked = estimands.frame(at, smaller.setting)
         if "treatment" in asked:
-            both = sorted({*asked["treatment"]} & {*own["treatment"]})
+            both = sorted({*asked["treatment"]} & {*gains["treatment"]})
             at = replace(at, condition=f"treatment in {both!r}")
-            own = own[own["treatment"].isin(both)]
-        if not len(own):
+            gains = gains[gains["treatment"].isin(both)]
+        if not len(gains):
             return found | {"reason": "it has none of these gains"}
         row = predicted(smaller, replace(estimand, first=at), level, family=largest["family"])
     except UserError as error:
         return found | {"reason": str(error)}
-    observed = float(nested_mean(own, ["model"])["gain"].iloc[0])
+    observed = float(nested_mean(gains, ["model"])["gain"].iloc[0])
     return found | {**{key: float(row[key]) for key in ("estimate", "low", "high")}, "observed": observed}
 
 

@@ -39,11 +39,13 @@ class Primary:
     bases: dict[Key, Basis]  # what each slope rests on, by their levels; those that are told have no reason against
 
 
-def primary(group: str, rows: pd.DataFrame, analysis: Analysis, *, estimates_only: bool = False) -> Primary:
+def primary(
+    group: str, rows: pd.DataFrame, analysis: Analysis, *, estimates_only: bool = False, told_apart: bool = True
+) -> Primary:
     """`rows` are the group's gains, or those that are planned; UserError where the declared formula is none for them.
 
-    `estimates_only` keeps sizes in the formula where a slope could be computed, though not tested, and variances of which only
-    the sum is known.
+    `estimates_only` keeps sizes in the formula where a slope could be computed, though not tested. `told_apart` leaves out
+    variances of which only the sum is known, which takes time: a formula that was told apart on more gains can do without.
     """
     declared = formulas.parse(analysis.primary or default(rows))
     formulas.known([*formulas.read(declared.response).columns, *declared.keys], list(rows.columns))
@@ -55,7 +57,7 @@ def primary(group: str, rows: pd.DataFrame, analysis: Analysis, *, estimates_onl
     size = any(basis.refused is None for basis in found.values())
     fixed, X, more = _fixed(varying, rows, size=size)
     random, lost = _random(declared, X, rows, size=size)
-    if not estimates_only:  # which a slope does not depend on, and which takes time
+    if told_apart:
         random, lost = _told_apart(fixed, random, rows, lost)
     text = " + ".join([f"{declared.response} ~ {fixed}", *(f"({term.columns} | {term.name})" for term in random)])
     return Primary(group, text, (*said, *more, *lost), why, movers(varying, rows), found)

@@ -31,6 +31,7 @@ def _cases(group: GroupFit, analysis: Analysis) -> Iterator[tuple[str, str, Grou
     if group.refused:
         return
     rows, other = group.rows, OTHER[analysis.x]
+    analysis = analysis.model_copy(update={"primary": group.primary.formula})  # the terms that all gains tell apart
     if rows[other].notna().all():  # tables of scores seldom tell both
         yield "choice", f"x is {other}", _again(group, rows.assign(lp=_centred(rows[other])), analysis)
     for column, case in (("same_task", "without same-task cells"), ("at_chance", "without baselines at chance")):
