@@ -97,9 +97,9 @@ def show(study: Study) -> None:
     sizes = {cell.model: (cell.family, cell.params_total, cell.params_non_embedding) for cell in card.cells}
     rows = [(name, family, *("-" if n is None else f"{n:,}" for n in counts)) for name, (family, *counts) in sizes.items()]
     _table(("model", "family", "parameters", "outside embeddings"), rows, file=sys.stderr)
-    for group, formula, left_out, refused in studies.primary_models(card):
-        print(f"\nprimary model of {group} targets: {formula}", file=sys.stderr)
-        for text in [*(f"left out: {text}" for text in left_out), *([f"no slope: {refused}"] if refused else [])]:
+    for model in studies.primary_models(card):
+        print(f"\nprimary model of {model.group} targets: {model.formula}", file=sys.stderr)
+        for text in [*(f"left out: {text}" for text in model.left_out), *model.slopes]:
             print(f"  {text}", file=sys.stderr)
     print(json.dumps(loaded.manifest.model_dump(mode="json", by_alias=True, exclude_none=True), indent=1, ensure_ascii=False))
 

@@ -15,6 +15,7 @@ from xlift.registry.table import Table, TableStudy, keep, read_csv
 if TYPE_CHECKING:
     from xlift.analysis.report.page import Report
     from xlift.analysis.study.power import Power
+    from xlift.analysis.study.primary import Primary
     from xlift.registry.plan import Plan
     from xlift.registry.registration import Registration
     from xlift.registry.store import Store
@@ -193,14 +194,13 @@ def report_of(card: StudyCard, kept: "Store") -> "Report":
     return report(card, facts.connect(kept, [card]), kept.registration(card.study), tuned)
 
 
-def primary_models(card: StudyCard) -> Iterator[tuple[str, str, tuple[str, ...], str | None]]:
-    """Target group, formula, what was left out of it, and why there is no slope: of the gains that a study plans."""
+def primary_models(card: StudyCard) -> Iterator["Primary"]:
+    """Of each target group of the gains that a study plans."""
     from xlift.analysis.study.check import planned_groups
     from xlift.analysis.study.primary import primary
 
     for group, rows in planned_groups(card).items():
-        model = primary(group, rows, card.analysis)
-        yield group, model.formula, model.left_out, model.refused
+        yield primary(group, rows, card.analysis)
 
 
 def variance_components(
@@ -267,7 +267,7 @@ def register(card: StudyCard, kept: "Store") -> "Registration":
     """Freeze a study's hypotheses, outcomes, exclusions and formulas; UserError where another registration stands."""
     from xlift.registry import registration
 
-    models = {group: formula for group, formula, _, _ in primary_models(card)}
+    models = {model.group: model.formula for model in primary_models(card)}
     old = kept.registration(card.study)
     if old is None:
         targets = {cell.stage for cell in card.cells if cell.stage}

@@ -457,6 +457,16 @@ def factors_of(term: Product) -> tuple[str, ...]:
     return tuple(factor.expr for factor in term.factors if factor.eval_method.value == "lookup")
 
 
+def columns_of_product(term: Product) -> tuple[str, ...]:
+    """The data's columns that a product names."""
+    return tuple(dict.fromkeys(name for factor in factors_of(term) for name in variables(factor)))
+
+
+def columns_named(part: str) -> tuple[str, ...]:
+    """The data's columns that a part names."""
+    return tuple(dict.fromkeys(name for term in terms_of(part) for name in columns_of_product(term)))
+
+
 def _most_terms(node: Any) -> float:
     """An upper bound of the terms that a tree multiplies out to, found without doing it."""
     if not isinstance(node, ASTNode):

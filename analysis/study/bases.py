@@ -33,7 +33,7 @@ class Basis:
 
 def movers(fixed: str, rows: pd.DataFrame) -> tuple[str, ...]:
     """The factors whose levels have slopes of their own: those that stand in a product with lp."""
-    terms = [_columns(term) for term in formulas.terms_of(fixed)]
+    terms = [formulas.columns_of_product(term) for term in formulas.terms_of(fixed)]
     named = dict.fromkeys(name for columns in terms if SIZE in columns for name in columns if name not in SIZES)
     return tuple(name for name in named if not pd.api.types.is_numeric_dtype(rows[name]))
 
@@ -43,6 +43,17 @@ def bases(fixed: str, rows: pd.DataFrame, min_models: int, spare: int = carriers
     by = list(movers(fixed, rows))
     parts: Iterable[tuple[Key, pd.DataFrame]] = rows.groupby(by, sort=True) if by else [((), rows)]
     return {key: Basis(models_of(part), slope_refused(part, min_models, spare, fixed)) for key, part in parts}
+
+
+def projected(found: Mapping[Key, Basis], by: tuple[str, ...], left: tuple[str, ...]) -> dict[Key, Basis]:
+    """Bases by fewer factors, where the others leave the model with the slopes that they move."""
+    parts: dict[Key, list[Basis]] = {}
+    for key, basis in found.items():
+        parts.setdefault(tuple(level for name, level in zip(by, key, strict=True) if name in left), []).append(basis)
+    return {
+        key: Basis(tuple(dict.fromkeys(model for basis in own for model in basis.models)), own[0].refused)
+        for key, own in parts.items()
+    }
 
 
 def models_of(rows: pd.DataFrame) -> tuple[str, ...]:
@@ -60,7 +71,7 @@ def slope_refused(rows: pd.DataFrame, min_models: int, spare: int = carriers.SPA
 
 def _told_by_others(rows: pd.DataFrame, fixed: str) -> str | None:
     """Why lp cannot be told from the other fixed effects on these rows; what does not vary here tells nothing."""
-    terms = [(str(term), _columns(term)) for term in formulas.terms_of(fixed)]
+    terms = [(str(term), formulas.columns_of_product(term)) for term in formulas.terms_of(fixed)]
     others = {text: columns for text, columns in terms if columns and not {*SIZES} & {*columns}}
     names = list(dict.fromkeys(name for columns in others.values() for name in columns if rows[name].nunique() > 1))
     plain = [text for text, columns in others.items() if {*columns} <= {*names}]
@@ -83,8 +94,3 @@ def refused(found: Mapping[Key, Basis], rows: pd.DataFrame, min_models: int, fix
     if why := slope_refused(rows, min_models, fixed=fixed):
         return why
     return "no slope has models enough: " + "; ".join(f"{', '.join(map(str, k))}: {b.refused}" for k, b in found.items())
-
-
-def _columns(term: formulas.Product) -> tuple[str, ...]:
-    """The data's columns that a product names."""
-    return tuple(dict.fromkeys(name for factor in formulas.factors_of(term) for name in formulas.variables(factor)))

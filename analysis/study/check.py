@@ -54,7 +54,7 @@ def planned_setting(group: str, rows: pd.DataFrame, analysis: Analysis) -> tuple
     drawn = drawn.assign(**{name: noise[:, i] for i, name in enumerate(("gain", "score", "baseline")) if name in drawn})
     gathered = gather.gather(fixed, drawn, gather.Columns())
     grid = Grid.of(formulas.build(fixed, gathered.frame, aliased="drop"), gathered)
-    return model, Setting(rows, grid, model.movers, model.bases, analysis.x, analysis.min_models)
+    return model, Setting(rows, grid, model.movers, model.bases, analysis.x, analysis.min_models, model.refused)
 
 
 def _slopes(settings: Settings, place: Placed) -> Iterator[Finding]:

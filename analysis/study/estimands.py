@@ -139,6 +139,7 @@ class Setting:
     bases: Mapping[Key, Basis]
     x: str  # the column of sizes
     min_models: int
+    refused: str | None = None  # why there is no slope at all
 
     @property
     def sized(self) -> bool:
@@ -203,6 +204,8 @@ def told(estimand: Estimand, setting: Setting) -> Told:
     shared = _shared_models(parts) if len(parts) > 1 else None
     rows = [part.row(shared) for part in parts]
     L = rows[0] - rows[1] if len(rows) > 1 else rows[0]
+    if np.abs(L).max() < TOLD_BY:
+        raise UserError(f"'{estimand.text}' is 0 whatever the gains are: its two sides are one")
     if not setting.grid.design.told(L[None])[0]:
         raise UserError(f"these runs do not tell '{estimand.text}' from other effects: no model has both, or all of them differ")
     behind = [models for part in parts for models in part.behind(shared)]
@@ -319,7 +322,7 @@ class _Part:
         if self.mean.quantity == "slope":
             return
         models = shared or models_of(own)
-        unsized = not setting.sized and any(basis.refused for basis in setting.bases.values())
+        unsized = not setting.sized and setting.refused
         if unsized or (setting.sized and not self.carried) or len(models) < setting.min_models:
             yield f"of {_listed(models)}"
         elif outside := self._outside(own):
@@ -370,13 +373,17 @@ class _Part:
 
 def _shared_models(parts: Sequence[_Part]) -> tuple[str, ...] | None:
     """The models on which two gains are compared, where one of them is of models that were run; None where both have slopes."""
-    if all(part.carried or part.mean.quantity == "slope" or not part.setting.sized for part in parts):
+    lonely = [part for part in parts if not part.carried and part.mean.quantity == "gain"]
+    if not lonely:
         return None
-    sets = [models_of(part.own(key)) for part in parts if not part.carried for key in part.keys]
+    if not lonely[0].setting.sized:
+        sets = [models_of(part.own()) for part in parts]
+    else:
+        sets = [models_of(part.own(key)) for part in lonely for key in part.keys]
     shared = tuple(model for model in sets[0] if all(model in models for models in sets))
     if not shared:
         raise UserError("the two gains have no model in common, and their models do not tell what size does")
-    return shared
+    return shared if lonely[0].setting.sized else None
 
 
 def _combinations(mean: Mean, setting: Setting) -> pd.DataFrame:
@@ -421,8 +428,7 @@ def _of_the_model(name: str, rows: pd.DataFrame) -> bool:
 
 
 def _no_size(mean: Mean, setting: Setting) -> str:
-    why = [basis.refused for basis in setting.bases.values()]
-    said = why[0] if len(set(why)) == 1 and why[0] else "the primary model has no slope on lp"
+    said = setting.refused or "the primary model has no slope on lp"
     return said if mean.quantity == "slope" else f"{said}; so there is no gain at a size"
 
 

@@ -45,7 +45,8 @@ class GroupFit:
         """What estimands are put to; None without a fit."""
         if self.fit is None:
             return None
-        return Setting(self.rows, self.fit.grid, self.primary.movers, self.primary.bases, self.x, self.min_models)
+        model = self.primary
+        return Setting(self.rows, self.fit.grid, model.movers, model.bases, self.x, self.min_models, model.refused)
 
     @property
     def refused(self) -> str | None:

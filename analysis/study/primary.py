@@ -15,7 +15,7 @@ from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed.crossproducts import Cells, cross_products
 from xlift.analysis.mixed.formula import Formula, Random
 from xlift.analysis.mixed.likelihood import Likelihood
-from xlift.analysis.study.bases import FEWEST, SIZES, Basis, Key, bases, movers, refused
+from xlift.analysis.study.bases import FEWEST, SIZES, Basis, Key, bases, movers, projected, refused
 from xlift.registry.card import Analysis
 
 DEFAULT = (
@@ -37,6 +37,14 @@ class Primary:
     refused: str | None  # why there is no slope
     movers: tuple[str, ...]  # factors whose levels have slopes of their own
     bases: dict[Key, Basis]  # what each slope rests on, by their levels; those that are told have no reason against
+
+    @property
+    def slopes(self) -> tuple[str, ...]:
+        """Why there is no slope, or on how many models each one rests."""
+        if self.refused:
+            return (f"no slope: {self.refused}",)
+        told = {", ".join(map(str, key)) or "all": basis for key, basis in self.bases.items()}
+        return tuple(f"slope of {name}: {b.refused or f'on {len(b.models)} models'}" for name, b in told.items())
 
 
 def primary(
@@ -60,7 +68,9 @@ def primary(
     if told_apart:
         random, lost = _told_apart(fixed, random, rows, lost)
     text = " + ".join([f"{declared.response} ~ {fixed}", *(f"({term.columns} | {term.name})" for term in random)])
-    return Primary(group, text, (*said, *more, *lost), why, movers(varying, rows), found)
+    by = movers(varying, rows)
+    left = tuple(name for name in by if name in formulas.columns_named(fixed))
+    return Primary(group, text, (*said, *more, *lost), why, left, found if left == by else projected(found, by, left))
 
 
 def default(rows: pd.DataFrame) -> str:

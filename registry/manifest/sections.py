@@ -1,12 +1,13 @@
 """What a manifest declares: the sections, their types and their defaults. The JSON Schema for editors comes from here."""
 
+from math import inf
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
 from xlift.registry.card import Analysis, Claim, Control, Hypothesis, Scalar
 from xlift.registry.known.lab import World
-from xlift.registry.known.metrics import Better
+from xlift.registry.known.metrics import Better, Metric
 from xlift.registry.spec import Spec
 from xlift.registry.stage import Kind, Mixing, Normaliser, Origin, Positive, Recipe, Scoring, Shape
 
@@ -258,7 +259,12 @@ class ReportedMetric(Spec):
     """What is not known of a metric of one's own, or what another one of a known name is."""
 
     better: Better = Field("higher", description="lower: of an error rate or a loss, whose gain is what was taken away")
-    range: tuple[float, float] = Field((0.0, 1.0), description="between which its scores lie, as fractions; .inf for no end")
+    range: tuple[float | None, float | None] = Field((0.0, 1.0), description="its scores lie between; fractions, null: no end")
+
+    @property
+    def facts(self) -> Metric:
+        low, high = self.range
+        return Metric(self.better, -inf if low is None else low, inf if high is None else high)
 
 
 class TableManifest(Declared):

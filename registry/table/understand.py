@@ -47,7 +47,7 @@ class _Reading:
     def metric(self, name: str) -> Metric:
         """The facts of a metric: as declared, or as known; more is better, within 0 and 1, where it is neither."""
         if own := self.manifest.metrics.get(name):
-            return Metric(own.better, *own.range)
+            return own.facts
         return known_metric(name) or Metric()
 
     @cached_property
@@ -259,7 +259,7 @@ def _metrics(reading: _Reading, rows: Iterable[Row]) -> None:
         place = (reading.root.at(("metrics",)).keys or {}).get(name, reading.root.place)
         if named and name not in named:
             reading.findings.append(Finding("E538", place, f"the table has no metric '{name}'", similar(name, named)))
-        if not section.range[0] < section.range[1]:
+        if not section.facts.low < section.facts.high:
             reading.findings.append(
                 Finding("E538", place, "the first end of a range is not below the second", "write [low, high]")
             )

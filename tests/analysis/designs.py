@@ -117,7 +117,8 @@ class Oracle:
             return self._told(rows), 0.0, 1.0 if len(rows) == 1 else 0.0
         if not self.sized:
             rows = [mean([self._row(name, None, 0.0) for name in names]) for names in chosen]
-            return self._told(rows), *self._value(rows)
+            met = set.intersection(*({model for name in names for model in self.own[name]} for names in chosen))
+            return bool(met) and self._told(rows), *self._value(rows)
         used = [[n for n in names if self.carries[n]] or names for names in chosen]
         lonely = [name for names in used for name in names if not self.carries[name]]
         if not lonely:

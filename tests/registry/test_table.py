@@ -294,3 +294,80 @@ def test_a_wrong_mapping_is_found_with_its_place(made, change):
 
 def test_there_are_a_hundred_mutations():
     assert len(CELLS) + len(TABLES) + len(MANIFESTS) >= 100
+
+
+def paired(study: TableStudy, folder: Path):
+    """The gains of a table."""
+    store = Store(folder / "store")
+    keep(study, store)
+    return facts.query(facts.connect(store, [study.card()]), "SELECT * FROM gains ORDER BY ALL")
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("accuracy", 1), ("wer", -1), ("test_perplexity", -1), ("matthews_correlation", 1)])
+def test_a_gain_is_what_was_added_or_of_an_error_rate_what_was_taken_away(made, tmp_path, metric, sign):
+    study = made([{**row, "metric": metric} for row in table()])
+    found = paired(study, tmp_path)
+    assert not study.warnings and (found["gain"] == sign * (found["score"] - found["baseline"])).all()
+    assert set(found["better"]) == {"lower" if sign < 0 else "higher"}
+
+
+def test_a_metric_of_one_s_own_is_declared_and_an_unknown_one_is_said(made, tmp_path):
+    rows = [{**row, "metric": "tone_errors"} for row in table()]
+    unknown = made(rows)
+    assert [finding.code for finding in unknown.warnings] == ["W537"]
+    own = made(
+        [{**row, "score": str(3 * float(row["score"]))} for row in rows],
+        MANIFEST + "metrics: {tone_errors: {better: lower, range: [0, null]}}\n",
+    )
+    assert not own.warnings and own.card().lower == ("tone_errors",)
+    with pytest.raises(BadInput, match="E538 the table has no metric 'tone_error'"):
+        made(rows, MANIFEST + "metrics: {tone_error: {better: lower}}\n")
+
+
+@pytest.mark.parametrize(
+    ("metric", "score", "unit", "stops"),
+    [
+        ("accuracy", "-0.1", "fraction", True),
+        ("mcc", "-0.1", "fraction", False),
+        ("mcc", "-1.1", "fraction", True),
+        ("mcc", "-40", "percent", False),
+        ("wer", "1.7", "fraction", False),
+        ("wer", "-0.1", "fraction", True),
+        ("bleu", "34.1", "fraction", True),
+        ("bleu", "34.1", "percent", False),
+    ],
+)
+def test_a_score_lies_where_its_metric_can(made, metric, score, unit, stops):
+    rows = [{**row, "metric": metric} for row in table()]
+    if unit == "percent":
+        rows = [{**row, "score": str(100 * float(row["score"]))} for row in rows]
+    rows[3]["score"] = score
+    manifest = MANIFEST.replace("  columns", f"  unit: {unit}\n  columns")
+    if not stops:
+        assert min(row.score for row in made(rows, manifest).rows) <= 1.7
+        return
+    with pytest.raises(BadInput, match=rf"scores.csv:5:\d+: E524 column 'score': a score of {score}"):
+        made(rows, manifest)
+
+
+@pytest.mark.parametrize("name", ["en", "EN", "eng", "eng-Latn", "eng_Latn", "en-US", "en_GB", "English"])
+def test_the_source_language_is_known_by_any_of_its_names(made, tmp_path, name):
+    rows = [{**row, "language": {"de": name}.get(row["language"], row["language"])} for row in table()]
+    study = made(rows)
+    assert set(paired(study, tmp_path)["language"]) == {"sw"}
+    assert [finding.code for finding in study.warnings] == ([] if name == "en" else ["W535"])
+    assert not made(rows, MANIFEST.replace("  columns", f"  language: {name}\n  columns")).warnings
+
+
+def test_languages_that_look_alike_are_said_and_others_are_not(made):
+    def warned(one, other):
+        names = {"de": one, "sw": other}
+        return [finding.code for finding in made([{**row, "language": names[row["language"]]} for row in table()]).warnings]
+
+    assert warned("de", "deu") == warned("swa", "swh-Latn") == ["W536"]
+    assert warned("zh-Hans", "zh-Hant") == warned("de", "nl") == warned("al1", "bo1") == []
+
+
+def test_models_that_began_with_the_same_weights_are_on_the_card(made):
+    study = made([{**row, "continues": "a" if row["model"] == "b" else ""} for row in table()])
+    assert study.card().lineages == (("b", "a"),)
