@@ -10,10 +10,10 @@ from xlift.analysis import facts, gains
 from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed import gather
 from xlift.analysis.mixed.model import Grid
-from xlift.analysis.study import estimands
-from xlift.analysis.study.estimands import Setting
+from xlift.analysis.study import estimands, telling
 from xlift.analysis.study.hypotheses import read_test
 from xlift.analysis.study.primary import Primary, primary
+from xlift.analysis.study.telling import Setting
 from xlift.registry import carriers
 from xlift.registry.card import Analysis, StudyCard
 from xlift.registry.carriers import told_lineages
@@ -110,6 +110,6 @@ def _possible(
     _, setting = settings[group or next(iter(settings))]
     estimands.check(estimand, setting.rows)
     try:
-        estimands.told(estimand, setting)
+        telling.told(estimand, setting)
     except UserError as error:
         yield Finding("W410", place(path), f"it stays undecided: {error}", carriers.MODELS)

@@ -1,38 +1,28 @@
-"""What a hypothesis or a claim asks of the primary model, in words, and the row of coefficients that it stands for.
+"""What a hypothesis or a claim asks of the primary model, in words.
 
     slope                                               points for ten times the parameters, combinations weighed equally
     gain | intermediate == 'qqp'                        the gain at lp = 0, of the combinations that a condition holds for
     gain | variant == 'mlm' at params = 1e10
     slope | intermediate == 'qqp' minus slope | intermediate == 'mnli'
 
-Conditions are those of `when`, over what the primary model tells apart by fixed effects; it averages over all else.
-
-What is asked is told where its own models carry it (`bases`) and its row lies in the row space of the fixed effects. A slope, and
-a gain at lp = 0 or at a size, is over the combinations whose slope is told. A gain of others is one of the models that were run,
-at their sizes and in their families; two gains are then compared on the models that both have.
+Conditions are those of `when`, over what the primary model tells apart by fixed effects; it averages over all else. Whether a
+design tells what is asked is in `telling`.
 """
 
 import ast
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import product
 from math import log10
 
-import numpy as np
 import pandas as pd
 
-from xlift.analysis.mixed.model import Grid
-from xlift.analysis.study.bases import SIZE, Basis, Key, models_of
 from xlift.registry.findings import UserError
 from xlift.registry.manifest import conditions
 
 SLOPES, GAINS = ("slope", "slope(lp)", "slope(log10(params))"), ("gain", "mean(gain)")
 AT_SIZE = re.compile(r"\s+at\s+params\s*=\s*(\S+)$")
 SMALLEST, LARGEST = 1e3, 1e15  # parameters that a model may have
-TOLD_BY = 1e-8  # of a coefficient's length: what others leave of it where they tell it
-NAMED = 4  # models that a sentence names; more are counted
 TOLD = ("intermediate", "variant", "treatment", "family")  # columns by which conditions may choose
 
 
@@ -110,9 +100,9 @@ def check(estimand: Estimand, rows: pd.DataFrame) -> None:
     """UserError where a condition is none for these gains, or holds for none of them."""
     for mean in (estimand.first, estimand.second):
         if mean and mean.condition:
-            condition = _condition(mean.condition, axes(rows))
+            holds = condition(mean.condition, axes(rows))
             levels = rows[list(TOLD)].drop_duplicates().to_dict("records")
-            if not any(condition(level, _never) for level in levels):
+            if not any(holds(level, never) for level in levels):
                 raise UserError(f"no gain has {mean.condition}")
 
 
@@ -129,283 +119,7 @@ def of_a_model(estimand: Estimand) -> Mean:
     return estimand.first
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What an estimand is put to: a target group's gains, how their fixed effects are coded, and what their slopes rest on."""
-
-    rows: pd.DataFrame
-    grid: Grid
-    movers: tuple[str, ...]
-    bases: Mapping[Key, Basis]
-    x: str  # the column of sizes
-    min_models: int
-    refused: str | None = None  # why there is no slope at all
-
-    @property
-    def sized(self) -> bool:
-        return SIZE in self.grid.numbers
-
-    @property
-    def of_models(self) -> tuple[str, ...]:
-        """The factors of the fixed part that say something of a model, such as its family."""
-        return tuple(name for name in self.grid.levels if name not in self.movers and _of_the_model(name, self.seen))
-
-    @property
-    def like_means(self) -> bool:
-        """Whether a mean of each model has the same fixed effects, and so a slope that may be compared with this one.
-
-        Numbers beside lp, and factors that vary within models and move no slope, are not in a mean.
-        """
-        return {*self.grid.levels} <= {*self.of_models, "treatment"} and {*self.grid.numbers} == {SIZE}
-
-    @cached_property
-    def seen(self) -> pd.DataFrame:
-        """The gains without what repeats: models, their sizes, and the levels that the fixed effects and conditions tell."""
-        names = dict.fromkeys(["model", SIZE, self.x, *self.movers, *self.grid.levels, *TOLD])
-        return self.rows[list(names)].drop_duplicates(ignore_index=True)
-
-    @cached_property
-    def behind(self) -> dict[Key, pd.DataFrame]:
-        """What is `seen` at the levels of each slope."""
-        by = list(self.movers)
-        return dict(iter(self.seen.groupby(by, sort=False))) if by else {(): self.seen}
-
-    @cached_property
-    def every(self) -> pd.DataFrame:
-        """All combinations of the fixed part's levels; one row without a column where it has none."""
-        levels = self.grid.levels
-        return pd.DataFrame(list(product(*levels.values())), columns=list(levels)) if levels else pd.DataFrame(index=[0])
-
-    def coded(self, size: float) -> np.ndarray:
-        """(combinations, columns) of `every` at an lp, other numbers at their means."""
-        if size not in self._coded:
-            at = self.grid.numbers | ({SIZE: size} if self.sized else {})
-            self._coded[size] = self.grid.design.rows(self.every.assign(**at))
-        return self._coded[size]
-
-    @cached_property
-    def _coded(self) -> dict[float, np.ndarray]:
-        return {}
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An estimand that the design tells: its contrast, the models that it rests on, and what a reader has to know of it."""
-
-    L: np.ndarray  # (columns of `Design.rows`,)
-    models: tuple[str, ...]  # of all its parts, smallest first
-    least: int  # fewest behind one of its parts
-    notes: tuple[str, ...]
-
-
-def told(estimand: Estimand, setting: Setting) -> Told:
-    """UserError, with the reason, where the design does not tell it."""
-    parts = [_Part(mean, setting) for mean in filter(None, (estimand.first, estimand.second))]
-    shared = _shared_models(parts) if len(parts) > 1 else None
-    rows = [part.row(shared) for part in parts]
-    L = rows[0] - rows[1] if len(rows) > 1 else rows[0]
-    if np.abs(L).max() < TOLD_BY:
-        raise UserError(f"'{estimand.text}' is 0 whatever the gains are: its two sides are one")
-    if not setting.grid.design.told(L[None])[0]:
-        raise UserError(f"these runs do not tell '{estimand.text}' from other effects: no model has both, or all of them differ")
-    behind = [models for part in parts for models in part.behind(shared)]
-    order = models_of(setting.seen)
-    union = tuple(model for model in order if any(model in models for models in behind))
-    notes = dict.fromkeys(note for part in parts for note in part.notes(shared))
-    return Told(L, union, min(map(len, behind)), tuple(notes))
-
-
-def slope_at(key: Key, setting: Setting) -> np.ndarray:
-    """(columns,) the slope at some levels of the factors that move it."""
-    part = _Part(SLOPE.first, setting)
-    part.combinations = _at_key(part.combinations, key, setting)
-    return part.row(None)
-
-
-def told_coefficients(setting: Setting) -> np.ndarray:
-    """(columns,) whether each coefficient is a combination of what is told: slopes, gains at lp = 0, gains of models."""
-    design = setting.grid.design
-    rows = []
-    for key, basis in setting.bases.items():
-        part = _Part(GAIN, setting)
-        part.left, part.combinations = {}, _at_key(_combinations(GAIN, setting), key, setting)
-        if not setting.sized or basis.refused is None:
-            grid = part.grid()
-            rows += [design.rows(grid), design.rows(grid.assign(lp=1.0))] if setting.sized else [design.rows(grid)]
-        else:
-            part.carried = False
-            rows.append(design.rows(part._at(key, None)).mean(0, keepdims=True))
-    span = np.vstack(rows) / design.coding.lengths
-    every = np.eye(len(design.coding.names))
-    left = every - np.linalg.lstsq(span.T, every, rcond=None)[0].T @ span
-    return design.told(every) & (np.linalg.norm(left, axis=1) <= TOLD_BY)
-
-
-def frame(mean: Mean, setting: Setting) -> pd.DataFrame:
-    """The combinations of levels that a gain is over, each weighed equally, lp at its size: what a prediction is made for."""
-    return _Part(mean, setting).grid()
-
-
-def treatments(mean: Mean, setting: Setting) -> list[str]:
-    """Those that a mean's condition holds for."""
-    return sorted(set(_combinations(mean, setting)["treatment"]))
-
-
-class _Part:
-    """One mean of an estimand: the combinations that it is over, and the models behind them."""
-
-    def __init__(self, mean: Mean, setting: Setting) -> None:
-        self.mean, self.setting = mean, setting
-        asked = _combinations(mean, setting)
-        keys = _keys(asked, setting.movers)
-        known = [key in setting.bases for key in keys]
-        carried = [ok and setting.bases[key].refused is None for ok, key in zip(known, keys, strict=True)]
-        self.carried = setting.sized and any(carried)
-        if mean.quantity == "slope" or mean.params:
-            if not setting.sized:
-                raise UserError(_no_size(mean, setting))
-            if not any(carried):
-                known = [ok and mean.quantity == "gain" and self._ran(key) for ok, key in zip(known, keys, strict=True)]
-                if not any(known):
-                    raise UserError(self._refusal(keys))
-        kept = carried if self.carried else known
-        left = dict.fromkeys(key for key, ok in zip(keys, kept, strict=True) if not ok and key in setting.bases)
-        self.left = {key: setting.bases[key].refused for key in left}
-        self.combinations = asked[kept]
-        if mean.quantity == "slope" and mean.condition:
-            self._moved_by_its_condition()
-
-    def row(self, shared: tuple[str, ...] | None) -> np.ndarray:
-        """(columns,) of the mean; on `shared` models where two gains are compared that not all models have."""
-        setting, design = self.setting, self.setting.grid.design
-        if self.mean.quantity == "slope":
-            return (setting.coded(1.0) - setting.coded(0.0))[self.combinations.index].mean(0)
-        if shared is None and (self.carried or not setting.sized):
-            return setting.coded(self.size)[self.combinations.index].mean(0)
-        return np.mean([design.rows(self._at(key, shared)).mean(0) for key in self.keys], axis=0)
-
-    def grid(self) -> pd.DataFrame:
-        """The combinations, lp at the asked size, other numbers at their means."""
-        at = {SIZE: self.size} if self.setting.sized else {}
-        return self.combinations.assign(**self.setting.grid.numbers | at).reset_index(drop=True)
-
-    @property
-    def size(self) -> float:
-        """lp at which a gain is asked."""
-        return lp(self.mean.params, self.setting.rows, self.setting.x) if self.mean.params else 0.0
-
-    @property
-    def keys(self) -> list[Key]:
-        return list(dict.fromkeys(_keys(self.combinations, self.setting.movers)))
-
-    def own(self, key: Key | None = None) -> pd.DataFrame:
-        """What is `seen` behind one slope's combinations, or all of them."""
-        if key is None:
-            return pd.concat([self.own(each) for each in self.keys])
-        rows = self.setting.behind[key]
-        named = [name for name in _named(self.mean) if name in self.combinations and name not in self.setting.movers]
-        if named:
-            combinations = _at_key(self.combinations, key, self.setting)
-            rows = rows.merge(combinations[named].drop_duplicates(), on=named)
-        if self.mean.quantity == "gain" and self.mean.params and not self.carried:
-            rows = rows[self._of_the_size(rows)]
-        return rows
-
-    def behind(self, shared: tuple[str, ...] | None) -> list[tuple[str, ...]]:
-        """The models of each slope's combinations."""
-        return [shared or models_of(self.own(key)) for key in self.keys]
-
-    def notes(self, shared: tuple[str, ...] | None) -> Iterator[str]:
-        setting, own = self.setting, self.own()
-        if self.left:
-            yield f"without {'; '.join(f'{_label(key)} ({why})' for key, why in self.left.items())}"
-        if self.mean.quantity == "slope":
-            return
-        models = shared or models_of(own)
-        unsized = not setting.sized and setting.refused
-        if unsized or (setting.sized and not self.carried) or len(models) < setting.min_models:
-            yield f"of {_listed(models)}"
-        elif outside := self._outside(own):
-            yield outside
-
-    def _outside(self, own: pd.DataFrame) -> str | None:
-        """That a gain is asked where no model of some combination was run."""
-        setting = self.setting
-        ends = [(part[setting.x].min(), part[setting.x].max()) for part in map(self.own, self.keys)]
-        sizes = [(log10(low / own[setting.x].iloc[0]), log10(high / own[setting.x].iloc[0])) for low, high in ends]
-        here = self.size - own[SIZE].iloc[0]
-        beyond = [end for end, (low, high) in zip(ends, sizes, strict=True) if not low - 1e-6 <= here <= high + 1e-6]
-        if not beyond:
-            return None
-        low, high = min(end[0] for end in beyond), max(end[1] for end in beyond)
-        return f"extrapolation: the models have {low:,.0f} to {high:,.0f} parameters"
-
-    def _at(self, key: Key, shared: tuple[str, ...] | None) -> pd.DataFrame:
-        """A slope's combinations on models that were run, at their sizes and in their families."""
-        setting, own = self.setting, self.own(key)
-        combinations = _at_key(self.combinations, key, setting)
-        fixed = [name for name in combinations if name not in setting.movers and _of_the_model(name, setting.seen)]
-        free = combinations.drop(columns=fixed).drop_duplicates()
-        models = (setting.seen if shared else own).drop_duplicates("model")
-        models = models[models["model"].isin(shared)] if shared else models
-        numbers = {name: value for name, value in setting.grid.numbers.items() if name != SIZE}
-        return free.merge(models[[SIZE, *fixed]], how="cross").assign(**numbers)
-
-    def _ran(self, key: Key) -> bool:
-        """Whether a model of the asked size was run there."""
-        return bool(self._of_the_size(self.setting.behind[key]).any())
-
-    def _of_the_size(self, rows: pd.DataFrame) -> np.ndarray:
-        return np.isclose(rows[self.setting.x].astype(float), self.mean.params or 0.0, rtol=1e-6)
-
-    def _refusal(self, keys: Sequence[Key]) -> str:
-        reasons = {key: basis.refused for key in dict.fromkeys(keys) if (basis := self.setting.bases.get(key))}
-        if len(set(reasons.values())) == 1:
-            return str(next(iter(reasons.values())))
-        return "; ".join(f"{_label(key)}: {why}" for key, why in reasons.items()) or "no gain is there"
-
-    def _moved_by_its_condition(self) -> None:
-        """UserError where combinations that the condition leaves out have the very slope of those that it holds for."""
-        others = self.setting.every.drop(self.combinations.index)
-        if {*_keys(others, self.setting.movers)} & {*self.keys}:
-            raise UserError(f"the primary model has one slope for all, and so cannot tell a slope where {self.mean.condition}")
-
-
-def _shared_models(parts: Sequence[_Part]) -> tuple[str, ...] | None:
-    """The models on which two gains are compared, where one of them is of models that were run; None where both have slopes."""
-    lonely = [part for part in parts if not part.carried and part.mean.quantity == "gain"]
-    if not lonely:
-        return None
-    if not lonely[0].setting.sized:
-        sets = [models_of(part.own()) for part in parts]
-    else:
-        sets = [models_of(part.own(key)) for part in lonely for key in part.keys]
-    shared = tuple(model for model in sets[0] if all(model in models for models in sets))
-    if not shared:
-        raise UserError("the two gains have no model in common, and their models do not tell what size does")
-    return shared if lonely[0].setting.sized else None
-
-
-def _combinations(mean: Mean, setting: Setting) -> pd.DataFrame:
-    """The combinations of the fixed part's levels that a mean's condition holds for."""
-    grid, rows = setting.every, setting.seen
-    if not mean.condition:
-        return grid
-    known = rows.drop_duplicates("treatment").set_index("treatment")
-    told = grid
-    if "treatment" in grid:
-        told = grid.assign(**{name: grid["treatment"].map(known[name]) for name in ("intermediate", "variant")})
-    single = {name: rows[name].iloc[0] for name in TOLD if name not in told and rows[name].nunique() == 1}
-    condition = _condition(mean.condition, axes(rows))
-    if lost := sorted(_named(mean) - {*told, *single}):
-        raise UserError(f"the primary model averages over {', '.join(lost)}, and so cannot tell '{mean.condition}'")
-    grid = grid[[condition({**single, **row}, _never) for row in told.to_dict("records")]]
-    if not len(grid):
-        raise UserError(f"no gain has {mean.condition}")
-    return grid
-
-
-def _named(mean: Mean) -> set[str]:
+def named(mean: Mean) -> set[str]:
     """What a condition speaks of."""
     if not mean.condition:
         return set()
@@ -413,40 +127,12 @@ def _named(mean: Mean) -> set[str]:
     return {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)}
 
 
-def _keys(combinations: pd.DataFrame, names: tuple[str, ...]) -> list[Key]:
-    """The levels of some factors in each combination."""
-    return list(zip(*(combinations[name] for name in names), strict=True)) if names else [()] * len(combinations)
-
-
-def _at_key(combinations: pd.DataFrame, key: Key, setting: Setting) -> pd.DataFrame:
-    return combinations[[each == key for each in _keys(combinations, setting.movers)]]
-
-
-def _of_the_model(name: str, rows: pd.DataFrame) -> bool:
-    """Whether a factor says something of the model, and not of what is done with it."""
-    return name not in ("treatment", "intermediate", "variant") and rows.groupby("model")[name].nunique().max() == 1
-
-
-def _no_size(mean: Mean, setting: Setting) -> str:
-    said = setting.refused or "the primary model has no slope on lp"
-    return said if mean.quantity == "slope" else f"{said}; so there is no gain at a size"
-
-
-def _label(key: Key) -> str:
-    return ", ".join(map(str, key)) or "all"
-
-
-def _listed(models: Sequence[str]) -> str:
-    names = f" ({', '.join(models)})" if len(models) <= NAMED else ""
-    return f"1 model alone{names}" if len(models) == 1 else f"these {len(models)} models alone{names}"
-
-
-def _condition(text: str, known: Mapping[str, frozenset[str]]) -> conditions.Condition:
+def condition(text: str, known: Mapping[str, frozenset[str]]) -> conditions.Condition:
     try:
         return conditions.parse(text, known)
     except conditions.BadCondition as error:
         raise UserError(error.words) from None
 
 
-def _never(name: str) -> bool:
+def never(name: str) -> bool:
     return False

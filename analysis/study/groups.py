@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from xlift.analysis.mixed.model import Fit, NotConverged, fit
-from xlift.analysis.study import estimands
-from xlift.analysis.study.estimands import Setting, Told
+from xlift.analysis.study import estimands, telling
 from xlift.analysis.study.primary import Primary, primary
 from xlift.analysis.study.slope import POOLED, Refused, Slope, scale_slope
+from xlift.analysis.study.telling import Setting, Told
 from xlift.registry.card import Analysis
 from xlift.registry.findings import UserError
 
@@ -65,7 +65,7 @@ class GroupFit:
         if self.setting is None:
             return None
         try:
-            return estimands.told(estimands.SLOPE, self.setting)
+            return telling.told(estimands.SLOPE, self.setting)
         except UserError:
             return None
 
@@ -86,7 +86,7 @@ class GroupFit:
         if self.setting is None:
             return str(self.failed)
         try:
-            return estimands.told(estimand, self.setting)
+            return telling.told(estimand, self.setting)
         except UserError as error:
             return str(error)
 
@@ -109,7 +109,7 @@ class GroupFit:
         if self.fit is None or self.setting is None:
             return pd.DataFrame(columns=["term", "estimate", "se", "df", "t", "p", "low", "high"])
         table = self.fit.effects
-        told = estimands.told_coefficients(self.setting)[self.fit.grid.design.coding.kept]
+        told = telling.told_coefficients(self.setting)[self.fit.grid.design.coding.kept]
         return table.where(np.asarray(told)[:, None] | (table.columns == "term"))
 
     @cached_property

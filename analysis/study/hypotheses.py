@@ -17,7 +17,7 @@ from scipy import stats
 from xlift.analysis.estimates import LEVEL
 from xlift.analysis.gains import nested_mean
 from xlift.analysis.mixed.contrasts import adjusted
-from xlift.analysis.study import estimands
+from xlift.analysis.study import estimands, telling
 from xlift.analysis.study.estimands import Estimand
 from xlift.analysis.study.groups import SURE, GroupFit, fitted_group
 from xlift.analysis.study.sizes import new_model
@@ -76,7 +76,7 @@ def _one(name: str, hypothesis: Hypothesis, group: GroupFit, analysis: Analysis)
     common: dict[str, Any] = {"name": name, "text": hypothesis.asked, "group": group.name}
     if group.fit is None or group.setting is None:
         return Verdict(**common, models=0, said="undecided", note=group.failed or "")
-    told = estimands.told(estimand, group.setting)
+    told = telling.told(estimand, group.setting)
     common |= _behind(told)
     if hypothesis.predict:
         return _predicted(common, hypothesis, estimand, group, analysis)
@@ -86,7 +86,7 @@ def _one(name: str, hypothesis: Hypothesis, group: GroupFit, analysis: Analysis)
     return Verdict(**common, **numbers, p=p, said="", per_decade=estimand.is_slope)
 
 
-def _behind(told: estimands.Told) -> dict[str, Any]:
+def _behind(told: telling.Told) -> dict[str, Any]:
     return {"models": len(told.models), "least": told.least, "note": "; ".join(told.notes)}
 
 
@@ -127,7 +127,7 @@ def _predicted(common: dict, hypothesis: Hypothesis, estimand: Estimand, group: 
 
 def predicted(group: GroupFit, estimand: Estimand, level: float, family: str | None = None) -> pd.Series:
     """What a new model of the estimand's size would gain, with its interval (`sizes.new_model`); of a family, if it is known."""
-    rows = estimands.frame(estimands.of_a_model(estimand), group.setting)
+    rows = telling.frame(estimands.of_a_model(estimand), group.setting)
     if "family" in rows and family in set(rows["family"]):
         rows = rows[rows["family"] == family].reset_index(drop=True)
     named = rows if "treatment" in rows else rows.assign(treatment=group.treatments[0])
@@ -149,7 +149,7 @@ def leave_largest_out(group: GroupFit, estimand: Estimand, level: float, analysi
     at = replace(estimands.of_a_model(estimand), params=float(largest[group.x]))
     gains = group.rows[held]
     try:
-        asked = estimands.frame(at, smaller.setting)
+        asked = telling.frame(at, smaller.setting)
         if "treatment" in asked:
             both = sorted({*asked["treatment"]} & {*gains["treatment"]})
             at = replace(at, condition=f"treatment in {both!r}")
@@ -177,7 +177,7 @@ def _claim(claim: Claim, group: GroupFit | None) -> Verdict:
         test = read_test(claim.test)
         if test.extreme:
             return _extreme(common, test, group)
-        told = estimands.told(test.estimand, group.setting)
+        told = telling.told(test.estimand, group.setting)
     except UserError as error:
         return Verdict(**common, models=0, said="cannot tell", note=str(error))
     common |= _behind(told)
@@ -225,7 +225,7 @@ def _extreme(common: dict, test: Assertion, group: GroupFit) -> Verdict:
     if fit is None or group.setting is None or "treatment" not in fit.grid.levels:
         raise UserError("there is one treatment, and nothing to be larger than")
     every = fit.grid.levels["treatment"]
-    own = estimands.treatments(mean, group.setting)
+    own = telling.treatments(mean, group.setting)
     others = [name for name in every if name not in own]
     if len(own) != 1 or not others:
         raise UserError(f"'{mean.condition}' is not one treatment among several")

@@ -10,7 +10,7 @@ from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed import prediction
 from xlift.analysis.mixed.contrasts import adjusted
 from xlift.analysis.mixed.formula import Random
-from xlift.analysis.study import estimands
+from xlift.analysis.study import estimands, telling
 from xlift.analysis.study.groups import GroupFit, fitted_group
 from xlift.registry.card import Analysis
 
@@ -35,7 +35,7 @@ def gains_at(group: GroupFit, declared: Sequence[float]) -> pd.DataFrame:
     columns = ["treatment", "params", "estimate", "se", "df", "t", "p", "low", "high", "note"]
     if group.fit is None or group.setting is None:
         return pd.DataFrame(columns=columns)
-    found: list[tuple[str, float, estimands.Told]] = []
+    found: list[tuple[str, float, telling.Told]] = []
     for treatment in group.treatments:
         slope = group.pooled and ("treatment" not in group.primary.movers or not isinstance(group.own_slopes[treatment], str))
         for params in sizes(group, declared) if slope else [None]:
@@ -75,7 +75,7 @@ def by_target(group: GroupFit, analysis: Analysis) -> tuple[pd.DataFrame, str]:
     for key, basis in own.primary.bases.items():
         if basis.refused is None:
             rows.append(single | dict(zip(by, key, strict=True)))
-            asked[key] = estimands.slope_at(key, own.setting)
+            asked[key] = telling.slope_at(key, own.setting)
     if not rows:
         return none, str(own.refused)
     table = own.fit.contrasts(np.array(list(asked.values())), [""] * len(asked))
@@ -89,7 +89,7 @@ def languages(group: GroupFit) -> pd.DataFrame:
     if group.fit is None or not any(term.name == "language" for term in group.fit.state.model.terms):
         return pd.DataFrame(columns=columns)
     effects = group.fit.random_effects.query("group == 'language'").rename(columns={"level": "language", "mode": "deviation"})
-    rows = estimands.frame(estimands.GAIN, group.setting)
+    rows = telling.frame(estimands.GAIN, group.setting)
     own = []
     for language in dict.fromkeys(effects["language"]):
         one = prediction.predict(group.fit, rows.assign(language=language), weights=[1 / len(rows)] * len(rows)).iloc[0]
@@ -101,8 +101,8 @@ def curve(group: GroupFit) -> pd.DataFrame:
     """CURVE: the fitted gain of all treatments equally (None) and of each, its interval, and a new model's prediction band."""
     if group.fit is None or group.pooled is None or not group.tested:
         return pd.DataFrame(columns=CURVE)
-    rows, several = estimands.frame(estimands.GAIN, group.setting), len(group.treatments) > 1
-    told = {name: slope for name, slope in group.own_slopes.items() if several and isinstance(slope, estimands.Told)}
+    rows, several = telling.frame(estimands.GAIN, group.setting), len(group.treatments) > 1
+    told = {name: slope for name, slope in group.own_slopes.items() if several and isinstance(slope, telling.Told)}
     found = []
     for treatment, slope in {None: group.pooled, **told}.items():
         part = rows if treatment is None else rows[rows["treatment"] == treatment]

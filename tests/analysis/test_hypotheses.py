@@ -8,7 +8,7 @@ import pytest
 
 from xlift.analysis import gains
 from xlift.analysis.mixed import contrasts
-from xlift.analysis.study import check, estimands, groups, hypotheses, sizes
+from xlift.analysis.study import check, estimands, groups, hypotheses, sizes, telling
 from xlift.registry.card import Analysis, Claim, Hypothesis
 from xlift.registry.findings import Place, UserError
 
@@ -29,7 +29,7 @@ def fitted(planting):
 
 
 def row(text, group):
-    return group.fit.contrasts(estimands.told(estimands.parse(text), group.setting).L, ["x"]).iloc[0]
+    return group.fit.contrasts(telling.told(estimands.parse(text), group.setting).L, ["x"]).iloc[0]
 
 
 def test_an_estimand_is_the_contrast_that_it_says(fitted):
@@ -111,7 +111,7 @@ def test_a_prediction_is_wider_than_the_mean_says_what_it_extrapolates_and_is_ch
     found = tested(
         fitted, far={"predict": "gain at params = 1e10", "group": "fine-tuned", "interval": 0.9, "check": "leave-largest-out"}
     )["far"]
-    told = estimands.told(estimands.parse("gain at params = 1e10"), group.setting)
+    told = telling.told(estimands.parse("gain at params = 1e10"), group.setting)
     mean = group.fit.contrasts(told.L, ["x"], level=0.9).iloc[0]
     assert (
         found.said == "predicted" and np.isnan(found.p_adjusted) and "extrapolation: the models have 1,000,000 to" in found.note

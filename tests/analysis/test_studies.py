@@ -11,7 +11,7 @@ import pytest
 
 from xlift import studies
 from xlift.analysis import facts, gains
-from xlift.analysis.study import check, curve, estimands
+from xlift.analysis.study import check, curve, estimands, telling
 from xlift.analysis.study.primary import Primary, primary
 from xlift.registry.findings import UserError
 from xlift.registry.store import Store
@@ -43,9 +43,9 @@ def described(model: Primary) -> dict:
     return {"model": model.formula, "left out": list(model.left_out), "no slope": model.refused, "models behind a slope": slopes}
 
 
-def rests(text: str, setting: estimands.Setting) -> dict | str:
+def rests(text: str, setting: telling.Setting) -> dict | str:
     try:
-        found = estimands.told(estimands.parse(text), setting)
+        found = telling.told(estimands.parse(text), setting)
     except UserError as error:
         return str(error)
     return {"models": len(found.models), "least": found.least, "notes": list(found.notes)}

@@ -6,7 +6,7 @@ import pytest
 
 from xlift.analysis import facts, gains, mixed
 from xlift.analysis.mixed import contrasts
-from xlift.analysis.study import check, estimands, groups, hypotheses, sizes
+from xlift.analysis.study import check, estimands, groups, hypotheses, sizes, telling
 from xlift.registry import carriers
 from xlift.registry.card import Analysis, Claim
 from xlift.registry.findings import Place, UserError
@@ -35,7 +35,7 @@ def test_what_is_told_is_what_an_oracle_tells(stratum, number):
     for text in questions(rows):
         known, at_zero, by_slope = oracle.ask(text)
         try:
-            found = estimands.told(estimands.parse(text), asked)
+            found = telling.told(estimands.parse(text), asked)
         except UserError:
             found = None
         assert (found is not None) == known, text

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from xlift.analysis.study import estimands, groups, primary
+from xlift.analysis.study import groups, primary, telling
 from xlift.analysis.study.groups import fitted_group
 from xlift.analysis.study.hypotheses import tested
 from xlift.registry.card import Analysis, Hypothesis
@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 
 from designs import FAMILIES, GAINS, STRATA, Oracle, design, questions
 
-TOLD = estimands.told
+TOLD = telling.told
 RESULTS = Path(__file__).parents[2] / "experiments" / "results" / "inference" / "random-designs.csv"
 DESIGNS, REPLICATIONS, PLANTED = 8, 125, (0.0, 3.0)
 SD = {"language": 0.8, "language slope": 0.3, "target": 1.0, "target treatment": 0.6, "model": 0.6, "model treatment": 0.4,
@@ -122,7 +122,7 @@ def once_a_design(stratum: str, number: int) -> None:
         return answer
 
     groups.primary = kept(primary.primary, lambda *_: (stratum, number))
-    estimands.told = kept(TOLD, lambda estimand, _: (stratum, number, estimand.text, estimand.first))
+    telling.told = kept(TOLD, lambda estimand, _: (stratum, number, estimand.text, estimand.first))
 
 
 def part(stratum: str, number: int) -> None:
