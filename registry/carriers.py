@@ -13,7 +13,7 @@ from xlift.registry.known.languages import same_language
 SPARE_MODELS = 3  # models beyond one a family, without which a slope is refused
 FEWEST_SIZES = 3
 
-MODELS = "add models of other sizes in the same families; more seeds or languages do not help"
+MODELS = "add models of other sizes in the same families"
 
 Models = Mapping[str, tuple[str, float]]  # model -> family, size
 Placed = Callable[[tuple[str | int, ...]], Place]  # where a path of the manifest stands

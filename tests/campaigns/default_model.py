@@ -20,7 +20,7 @@ import pandas as pd
 
 from xlift.analysis.mixed import contrasts
 from xlift.analysis.study.groups import fitted_group
-from xlift.analysis.study.slope import POOLED
+from xlift.analysis.study.slope import scale_slope
 from xlift.registry.card import Analysis
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results" / "inference" / "default-model.csv"
@@ -105,7 +105,7 @@ def replication(models: int, scenario: str, number: int) -> dict:
     row = {"models": models, "scenario": scenario, "replicate": number, "rows": len(rows)}
     if not len(group.slopes):
         return row  # no fit: an empty row, which the summary counts
-    slope, two = group.slopes.iloc[0], group.two_stage[POOLED]
+    slope, two = group.slopes.iloc[0], scale_slope(rows, "params_non_embedding", beside=group.setting.of_models)
     means = contrasts.means(group.fit, "treatment", at={"lp": 0.0}).table().set_index("contrast")
     covered = {f"covers_{n}": int(means.loc[n, "low"] <= v / 100 <= means.loc[n, "high"]) for n, v in GAIN.items()}
     numbers = {
