@@ -62,12 +62,8 @@ class GroupFit:
     @cached_property
     def pooled(self) -> Told | None:
         """The slope that weighs equally the combinations that carry one; None if there is none."""
-        if self.setting is None:
-            return None
-        try:
-            return telling.told(estimands.SLOPE, self.setting)
-        except UserError:
-            return None
+        told = self.asked(estimands.SLOPE)
+        return None if isinstance(told, str) else told
 
     @cached_property
     def headline(self) -> pd.Series | None:
@@ -130,7 +126,7 @@ class GroupFit:
             return None
         own = self.slopes.iloc[0]
         other = self.two_stage[own["treatment"]]
-        told = {name for name, slope in self.own_slopes.items() if isinstance(slope, Told)}
+        told = {name for name, slope in self.own_slopes.items() if isinstance(slope, Told)} or {*self.treatments}
         if own["treatment"] == POOLED and {*other.series.treatments} != told:  # then it is another mean
             return None
         if isinstance(other, Refused) or (
