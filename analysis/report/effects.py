@@ -14,6 +14,7 @@ from xlift.analysis.study.hypotheses import Verdict
 from xlift.analysis.study.power import component
 from xlift.analysis.study.sensitivity import CLIPPED, LOGIT
 from xlift.analysis.study.slope import POOLED, Refused
+from xlift.analysis.study.telling import Told
 
 PER = "points for ten times the parameters"
 
@@ -54,6 +55,7 @@ def slope_table(groups: Sequence[GroupFit]) -> Table:
         own = group.slopes.set_index("treatment")
         models = {name: part["model"].nunique() for name, part in group.rows.groupby("treatment")}
         models[POOLED] = len(group.pooled.models) if group.pooled else group.models
+        rests = {name: told.models for name, told in {**group.own_slopes, POOLED: group.pooled}.items() if isinstance(told, Told)}
         left += [f"of {group.name} targets is {note}" for note in (group.pooled.notes if group.pooled else ())]
         for treatment, other in group.two_stage.items():
             row = own.loc[treatment] if treatment in own.index else None
@@ -67,6 +69,7 @@ def slope_table(groups: Sequence[GroupFit]) -> Table:
                     "models": models[treatment],
                     **{f"{k}_points": points(row[k]) if row is not None else None for k in ("estimate", "se", "low", "high")},
                     **{k: row[k] if row is not None else None for k in ("df", "t", "p")},
+                    "rests_on": ", ".join(rests.get(treatment, ())) if row is not None else None,
                     "refused": why,
                     "two_stage_points": points(two.estimate) if two else None,
                     "two_stage_low_points": points(two.low) if two else None,
@@ -354,6 +357,7 @@ def _verdicts(name: str, title: str, verdicts: Sequence[Verdict], note: str, fir
                 "verdict": row.said,
                 "models": row.models,
                 "least_models": row.least,
+                "rests_on": ", ".join(row.on),
             }
             | _in_points({k: getattr(row, k) for k in ("estimate", "se", "low", "high")}, ("estimate", "se", "low", "high"))
             | {"df": row.df, "level": row.level, "p": row.p, "p_adjusted": row.p_adjusted, "note": row.note}

@@ -37,6 +37,7 @@ class Verdict:
     said: str  # supported, refuted, undecided; for claims agrees, disagrees, cannot tell; for predictions, predicted
     models: int  # that it rests on, all its parts together; 0 where there is no answer
     least: int = 0  # fewest behind one of its parts
+    on: tuple[str, ...] = ()  # their names, smallest first
     estimate: float = np.nan
     se: float = np.nan
     df: float = np.nan
@@ -87,7 +88,7 @@ def _one(name: str, hypothesis: Hypothesis, group: GroupFit, analysis: Analysis)
 
 
 def _behind(told: telling.Told) -> dict[str, Any]:
-    return {"models": len(told.models), "least": told.least, "note": "; ".join(told.notes)}
+    return {"models": len(told.models), "least": told.least, "on": told.models, "note": "; ".join(told.notes)}
 
 
 def _numbers(row: pd.Series) -> dict[str, Any]:
@@ -237,7 +238,8 @@ def _extreme(common: dict, test: Assertion, group: GroupFit) -> Verdict:
     if not against:
         raise UserError(f"nothing can be compared with it: {next(iter(asked.values()))}")
     told = list(against.values())
-    common |= {"models": len({model for each in told for model in each.models}), "least": min(each.least for each in told)}
+    on = tuple(dict.fromkeys(model for each in told for model in each.models))
+    common |= {"models": len(on), "least": min(each.least for each in told), "on": on}
     table = fit.contrasts(np.array([each.L for each in told]), list(against))
     one_sided = stats.t.sf(test.sign * table["t"], table["df"])
     p, beaten = float(one_sided.max()), adjusted(pd.Series(1 - one_sided), "holm")
