@@ -62,8 +62,11 @@ def _slopes(settings: Settings, place: Placed) -> Iterator[Finding]:
     for group, (model, setting) in settings.items():
         if setting.rows["model"].nunique() == 1:
             continue
-        if model.refused:
-            yield carriers.finding(group, None, model.refused, place)
+        try:
+            telling.told(estimands.SLOPE, setting)
+        except UserError as error:
+            if setting.sized or model.refused:  # a model without a size was declared so
+                yield carriers.finding(group, None, model.refused or str(error), place)
         else:
             left = {", ".join(map(str, key)): basis.refused for key, basis in model.bases.items()}
             yield from (carriers.finding(group, name, why, place) for name, why in left.items() if why)

@@ -51,8 +51,8 @@ class GroupFit:
     @property
     def refused(self) -> str | None:
         """Why no slope is given, or tested."""
-        sized = self.setting is None or self.setting.sized
-        return self.failed or self.primary.refused or (None if sized else "the primary model has no slope on lp")
+        told = self.asked(estimands.SLOPE)
+        return self.failed or self.primary.refused or (told if isinstance(told, str) else None)
 
     @property
     def tested(self) -> bool:

@@ -218,3 +218,17 @@ def test_models_of_one_lineage_are_told():
     from xlift.analysis.report.page import report
 
     assert "One lineage: m0, m1 began" in report(card, facts.connect(shelf, [card])).html()
+
+
+def test_a_slope_that_only_the_rank_refuses_is_refused_everywhere():
+    """The formula has size twice: models are enough, and no row tells one from the other."""
+    from xlift.analysis.report.page import report
+
+    twice = "gain ~ lp * treatment + log10(params_non_embedding) + (1 | model) + (1 | treated_run)"
+    card, shelf = plant(scattered, models=ONE, analysis=Analysis(primary=twice))
+    assert {finding.code for finding in check.findings(card, lambda path: Place("s.yaml"))} == {"W403"}
+    page = report(card, facts.connect(shelf, [card]))
+    assert all(refused and "do not tell 'slope' from other effects" in sentence for _, sentence, refused in page.verdicts)
+    table = page.tables["slope"].data
+    assert table.loc[table["treatment"] == "all", ["estimate_points", "p"]].isna().all(axis=None)
+    assert page.html().count("No slope is given") and page.metrics() == {}
