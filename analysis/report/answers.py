@@ -139,8 +139,8 @@ class Answers:
     def _scaling(self) -> Plate:
         parts = [(group.name, group.x, sizes.curve(group), sizes.dots(group.rows, group.x)) for group in self.groups]
         lines = (
-            "Lines are the primary model's, thin for an intermediate and thick for all of them equally; the grey band is the "
-            "95 % interval of that mean, dashed lines the 95 % band of a new model's mean gain."
+            "Lines are the primary model's, thin for an intermediate and thick for all of them equally, one a family where there "
+            "are several; the grey band is the 95 % interval of that mean, dashed lines the 95 % band of a new model's mean gain."
             if any(group.tested for group in self.groups)
             else "No line is drawn where no slope is given."
         )

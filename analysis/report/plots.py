@@ -61,7 +61,8 @@ def scaling(parts: Sequence[tuple[str, str, pd.DataFrame, pd.DataFrame]], *, sta
             for treatment, line in curve[curve["treatment"].notna()].groupby("treatment"):
                 colour = COLOURS[treatments.index(treatment) % len(COLOURS)]
                 axis.plot(line["params"], points(line["mean"]), color=colour, linewidth=1.2, alpha=0.8, zorder=2)
-            _all(axis, curve[curve["treatment"].isna()])
+            for number, (family, line) in enumerate(curve[curve["treatment"].isna()].groupby("family", dropna=False)):
+                _all(axis, line, family if isinstance(family, str) else None, labelled=number == 0)
             axis.axhline(0, color=INK, linewidth=0.9)
             axis.set_xscale("log")
             axis.set_xlabel(f"{NAMES[x]} (log scale)")
@@ -134,15 +135,17 @@ def _dots(axis: Axes, own: pd.DataFrame, place: int, places: int, every: pd.Data
     axis.set_ylim(min(low, middle.min() - reach), max(high, middle.max() + reach))  # intervals on few runs may be far longer
 
 
-def _all(axis: Axes, line: pd.DataFrame) -> None:
-    """The fitted mean of all treatments, its interval, and a new model's band."""
-    if line.empty:
-        return
+def _all(axis: Axes, line: pd.DataFrame, family: str | None, *, labelled: bool) -> None:
+    """The fitted mean of all treatments, its interval, and a new model's band; of a family, whose name stands at its end."""
     mean, low, high = (points(line[name]) for name in ("mean", "low", "high"))
-    axis.plot(line["params"], mean, color=INK, linewidth=2.4, label="all, equally", zorder=3)
-    axis.fill_between(line["params"], low, high, color=INK, alpha=0.13, linewidth=0, zorder=1, label="95 % interval of the mean")
+    axis.plot(line["params"], mean, color=INK, linewidth=2.4, label="all, equally" if labelled else None, zorder=3)
+    if family:
+        end = (line["params"].iloc[-1], mean.iloc[-1])
+        axis.annotate(family, end, (3, 3), textcoords="offset points", color=INK, fontsize="small", zorder=4)
+    label = "95 % interval of the mean" if labelled else None
+    axis.fill_between(line["params"], low, high, color=INK, alpha=0.13, linewidth=0, zorder=1, label=label)
     for number, name in enumerate(("new_low", "new_high")):
-        label = None if number else "95 % band of a new model"
+        label = "95 % band of a new model" if labelled and not number else None
         axis.plot(line["params"], points(line[name]), color=INK, linewidth=1.1, linestyle=(0, (4, 3)), label=label, zorder=1)
 
 

@@ -15,7 +15,7 @@ from xlift.analysis.study.groups import GroupFit, fitted_group
 from xlift.registry.card import Analysis
 
 POINTS = 41  # of a drawn line
-CURVE = ["treatment", "params", "mean", "low", "high", "new_low", "new_high"]
+CURVE = ["treatment", "family", "params", "mean", "low", "high", "new_low", "new_high"]
 
 
 def sizes(group: GroupFit, declared: Sequence[float]) -> list[float]:
@@ -98,31 +98,40 @@ def languages(group: GroupFit) -> pd.DataFrame:
 
 
 def curve(group: GroupFit) -> pd.DataFrame:
-    """CURVE: the fitted gain of all treatments equally (None) and of each, its interval, and a new model's prediction band."""
+    """CURVE: the fitted gain of all treatments equally (no treatment) and of each, its interval, and a new model's band.
+
+    Of several families each has its line of all treatments, over its own sizes, and there is none of a treatment: a mean over
+    families at one size is of models that nobody made.
+    """
     if group.fit is None or group.pooled is None or not group.tested:
         return pd.DataFrame(columns=CURVE)
-    rows, several = telling.frame(estimands.GAIN, group.setting), len(group.treatments) > 1
-    told = {name: slope for name, slope in group.own_slopes.items() if several and isinstance(slope, telling.Told)}
-    found = []
-    for treatment, slope in {None: group.pooled, **told}.items():
-        part = rows if treatment is None else rows[rows["treatment"] == treatment]
-        seen = np.log10(group.rows[group.rows["model"].isin(slope.models)][group.x].astype(float))
-        grid = np.linspace(seen.min(), seen.max(), POINTS)  # of the models that the line rests on
-        low, high = (part.assign(lp=estimands.lp(10**end, group.rows, group.x)) for end in (grid[0], grid[-1]))
-        ends = [group.fit.grid.design.rows(end).mean(0) for end in (low, high)]
-        share = np.linspace(0, 1, POINTS)
-        table = group.fit.contrasts(np.outer(1 - share, ends[0]) + np.outer(share, ends[1]), [""] * POINTS)
-        line = table.rename(columns={"estimate": "mean"}).assign(
-            treatment=treatment, params=10**grid, new_low=np.nan, new_high=np.nan
-        )
-        if treatment is None:
-            named = part if "treatment" in part else part.assign(treatment=group.treatments[0])
-            places = [estimands.lp(10**place, group.rows, group.x) for place in grid]
-            everywhere = pd.concat([named.assign(lp=place) for place in places], ignore_index=True)
-            band = new_model(group, everywhere, np.kron(np.eye(POINTS), np.full(len(named), 1 / len(named))))
-            line = line.assign(new_low=band["low"].to_numpy(), new_high=band["high"].to_numpy())
-        found.append(line[CURVE])
-    return pd.concat(found, ignore_index=True)
+    rows = telling.frame(estimands.GAIN, group.setting)
+    lines: dict[tuple[str | None, str | None], telling.Told] = {(None, None): group.pooled}
+    if "family" in rows and rows["family"].nunique() > 1:
+        lines = {(None, family): group.pooled for family in sorted(rows["family"].unique())}
+    elif len(group.treatments) > 1:
+        lines |= {(name, None): slope for name, slope in group.own_slopes.items() if isinstance(slope, telling.Told)}
+    found = [_line(group, rows, *names, slope.models) for names, slope in lines.items()]
+    return pd.concat(found, ignore_index=True)[CURVE]
+
+
+def _line(group: GroupFit, rows: pd.DataFrame, treatment: str | None, family: str | None, models: Sequence[str]) -> pd.DataFrame:
+    """CURVE of one line, over the sizes of the models that it rests on."""
+    for name, level in (("treatment", treatment), ("family", family)):
+        rows = rows if level is None else rows[rows[name] == level]
+    own = group.rows[group.rows["model"].isin(models) & ((group.rows["family"] == family) | (family is None))]
+    seen, share = np.log10(own[group.x].astype(float)), np.linspace(0, 1, POINTS)
+    sizes = np.linspace(seen.min(), seen.max(), POINTS)
+    places = [estimands.lp(10**size, group.rows, group.x) for size in sizes]
+    ends = [group.fit.grid.design.rows(rows.assign(lp=places[end])).mean(0) for end in (0, -1)]
+    table = group.fit.contrasts(np.outer(1 - share, ends[0]) + np.outer(share, ends[1]), [""] * POINTS)
+    line = table.rename(columns={"estimate": "mean"}).assign(treatment=treatment, family=family, params=10**sizes)
+    if treatment is not None:
+        return line.assign(new_low=np.nan, new_high=np.nan)
+    named = rows if "treatment" in rows else rows.assign(treatment=group.treatments[0])
+    everywhere = pd.concat([named.assign(lp=place) for place in places], ignore_index=True)
+    band = new_model(group, everywhere, np.kron(np.eye(POINTS), np.full(len(named), 1 / len(named))))
+    return line.assign(new_low=band["low"].to_numpy(), new_high=band["high"].to_numpy())
 
 
 def new_model(group: GroupFit, rows: pd.DataFrame, weights: np.ndarray | None = None, level: float = LEVEL) -> pd.DataFrame:

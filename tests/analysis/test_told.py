@@ -178,6 +178,26 @@ def test_two_stages_have_the_same_effects_of_models_or_are_not_spoken_of():
     assert own.disagreement() is None and own.setting.like_means is False
 
 
+def test_a_line_is_drawn_through_the_models_of_its_family():
+    """Two families that differ: the mean of both, at the sizes of either, is of models that nobody made."""
+
+    def apart(cell, language):
+        return rising(cell, language) + (0.2 if cell.family == "xlmr" and cell.intermediate != "none" else 0.0)
+
+    models = {f"m{i}": ("mt5" if i < 4 else "xlmr", round(10 ** (6 + i / 3))) for i in range(8)}
+    card, shelf = plant(
+        lambda cell, language: apart(cell, language) + 0.05 * (scattered(cell, language) - rising(cell, language)), models=models
+    )
+    (found,) = groups.fitted(gains.gains(facts.connect(shelf, [card]), "planted", "fine-tuned"), Analysis())
+    lines = sizes.curve(found)
+    assert lines["treatment"].isna().all() and set(lines["family"]) == {"mt5", "xlmr"}
+    means = sizes.dots(found.rows, "params_non_embedding").groupby("model")[["params", "gain"]].mean()
+    for model, (family, size) in models.items():
+        line = lines[lines["family"] == family]
+        assert line["params"].min() * 0.999 <= size <= line["params"].max() * 1.001
+        assert np.interp(np.log(size), np.log(line["params"]), line["mean"]) == pytest.approx(means["gain"][model], abs=0.01)
+
+
 def test_means_on_a_line_have_no_p():
     card, shelf = plant(rising, models=ONE, bridges=("none", "mnli"))
     rows = gains.gains(facts.connect(shelf, [card]), "planted", "fine-tuned")
