@@ -255,3 +255,14 @@ def test_a_slope_that_only_the_rank_refuses_is_refused_everywhere():
     table = page.tables["slope"].data
     assert table.loc[table["treatment"] == "all", ["estimate_points", "p"]].isna().all(axis=None)
     assert page.html().count("No slope is given") and page.metrics() == {}
+
+
+def test_one_size_a_family_is_said_before_a_run():
+    models = {f"m{i}": ("abc"[i % 3], 10 ** (6 + i % 3)) for i in range(9)}
+    card, shelf = plant(scattered, models=models)
+    light = carriers.findings(card, lambda path: Place("s.yaml"))
+    heavy = check.findings(card, lambda path: Place("s.yaml"))
+    assert {finding.code for finding in light} == {"W403"} and light == heavy
+    assert all("size cannot be told from family: a slope needs models of different sizes" in finding.message for finding in light)
+    (found, _) = groups.fitted(gains.gains(facts.connect(shelf, [card]), "planted"), card.analysis)
+    assert found.refused in light[0].message
