@@ -266,3 +266,17 @@ def test_one_size_a_family_is_said_before_a_run():
     assert all("size cannot be told from family: a slope needs models of different sizes" in finding.message for finding in light)
     (found, _) = groups.fitted(gains.gains(facts.connect(shelf, [card]), "planted"), card.analysis)
     assert found.refused in light[0].message
+
+
+def test_a_coefficient_that_needs_a_slope_on_two_models_is_not_shown():
+    from xlift.analysis.report.effects import effect_table
+
+    _, rows = planted(models=ONE)
+    rows = rows[(rows["treatment"] != "squad1") | rows["model"].isin(["m6", "m7"])].reset_index(drop=True)
+    (found,) = groups.fitted(rows, Analysis())
+    untold = ["treatment[T.squad1]", "lp:treatment[T.squad1]"]
+    assert found.fit.effects["estimate"].notna().all()  # two models do fit a line
+    effects = found.effects.set_index("term")["estimate"]
+    assert effects[untold].isna().all() and effects.drop(untold).notna().all()
+    shown = effect_table([found], lambda group: None).shown.set_index("Effect")["Estimate"]
+    assert (shown[untold] == "not told").all() and (shown.drop(untold) != "not told").all()
