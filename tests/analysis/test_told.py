@@ -280,3 +280,28 @@ def test_a_coefficient_that_needs_a_slope_on_two_models_is_not_shown():
     assert effects[untold].isna().all() and effects.drop(untold).notna().all()
     shown = effect_table([found], lambda group: None).shown.set_index("Effect")["Estimate"]
     assert (shown[untold] == "not told").all() and (shown.drop(untold) != "not told").all()
+
+
+@pytest.mark.parametrize("asked", ["gain at params = 1e10", "gain | intermediate == 'mnli' at params = 1e10"])
+def test_the_largest_model_is_predicted_for_what_it_was_run_on(asked):
+    """mnli gains 20 points more than squad1, which the largest model was not run on; its family gains 20 more than the other."""
+
+    def apart(cell, language):
+        own = {"mnli": 0.2, "squad1": 0.0, "none": 0.0}[cell.intermediate]
+        return (
+            0.4
+            + own
+            + (0.2 if cell.family == "xlmr" and own else 0.0)
+            + 0.1 * (scattered(cell, language) - rising(cell, language))
+        )
+
+    models = {f"m{i}": (("mt5", "xlmr")[i % 2], round(10 ** (6 + i / 4))) for i in range(10)}
+    card, shelf = plant(apart, models=models)
+    rows = gains.gains(facts.connect(shelf, [card]), "planted", "fine-tuned")
+    rows = rows[(rows["treatment"] == "mnli") | (rows["model"] != "m9")].reset_index(drop=True)
+    (found,) = groups.fitted(
+        rows, Analysis(primary="gain ~ lp * treatment + family * treatment + (1 | model) + (1 | treated_run)")
+    )
+    other = hypotheses.leave_largest_out(found, estimands.parse(asked), 0.95, Analysis(primary=found.primary.formula))
+    assert other["model"] == "m9" and other["observed"] == pytest.approx(0.4, abs=0.03)
+    assert other["estimate"] == pytest.approx(other["observed"], abs=0.03)
