@@ -284,7 +284,7 @@ def test_a_coefficient_that_needs_a_slope_on_two_models_is_not_shown():
 
 @pytest.mark.parametrize("asked", ["gain at params = 1e10", "gain | intermediate == 'mnli' at params = 1e10"])
 def test_the_largest_model_is_predicted_for_what_it_was_run_on(asked):
-    """mnli gains 20 points more than squad1, which the largest model was not run on; its family gains 20 more than the other."""
+    """mnli gains more than squad1, which the largest model was not run on, or is not asked of; its family gains more than the other."""
 
     def apart(cell, language):
         own = {"mnli": 0.2, "squad1": 0.0, "none": 0.0}[cell.intermediate]
@@ -298,7 +298,8 @@ def test_the_largest_model_is_predicted_for_what_it_was_run_on(asked):
     models = {f"m{i}": (("mt5", "xlmr")[i % 2], round(10 ** (6 + i / 4))) for i in range(10)}
     card, shelf = plant(apart, models=models)
     rows = gains.gains(facts.connect(shelf, [card]), "planted", "fine-tuned")
-    rows = rows[(rows["treatment"] == "mnli") | (rows["model"] != "m9")].reset_index(drop=True)
+    if "mnli" not in asked:
+        rows = rows[(rows["treatment"] == "mnli") | (rows["model"] != "m9")].reset_index(drop=True)
     (found,) = groups.fitted(
         rows, Analysis(primary="gain ~ lp * treatment + family * treatment + (1 | model) + (1 | treated_run)")
     )
