@@ -130,16 +130,19 @@ def test_gains_without_a_model_in_common_are_not_compared():
     claims = [Claim(text="abc", source="s", test=f"gain | intermediate == '{name}' is largest") for name in ("squad1", "qqp")]
     said = hypotheses.claimed((found,), claims)
     assert said[0].said == "cannot tell" and "mnli cannot be compared with it" in said[0].note
+    high = more.assign(gain=more["gain"] + 0.4 * (more["treatment"] == "squad1")).reset_index(drop=True)
+    for rows, answer in ((high, "cannot tell"), (high[high["treatment"] != "mnli"].reset_index(drop=True), "agrees")):
+        assert hypotheses.claimed(groups.fitted(rows, Analysis()), claims[:1])[0].said == answer
 
 
 def test_a_gain_at_a_size_that_was_run_is_told_of_the_models_that_were():
     _, rows = planted(models=ONE)
-    rows = rows[(rows["treatment"] != "squad1") | (rows["model"] == "m6")].reset_index(drop=True)
+    rows = rows[(rows["treatment"] != "squad1") | rows["model"].isin(["m5", "m6"])].reset_index(drop=True)
     (found,) = groups.fitted(rows, Analysis())
     size = float(rows.loc[rows["model"] == "m6", "params_non_embedding"].iloc[0])
     told = found.asked(estimands.of_treatment("gain", "squad1", size))
     assert told.models == ("m6",) and told.notes == ("of 1 model alone (m6)",)
-    assert "1 model has gains" in found.asked(estimands.of_treatment("gain", "squad1", 1e7))
+    assert "2 models have gains" in found.asked(estimands.of_treatment("gain", "squad1", 1e7))
 
 
 def test_a_size_outside_those_that_were_run_is_marked():
