@@ -38,8 +38,11 @@ def confounded(which: str) -> str:
 
 def findings(card: StudyCard, place: Placed) -> list[Finding]:
     """What a study's plan cannot tell of size under the default model, and which of its models are not independent."""
-    told = [Finding("W412", place(("models",)), text, "name it where the slope is told") for text in told_lineages(card)]
-    return [*(finding(*left, place) for left in left_out(card)), *told]
+    return [*(finding(*left, place) for left in left_out(card)), *lineage_findings(card, place)]
+
+
+def lineage_findings(card: StudyCard, place: Placed) -> list[Finding]:
+    return [Finding("W412", place(("models",)), text, "name it where the slope is told") for text in told_lineages(card)]
 
 
 def left_out(card: StudyCard) -> Iterator[tuple[str, str | None, str]]:

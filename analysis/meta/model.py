@@ -21,7 +21,7 @@ from xlift.analysis import mixed
 from xlift.analysis.estimates import LEVEL, quantile, t_table
 from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed import gather as gathering
-from xlift.analysis.mixed.cautions import FEW_DF
+from xlift.analysis.mixed.cautions import few_df
 from xlift.analysis.mixed.crossproducts import cross_products
 from xlift.analysis.mixed.formula import Formula
 from xlift.analysis.mixed.gather import Columns, Data
@@ -205,13 +205,13 @@ def _multilevel(
             )
         tau2[term.name if term.name != EACH else ""] = float(D[0, 0])
     logs = 2 * np.log(np.abs(np.diag(np.linalg.qr(effects.X, mode="r")))).sum() if fit.reml else 0.0
-    dfs = contained(effects, fit.grid.design.terms) if df == "contain" else None
-    if df == "residual":
-        dfs = np.full(len(effects.names), float(effects.X.shape[0] - effects.X.shape[1]))
-    dfs = fit.df.to_numpy() if dfs is None else dfs
+    k, p = effects.X.shape
+    if df == "contain":
+        dfs = contained(effects, fit.grid.design.terms)
+    else:
+        dfs = np.full(p, float(k - p)) if df == "residual" else fit.df.to_numpy()
     said += [caution.text for caution in fit.cautions if caution.kind != "few-df"]  # which are those of the table below
-    if few := [name for name, value in zip(effects.names, dfs, strict=True) if value < FEW_DF]:
-        said.append(f"{', '.join(few)}: fewer than {FEW_DF:.0f} degrees of freedom: the interval rests on very few levels")
+    said += few_df(effects.names, dfs)
     if any(np.isinf(dfs)):
         said.append("infinite degrees of freedom follow from a tau^2 that is estimated zero, which few levels hardly tell")
     said += ["Knapp-Hartung's factor is for one level; tests are t as without it"] if knapp_hartung else []

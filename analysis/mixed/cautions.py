@@ -1,5 +1,6 @@
 """What a reader of a fit has to know beside its numbers, in plain words."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +27,7 @@ def cautions(fit) -> tuple[Caution, ...]:
         *(Caution("confounded", text) for text in _confounded(fit)),
         *(Caution("singular", text) for text in _singular(fit)),
         *(Caution("few-levels", text) for text in _few_levels(fit)),
-        *(Caution("few-df", text) for text in _few_df(fit)),
+        *(Caution("few-df", text) for text in few_df(fit.effects["term"], fit.effects["df"])),
     )
 
 
@@ -87,10 +88,9 @@ def _few_levels(fit) -> list[str]:
     return [f"{name} has only {count} levels: its variance is hardly known" for name, count in few.items()]
 
 
-def _few_df(fit) -> list[str]:
-    few = fit.effects[fit.effects["df"] < FEW_DF]
-    return (
-        [f"{', '.join(few['term'])}: fewer than {FEW_DF:.0f} degrees of freedom: the interval rests on very few levels"]
-        if len(few)
-        else []
-    )
+def few_df(names: Iterable[str], df: Iterable[float]) -> list[str]:
+    """Of a table of estimates: those with fewer than FEW_DF degrees of freedom."""
+    few = [name for name, value in zip(names, df, strict=True) if value < FEW_DF]
+    if not few:
+        return []
+    return [f"{', '.join(few)}: fewer than {FEW_DF:.0f} degrees of freedom: the interval rests on very few levels"]

@@ -6,7 +6,7 @@
 -- learnt its target; such runs are kept.
 WITH learnt AS (
     SELECT cell_rows.study, cell_rows.stage, bool_or(
-        CASE WHEN cell_rows.better = 'lower' THEN score_rows.chance - score_rows.score ELSE score_rows.score - score_rows.chance END < 0.05
+        CASE WHEN cell_rows.better = 'lower' THEN score_rows.score > score_rows.chance - 0.05 ELSE score_rows.score < score_rows.chance + 0.05 END
     ) AS collapsed
     FROM cell_rows
     JOIN score_rows
@@ -26,8 +26,8 @@ SELECT
     planned.treated_stage, planned.baseline_stage, planned.intermediate_run, planned.treated_run, planned.baseline_run, planned.cell,
     planned.same_task,
     coalesce(
-        CASE WHEN planned.better = 'lower' THEN baseline.chance - baseline.score ELSE baseline.score - baseline.chance END
-        <= 1.645 * baseline.se, false
+        CASE WHEN planned.better = 'lower' THEN baseline.score >= baseline.chance - 1.645 * baseline.se
+        ELSE baseline.score <= baseline.chance + 1.645 * baseline.se END, false
     ) AS at_chance,
     coalesce(treated_run.collapsed, false) OR coalesce(baseline_run.collapsed, false) AS collapsed,
     planned.seen, planned.language_family, planned.script, planned.distance,

@@ -16,12 +16,11 @@ from xlift.analysis.study.primary import Primary, primary
 from xlift.analysis.study.telling import Setting
 from xlift.registry import carriers
 from xlift.registry.card import Analysis, StudyCard
-from xlift.registry.carriers import told_lineages
+from xlift.registry.carriers import Placed
 from xlift.registry.findings import Finding, UserError, similar
 
 FORM = "write slope, or gain | intermediate == 'qqp' at params = 1e10, or one minus another"
 Settings = Mapping[str, tuple[Primary, Setting]]  # by target group
-Placed = carriers.Placed
 
 
 def findings(card: StudyCard, place: Placed) -> list[Finding]:
@@ -32,7 +31,7 @@ def findings(card: StudyCard, place: Placed) -> list[Finding]:
     except UserError as error:
         do = "write a formula over the columns of the view gains; `xlift show` prints the default"
         return [Finding("E405", place(("analysis", "primary")), f"the primary model: {error}", do)]
-    lineages = [Finding("W412", place(("models",)), text, "name it where the slope is told") for text in told_lineages(card)]
+    lineages = carriers.lineage_findings(card, place)
     return [*_slopes(settings, place), *lineages, *_hypotheses(card, settings, place), *_claims(card, settings, place)]
 
 
@@ -54,7 +53,7 @@ def planned_setting(group: str, rows: pd.DataFrame, analysis: Analysis) -> tuple
     drawn = drawn.assign(**{name: noise[:, i] for i, name in enumerate(("gain", "score", "baseline")) if name in drawn})
     gathered = gather.gather(fixed, drawn, gather.Columns())
     grid = Grid.of(formulas.build(fixed, gathered.frame, aliased="drop"), gathered)
-    return model, Setting(rows, grid, model.movers, model.bases, analysis.x, analysis.min_models, model.refused)
+    return model, Setting(rows, grid, model, analysis.x, analysis.min_models)
 
 
 def _slopes(settings: Settings, place: Placed) -> Iterator[Finding]:

@@ -43,10 +43,7 @@ class GroupFit:
     @cached_property
     def setting(self) -> Setting | None:
         """What estimands are put to; None without a fit."""
-        if self.fit is None:
-            return None
-        model = self.primary
-        return Setting(self.rows, self.fit.grid, model.movers, model.bases, self.x, self.min_models, model.refused)
+        return Setting(self.rows, self.fit.grid, self.primary, self.x, self.min_models) if self.fit else None
 
     @property
     def refused(self) -> str | None:

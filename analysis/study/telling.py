@@ -17,6 +17,7 @@ import pandas as pd
 from xlift.analysis.mixed.model import Grid
 from xlift.analysis.study.bases import SIZE, Basis, Key, models_of
 from xlift.analysis.study.estimands import GAIN, SLOPE, TOLD, Estimand, Mean, axes, condition, lp, named, never
+from xlift.analysis.study.primary import Primary
 from xlift.registry.findings import UserError
 
 TOLD_BY = 1e-8  # of a coefficient's length: what others leave of it where they tell it
@@ -29,11 +30,22 @@ class Setting:
 
     rows: pd.DataFrame
     grid: Grid
-    movers: tuple[str, ...]
-    bases: Mapping[Key, Basis]
+    primary: Primary
     x: str  # the column of sizes
     min_models: int
-    refused: str | None = None  # why there is no slope at all
+
+    @property
+    def movers(self) -> tuple[str, ...]:
+        return self.primary.movers
+
+    @property
+    def bases(self) -> Mapping[Key, Basis]:
+        return self.primary.bases
+
+    @property
+    def refused(self) -> str | None:
+        """Why there is no slope at all."""
+        return self.primary.refused
 
     @property
     def sized(self) -> bool:
@@ -209,11 +221,12 @@ class _Part:
         return [shared or models_of(self.own(key)) for key in self.keys]
 
     def notes(self, shared: tuple[str, ...] | None) -> Iterator[str]:
-        setting, own = self.setting, self.own()
+        setting = self.setting
         if self.left:
             yield f"without {'; '.join(f'{_label(key)} ({why})' for key, why in self.left.items())}"
         if self.mean.quantity == "slope":
             return
+        own = self.own()
         models = shared or models_of(own)
         unsized = not setting.sized and setting.refused
         if unsized or (setting.sized and not self.carried) or len(models) < setting.min_models:

@@ -1,6 +1,7 @@
 """Facts about the languages of XTREME (Hu et al. 2020), and of a few data sets beside it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 _XTREME = "code: XTREME (Hu et al. 2020); family and script recalled"
 _BESIDE = {"ro": "XQuAD", "ht": "XCOPA", "qu": "XCOPA"}  # data sets with languages that XTREME lacks
@@ -83,6 +84,7 @@ _NAMES: dict[str, str] = {name: code for code, *names in (word.split(":") for wo
 _NAMES |= {language.name.casefold(): code for code, language in LANGUAGES.items()}
 
 
+@lru_cache(maxsize=4096)
 def base_language(text: str) -> str:
     """The language that a label stands for, whatever its script or region: en of EN, eng, eng-Latn, en_US and English.
 

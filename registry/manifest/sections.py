@@ -7,7 +7,7 @@ from pydantic import Field
 
 from xlift.registry.card import Analysis, Claim, Control, Hypothesis, Scalar
 from xlift.registry.known.lab import World
-from xlift.registry.known.metrics import Better, Metric
+from xlift.registry.known.metrics import Better, Metric, known
 from xlift.registry.spec import Spec
 from xlift.registry.stage import Kind, Mixing, Normaliser, Origin, Positive, Recipe, Scoring, Shape
 
@@ -256,7 +256,7 @@ class ReportedTask(Spec):
 
 
 class ReportedMetric(Spec):
-    """What is not known of a metric of one's own, or what another one of a known name is."""
+    """What is not known of a metric of one's own; of a known one, another direction or a narrower range."""
 
     better: Better = Field("higher", description="lower: of an error rate or a loss, whose gain is what was taken away")
     range: tuple[float | None, float | None] = Field((0.0, 1.0), description="its scores lie between; fractions, null: no end")
@@ -273,6 +273,11 @@ class TableManifest(Declared):
     data: TableSection
     metrics: dict[Name, ReportedMetric] = {}
     tasks: dict[Name, ReportedTask] = {}
+
+    def metric(self, name: str) -> Metric:
+        """The facts of a metric: as declared, or as known; more is better, within 0 and 1, where it is neither."""
+        own = self.metrics.get(name)
+        return own.facts if own else known(name) or Metric()
 
 
 class Manifest(Declared):

@@ -11,7 +11,6 @@ from typing import Any
 from xlift.registry.card import Cell, StageCard, StudyCard
 from xlift.registry.carriers import lineages
 from xlift.registry.findings import Finding, Place, UserError
-from xlift.registry.known.metrics import Metric, known
 from xlift.registry.known.tasks import Task, same_training_data
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.sections import TableManifest
@@ -166,15 +165,15 @@ class TableStudy:
             claims=manifest.claims,
             outcomes={target: self.tasks[target].metric for target in targets},
             lineages=lineages({row.model: row.continues for row in self.rows if row.continues}),
-            lower=tuple(sorted(name for name in {self.tasks[target].metric for target in targets} if self._lower(name))),
+            lower=tuple(
+                sorted(
+                    name for name in {self.tasks[target].metric for target in targets} if manifest.metric(name).better == "lower"
+                )
+            ),
             left_out=(f"all but {manifest.data.where}",) if manifest.data.where else (),
             cells=tuple(self._cell(rows) for rows in groups.values()),
             stages=stages,
         )
-
-    def _lower(self, metric: str) -> bool:
-        own = self.manifest.metrics.get(metric)
-        return (own or known(metric) or Metric()).better == "lower"
 
     def _cell(self, rows: list[Row]) -> Cell:
         first, task = rows[0], self.tasks[rows[0].target]

@@ -44,12 +44,6 @@ class _Reading:
     table: Table
     counts: dict[str, int] = field(default_factory=dict)
 
-    def metric(self, name: str) -> Metric:
-        """The facts of a metric: as declared, or as known; more is better, within 0 and 1, where it is neither."""
-        if own := self.manifest.metrics.get(name):
-            return own.facts
-        return known_metric(name) or Metric()
-
     @cached_property
     def lines(self) -> list[str]:
         return self.table.text.splitlines()
@@ -161,7 +155,7 @@ def _row(reading: _Reading, line: int, texts: Mapping[str, str], columns: Mappin
     values: dict[str, Any] = {}
     percent, wrong = reading.manifest.data.unit == "percent", False
     task = reading.manifest.tasks.get(texts[columns["target"]].strip())
-    metric = reading.metric(texts.get(columns.get("metric", ""), "").strip() or (task and task.metric) or "")
+    metric = reading.manifest.metric(texts.get(columns.get("metric", ""), "").strip() or (task and task.metric) or "")
     for role, column in columns.items():
         text = texts[column].strip()
         if said := _wrong(role, text, percent, metric):
@@ -259,7 +253,11 @@ def _metrics(reading: _Reading, rows: Iterable[Row]) -> None:
         place = (reading.root.at(("metrics",)).keys or {}).get(name, reading.root.place)
         if named and name not in named:
             reading.findings.append(Finding("E538", place, f"the table has no metric '{name}'", similar(name, named)))
-        if not section.facts.low < section.facts.high:
+        usual = known_metric(name)
+        if usual and not usual.low <= section.facts.low < section.facts.high <= usual.high:
+            message = f"{name} is known to lie within {usual.low:g} and {usual.high:g}"
+            reading.findings.append(Finding("E538", place, message, "give the metric another name, or its scores a unit"))
+        elif not section.facts.low < section.facts.high:
             reading.findings.append(
                 Finding("E538", place, "the first end of a range is not below the second", "write [low, high]")
             )
@@ -318,16 +316,18 @@ def _design(reading: _Reading, rows: list[Row], tasks: Mapping[str, Task]) -> No
 
 def _languages(reading: _Reading, rows: list[Row]) -> None:
     """Labels that look like one language, and labels of the source language that are not its code."""
-    source, labels = reading.manifest.data.language, {row.language: row for row in reversed(rows)}
-    for label, row in reversed(labels.items()):
+    source, alike, first = reading.manifest.data.language, dict[str, str](), dict[str, Row]()
+    for row in rows:
+        first.setdefault(row.language, row)
+    for label, row in first.items():
+        base = base_language(label)
+        twin = alike.setdefault(base, label)
         if label != source and same_language(label, source):
             message = f"'{label}' is taken for {source}, the language of training: it is no target of transfer"
-            reading.complain(
-                "W535", row.line, message, f"write data: {{language: {label}}}, or another name if it is none", label
-            )
-        twin = next((other for other in labels if other != label and same_language(label, other)), None)
-        if twin and base_language(label) not in ("zh", base_language(source)) and labels[twin].line < row.line:
-            message = f"'{label}' looks like the language '{twin}' of line {labels[twin].line}, and is another one here"
+            hint = f"write data: {{language: {label}}}, or another name if it is none"
+            reading.complain("W535", row.line, message, hint, label)
+        elif twin != label and base != "zh" and not same_language(label, source):
+            message = f"'{label}' looks like the language '{twin}' of line {first[twin].line}, and is another one here"
             reading.complain("W536", row.line, message, "give one language one name", label)
 
 

@@ -254,3 +254,8 @@ def test_models_that_write_their_answers_are_never_on_one_slope_with_the_others(
         ("xlmr", "fine-tuned"),
         ("xlmr", "retrieval"),
     ]
+
+
+def test_a_score_exactly_five_points_above_chance_is_not_collapsed(planting):
+    _, _, connection = planting(lambda cell, language: TARGETS[cell.target] + 0.05, models=sized(1))
+    assert not rows(connection, "SELECT * FROM gains")["collapsed"].any()

@@ -320,6 +320,8 @@ def test_a_metric_of_one_s_own_is_declared_and_an_unknown_one_is_said(made, tmp_
         MANIFEST + "metrics: {tone_errors: {better: lower, range: [0, null]}}\n",
     )
     assert not own.warnings and own.card().lower == ("tone_errors",)
+    with pytest.raises(BadInput, match="E538 accuracy is known to lie within 0 and 1"):
+        made(manifest=MANIFEST + "metrics: {accuracy: {range: [0, 100]}}\n")
     with pytest.raises(BadInput, match="E538 the table has no metric 'tone_error'"):
         made(rows, MANIFEST + "metrics: {tone_error: {better: lower}}\n")
 
