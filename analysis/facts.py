@@ -5,7 +5,8 @@ metric), `language_rows` (language). Views, one a file of `analysis/sql`: `stage
 `missing`. Scores and gains are fractions; `lp` is log10 of the parameters, 0 at the study's centre.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -17,8 +18,10 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
+from xlift.analysis import imported
 from xlift.registry.card import NONE, PLAIN, Cell, StageCard, StudyCard, target_group, treatment
 from xlift.registry.findings import UserError
+from xlift.registry.kept import NotRead, NotUnderstood
 from xlift.registry.known import lab
 from xlift.registry.known.languages import LANGUAGES, same_language
 from xlift.registry.score import Score
@@ -103,6 +106,8 @@ class Reading(Protocol):
     def record(self, stage_id: str) -> Any: ...
     def scores(self, stage_id: str) -> Sequence[Score]: ...
     def failure(self, stage_id: str) -> str | None: ...
+    def foreign(self, stage_id: str) -> str | None: ...
+    def table(self, digest: str) -> Path | None: ...
 
 
 class Unread:
@@ -120,6 +125,12 @@ class Unread:
     def failure(self, stage_id: str) -> None:
         return None
 
+    def foreign(self, stage_id: str) -> None:
+        return None
+
+    def table(self, digest: str) -> None:
+        return None
+
 
 def connect(store: Reading | None, cards: Sequence[StudyCard]) -> duckdb.DuckDBPyConnection:
     """The facts of some studies, in memory, without access to files; UserError where gains cannot be paired.
@@ -130,11 +141,17 @@ def connect(store: Reading | None, cards: Sequence[StudyCard]) -> duckdb.DuckDBP
     names = [card.study for card in cards]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"two cards for one study: {', '.join(twice)}")
-    wanted = dict.fromkeys(cell.stage for card in cards for cell in card.cells if cell.stage)
+    tables = {card.table: _table(store, card.table) for card in cards if card.table}
+    wanted = dict.fromkeys(cell.stage for card in cards if not card.table for cell in card.cells if cell.stage)
     connection = duckdb.connect(":memory:")
-    _fill(connection, "stage_rows", STAGES, (row for card in cards for row in _stage_rows(store, card)))
+    _fill(connection, "stage_rows", STAGES, (row for card in cards for row in _stage_rows(store, card, tables)))
     _fill(connection, "cell_rows", CELLS, (row for card in cards for row in _cell_rows(card)))
     _fill(connection, "score_rows", SCORES, (row for stage in wanted for row in _score_rows(store, stage)))
+    for table in tables.values():
+        if isinstance(table, pa.Table):
+            connection.register("incoming", table.select(SCORES.names))
+            connection.execute("INSERT INTO score_rows SELECT * FROM incoming")
+            connection.unregister("incoming")
     _fill(connection, "language_rows", LANGUAGE_ROWS, _language_rows())
     for view in VIEWS:
         connection.execute(f"CREATE VIEW {view} AS {sql(view)}")
@@ -236,9 +253,27 @@ def _fill(connection: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, r
     connection.unregister("incoming")
 
 
-def _stage_rows(store: Reading, card: StudyCard) -> Iterator[tuple]:
+def _table(store: Reading, digest: str) -> pa.Table | str:
+    """The rows of a table, or why they cannot be read."""
+    try:
+        path = store.table(digest)
+        return (path and imported.read(path)) or "its table is not in the store: import it again"
+    except NotUnderstood as error:
+        warnings.warn(str(error), NotRead, stacklevel=2)
+        return str(error)
+
+
+def _stage_rows(store: Reading, card: StudyCard, tables: Mapping[str, pa.Table | str]) -> Iterator[tuple]:
     for stage in card.stages:
-        record = store.record(stage.id)
+        if card.table:
+            failed = tables[card.table] if isinstance(tables[card.table], str) else None
+            state, record, failure = "failed" if failed else "finished", None, failed
+        else:
+            state, failure = store.state(stage.id), store.failure(stage.id)
+            if state == "foreign":
+                failure = store.foreign(stage.id)
+                warnings.warn(str(failure), NotRead, stacklevel=2)
+            record = store.record(stage.id) if state == "finished" else None
         started = datetime.fromisoformat(record.started).astimezone(UTC).replace(tzinfo=None) if record else None
         yield (
             card.study,
@@ -252,16 +287,16 @@ def _stage_rows(store: Reading, card: StudyCard) -> Iterator[tuple]:
             stage.seed,
             stage.parent,
             stage.source,
-            store.state(stage.id),
+            state,
             started,
             record.seconds if record else None,
-            store.failure(stage.id),
+            failure,
         )
 
 
 def _score_rows(store: Reading, stage: str) -> Iterator[tuple]:
     seen: set[tuple[str, str]] = set()
-    for score in store.scores(stage):
+    for score in store.scores(stage) if store.state(stage) == "finished" else ():
         assert not (score.primary and (score.language, score.data) in seen), f"{stage}: two primary metrics in {score.language}"
         seen |= {(score.language, score.data)} if score.primary else set()
         yield (stage, score.language, score.metric, score.value, score.primary, score.items, score.chance, score.se, score.data)

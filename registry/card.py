@@ -1,10 +1,11 @@
 """A study's card: what `analysis` needs to know of a study, so that facts can be read without its manifest."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from xlift.registry.kept import Kept
 from xlift.registry.spec import Spec
 
 PLAIN = "plain"  # the variant that needs no mention
@@ -133,7 +134,7 @@ Scalar = bool | int | float | str
 TrialState = Literal["complete", "pruned", "infeasible", "failed"]
 
 
-class Trial(Spec):
+class Trial(Kept):
     """One trial of a search, as the store remembers it."""
 
     number: int
@@ -168,7 +169,7 @@ class SearchCard(Spec):
 Control = Literal["holm", "bonferroni", "bh", "by", "none"]
 
 
-class StudyCard(Spec):
+class StudyCard(Kept):
     """A study as the store remembers it, so that facts can be read without the manifest."""
 
     study: str
@@ -186,4 +187,8 @@ class StudyCard(Spec):
     cells: tuple[Cell, ...]
     untuned: tuple[Cell, ...] = Field((), description="of a tuned study: the cells again, with the study's own recipe")
     stages: tuple[StageCard, ...]
+    table: str | None = Field(
+        None, description="digest of the table of scores that it reads, under which the store keeps its rows"
+    )
+    manifest: dict[str, Any] = Field({}, description="as it was read, defaults filled in; {} in cards of before")
     searches: tuple[SearchCard, ...] = Field((), description="of a tuned study")

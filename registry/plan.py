@@ -48,8 +48,8 @@ class Plan:
             raise BadInput(findings, study.sources)
 
     def state(self, step: Step, store: Store) -> str:
-        """run, finished, or blocked."""
-        if step.blocked:
+        """run, finished, or blocked: also by what another version wrote in its place."""
+        if step.blocked or store.foreign(step.stage.id):
             return "blocked"
         if step.stage.kind == "evaluate":
             return "run" if store.missing(step.stage.id, step.parts) else "finished"
@@ -59,13 +59,16 @@ class Plan:
         """What must run, parents first: unfinished evaluations (or those `only`), and the unfinished stages that they rest on."""
         states = {step.stage.id: self.state(step, store) for step in self.steps}
         ready = {id for id, state in states.items() if state == "finished" and store.usable(id)}
-        needed = {
-            ancestor.id
-            for step in self.steps
-            if step.stage.kind == "evaluate" and states[step.stage.id] == "run" and (only is None or step.stage.id in only)
-            for ancestor in _unfinished(step.stage, ready)
-        }
+        needed = set[str]()
+        for step in self.steps:
+            if step.stage.kind == "evaluate" and states[step.stage.id] == "run" and (only is None or step.stage.id in only):
+                chain = [stage.id for stage in _unfinished(step.stage, ready)]
+                needed |= set(chain) if all(states[id] != "blocked" for id in chain) else set()
         return tuple(step for step in self.steps if step.stage.id in needed)
+
+    def foreign(self, store: Store) -> dict[str, str]:
+        """Why stages that another version wrote are neither read nor run, by id."""
+        return {step.stage.id: reason for step in self.steps if (reason := store.foreign(step.stage.id))}
 
     def where(self, condition: Condition) -> frozenset[str]:
         """The evaluations of the cells that a condition holds for."""
@@ -215,7 +218,7 @@ def describe(plan: Plan, store: Store) -> list[dict[str, object]]:
             "seed": step.stage.effective_seed,
             "parent": step.stage.parent.id if step.stage.parent else None,
             "state": plan.state(step, store),
-            "reason": step.blocked or store.failure(step.stage.id),
+            "reason": step.blocked or store.foreign(step.stage.id) or store.failure(step.stage.id),
         }
         for step in plan.steps
     ]

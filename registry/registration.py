@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from xlift.registry.card import StudyCard
-from xlift.registry.spec import Spec, digest
+from xlift.registry.kept import Kept
+from xlift.registry.spec import digest
 
 FIELDS = ("question", "hypotheses", "control", "analysis", "outcomes", "left_out", "matrix")
 
 
-class Registration(Spec):
+class Registration(Kept):
     """What was frozen, when, and whether a target stage had a score then."""
 
     study: str

@@ -38,7 +38,7 @@ class Shape(Spec):
 
 
 class Weights(Spec):
-    """Where a model's first weights come from: exactly one of the three; or what a table of scores calls them."""
+    """Where a model's first weights come from: exactly one of the three."""
 
     make: Shape | None = None
     folder: str | None = Field(None, description="sha-256 over the folder's configuration, weights and tokenizer")
@@ -46,8 +46,6 @@ class Weights(Spec):
     revision: str | None = None
     layers: Positive | None = Field(None, description="the first so many of its layers alone; all where absent")
     form: Literal["text-to-text"] | None = Field(None, description="with its decoder; an encoder-decoder's encoder where absent")
-    named: str | None = Field(None, description="a model's name in a table of scores")
-    parameters: Positive | None = Field(None, description="beside a name: all of them, by that table")
 
 
 class Lora(Spec):
@@ -136,19 +134,11 @@ class Mixing(Spec):
     text: float | None = Field(None, gt=0, lt=1, description="share of batches that are text; as sampled where absent")
 
 
-class Reported(Spec):
-    """Where scores come from that were not computed here."""
-
-    origin: Origin
-    source: str | None = Field(None, description="paper or experiment")
-    protocol: str | None = Field(None, description="how it was scored, such as zero-shot; of evaluations")
-
-
 class Data(Spec):
     """What the examples of a stage are; the files of test languages are named in each part of the scores instead."""
 
-    source: Literal["lab", "local", "table"]
-    kind: Kind | Literal["mixture", "reported"]
+    source: Literal["lab", "local"]
+    kind: Kind | Literal["mixture"]
     task: str
     digest: str | None = Field(None, description="sha-256 of the training data, or of the lab's world")
     split: Split | None = Field(
@@ -164,7 +154,6 @@ class Data(Spec):
     normaliser: Normaliser | None = Field(None, description="how answers are compared; as in SQuAD v1.1 where absent")
     of: tuple["Data", ...] = Field((), description="the tasks of a mixture")
     mixing: Mixing | None = None
-    reported: Reported | None = Field(None, description="of a table's rows")
 
     @property
     def parts(self) -> tuple["Data", ...]:

@@ -10,9 +10,11 @@ runs/<id>/stage.json         what the run is
 registrations/<id>.json      what a study committed itself to (`registry.registration.Registration`), written once
 tuning/<search>/trial-<n>.json   a trial of a search (`registry.card.Trial`), written once; beside them the optimiser's journal
 studies/<id>.json            a study's cells and stages (`registry.card.StudyCard`), derived from its manifest
+tables/<digest>.parquet      the rows of a table of scores that were computed elsewhere, whole, under the digest of their content
 
 <n> is the number of the claim under which a file was written: an owner that was taken over while it slept, and goes on,
-never touches what its successor committed.
+never touches what its successor committed. Every .json carries a form number (`registry.kept`): what another version wrote is
+neither read, nor written over, nor computed again.
 """
 
 import hashlib
@@ -20,6 +22,7 @@ import json
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Container, Iterable, Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -28,15 +31,17 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from xlift.registry import claims
+from xlift.registry import claims, kept
 from xlift.registry.card import StudyCard, Trial
 from xlift.registry.claims import Claim, write_atomically
+from xlift.registry.findings import UserError
+from xlift.registry.kept import Kept, NotUnderstood
 from xlift.registry.registration import Registration
 from xlift.registry.score import Score
 from xlift.registry.spec import Spec
 from xlift.registry.stage import Stage
 
-State = Literal["pending", "running", "finished", "failed"]
+State = Literal["pending", "running", "finished", "failed", "foreign"]
 
 
 class FileMark(Spec):
@@ -46,7 +51,7 @@ class FileMark(Spec):
     sha256: str
 
 
-class Record(Spec):
+class Record(Kept):
     """What a run committed: file marks by path relative to the run's folder, and how it came about."""
 
     id: str
@@ -60,6 +65,14 @@ class Record(Spec):
     def parts(self) -> tuple[str, ...]:
         """The names of the score parts."""
         return tuple(sorted(name for name in self.files if name.startswith("scores/")))
+
+
+class Failure(Kept):
+    """Why the last try of a run failed."""
+
+    reason: str
+    detail: str
+    at: str
 
 
 def part(language: str, data: str) -> str:
@@ -86,11 +99,17 @@ class Store:
         return self.root / "runs" / stage_id
 
     def record(self, stage_id: str) -> Record | None:
-        """What the run committed, or None if it committed nothing (a damaged record counts as nothing)."""
+        """What the run committed, or None if it committed nothing. Raises `NotUnderstood`: see `foreign`."""
+        return kept.read(Record, self.folder(stage_id) / "record.json")
+
+    def foreign(self, stage_id: str) -> str | None:
+        """Why a run may neither be read nor computed here: another version wrote it."""
         try:
-            return Record.model_validate_json((self.folder(stage_id) / "record.json").read_bytes())
-        except (FileNotFoundError, ValidationError):
-            return None
+            if not self.record(stage_id):
+                self._failure(stage_id)
+        except NotUnderstood as error:
+            return str(error)
+        return None
 
     def stage(self, stage_id: str) -> Stage:
         """The stage of a run. Raises FileNotFoundError if there is none."""
@@ -99,6 +118,8 @@ class Store:
     def state(self, stage_id: str) -> State:
         """`finished` as soon as something is committed; see `missing` for the parts of an evaluation."""
         folder = self.folder(stage_id)
+        if self.foreign(stage_id):
+            return "foreign"
         if self.record(stage_id):
             return "finished"
         if claims.alive(folder):
@@ -155,14 +176,16 @@ class Store:
         """
         folder, record = self.folder(stage.id), self.record(stage.id)
         if record and not claims.alive(folder):
-            kept = {name: mark for name, mark in record.files.items() if not name.startswith("checkpoint.")}
-            released = record.model_copy(update={"files": kept, "released": True})
-            write_atomically(folder / "record.json", released.model_dump_json(indent=1).encode())
-            for checkpoint in {name.partition("/")[0] for name in record.files.keys() - kept.keys()}:
+            files = {name: mark for name, mark in record.files.items() if not name.startswith("checkpoint.")}
+            released = record.model_copy(update={"files": files, "released": True})
+            kept.write(folder / "record.json", released)
+            for checkpoint in {name.partition("/")[0] for name in record.files.keys() - files.keys()}:
                 shutil.rmtree(folder / checkpoint, ignore_errors=True)
 
     def claim(self, stage: Stage) -> Claim | None:
-        """The right to compute a stage, or None while a living process has it."""
+        """The right to compute a stage, or None while a living process has it. Raises `NotUnderstood`: see `foreign`."""
+        if reason := self.foreign(stage.id):
+            raise NotUnderstood(reason)
         claimed, path = claims.claim(self.folder(stage.id)), self.folder(stage.id) / "stage.json"
         if claimed and not path.exists():  # an id has one content
             write_atomically(path, stage.json().encode())
@@ -173,7 +196,7 @@ class Store:
         folder, before = claim.folder, self.record(claim.folder.name)
         marks = {name: _mark(folder / name) for name in files}
         new = {_what(name) for name in marks}
-        kept = {name: mark for name, mark in (before.files if before else {}).items() if _what(name) not in new}
+        stays = {name: mark for name, mark in (before.files if before else {}).items() if _what(name) not in new}
         seconds = (datetime.now(UTC) - started).total_seconds() + (before.seconds if before else 0)
         record = Record(
             id=folder.name,
@@ -181,26 +204,35 @@ class Store:
             seconds=seconds,
             host=host,
             versions=versions,
-            files=kept | marks,
+            files=stays | marks,
         )
         claim.check()
-        write_atomically(folder / "record.json", record.model_dump_json(indent=1).encode())
+        kept.write(folder / "record.json", record)
         (folder / "failure.json").unlink(missing_ok=True)
+        if (folder / f"record.json{kept.ASIDE}").exists():
+            return  # of what a damaged record named nothing is deleted
         claim.sweep({name.partition("/")[0] if name.startswith("checkpoint.") else name for name in record.files})
 
     def fail(self, claim: Claim, reason: str, detail: str) -> None:
         """Note why a run failed. A later run of the study tries it again."""
-        note = {"reason": reason, "detail": detail, "at": datetime.now(UTC).isoformat(timespec="milliseconds")}
-        write_atomically(claim.folder / "failure.json", json.dumps(note, indent=1).encode())
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        kept.write(claim.folder / "failure.json", Failure(reason=reason, detail=detail, at=at))
 
     def failure(self, stage_id: str) -> str | None:
         """The reason of the last failure, if nothing was committed since."""
-        failure, record = (self.folder(stage_id) / name for name in ("failure.json", "record.json"))
         try:
-            reason, failed = json.loads(failure.read_bytes())["reason"], failure.stat().st_mtime_ns
+            failure = self._failure(stage_id)
+        except NotUnderstood as error:
+            return str(error)
+        return failure.reason if failure else None
+
+    def _failure(self, stage_id: str) -> Failure | None:
+        path, record = (self.folder(stage_id) / name for name in ("failure.json", "record.json"))
+        try:
+            failed = path.stat().st_mtime_ns
         except FileNotFoundError:
             return None
-        return None if record.exists() and record.stat().st_mtime_ns > failed else reason
+        return None if record.exists() and record.stat().st_mtime_ns > failed else kept.read(Failure, path)
 
     def log(self, stage_id: str, offset: int = 0) -> tuple[list[dict[str, float]], int]:
         """Whole lines of a run's log from a byte offset on, and the offset after them; an unfinished line waits."""
@@ -223,50 +255,65 @@ class Store:
         return json.loads(lines[-1]) if lines else None
 
     def save_card(self, card: StudyCard) -> None:
-        folder = self.root / "studies"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / f"{card.study}.json", card.model_dump_json(indent=1).encode())
+        """Keep what is known of a study. Raises `NotUnderstood` where another version's card of it stands."""
+        kept.write(self.root / "studies" / f"{card.study}.json", card)
 
     def card(self, study: str) -> StudyCard | None:
-        """What the store knows of a study; None where it never ran here."""
-        try:
-            return StudyCard.model_validate_json((self.root / "studies" / f"{study}.json").read_bytes())
-        except FileNotFoundError:
-            return None
+        """What the store knows of a study; None where it never ran here. Raises `NotUnderstood`."""
+        return kept.read(StudyCard, self.root / "studies" / f"{study}.json")
 
     def save_trial(self, folder: str, trial: Trial) -> None:
-        path = self.root / "tuning" / folder / f"trial-{trial.number}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, trial.model_dump_json(indent=1).encode())
+        kept.write(self.root / "tuning" / folder / f"trial-{trial.number}.json", trial)
 
     def trials(self, folder: str, known: Container[int] = ()) -> list[Trial]:
-        """The trials of a search that came to an end, by number, without those that are `known`."""
+        """The trials of a search that came to an end, by number, without those that are `known`. Raises `NotUnderstood`."""
         paths = {int(path.stem.removeprefix("trial-")): path for path in (self.root / "tuning" / folder).glob("trial-*.json")}
-        return [Trial.model_validate_json(paths[number].read_bytes()) for number in sorted(paths) if number not in known]
+        read = (kept.read(Trial, paths[number]) for number in sorted(paths) if number not in known)
+        return [trial for trial in read if trial]
 
     def register(self, registration: Registration) -> None:
         """Keep a registration; FileExistsError where there is one."""
         path = self.root / "registrations" / f"{registration.study}.json"
         if path.exists():
             raise FileExistsError(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, registration.model_dump_json(indent=1).encode())
+        kept.write(path, registration)
 
     def registration(self, study: str) -> Registration | None:
-        """What a study committed itself to; None where nothing was registered."""
-        try:
-            return Registration.model_validate_json((self.root / "registrations" / f"{study}.json").read_bytes())
-        except FileNotFoundError:
-            return None
+        """What a study committed itself to; None where nothing was registered. Raises `NotUnderstood`."""
+        path = self.root / "registrations" / f"{study}.json"
+        found = kept.read(Registration, path)
+        if found is None and path.exists():
+            raise UserError(f"{path} is damaged: what study '{study}' committed itself to is not known; bring a copy of it back")
+        return found
 
     def cards(self) -> list[StudyCard]:
-        """The studies that ran on this store, by name."""
-        return [StudyCard.model_validate_json(path.read_bytes()) for path in sorted((self.root / "studies").glob("*.json"))]
+        """The studies that ran on this store, by name; with a warning, without those that another version wrote."""
+        found = []
+        for path in sorted((self.root / "studies").glob("*.json")):
+            try:
+                found.append(kept.read(StudyCard, path))
+            except NotUnderstood as error:
+                warnings.warn(str(error), kept.NotRead, stacklevel=2)
+        return [card for card in found if card]
+
+    def table(self, digest: str) -> Path:
+        """Where the rows of a table are, or will be."""
+        return self.root / "tables" / f"{digest}.parquet"
+
+    def save_table(self, digest: str, data: bytes) -> None:
+        """Keep a table whole; one that is there is the same."""
+        path = self.table(digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
 
     def _part(self, stage_id: str, name: str, record: Record) -> Iterator[Score]:
         path = self.folder(stage_id) / name
-        if _holds(path, record.files[name]):
+        if not _holds(path, record.files[name]):
+            return
+        try:
             yield from map(Score.model_validate_json, path.read_bytes().splitlines())
+        except ValidationError as error:
+            raise NotUnderstood(f"{path} is not understood ({error.errors()[0]['msg'].lower()})") from None
 
 
 def _mark(path: Path) -> FileMark:

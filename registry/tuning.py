@@ -20,6 +20,7 @@ from xlift.registry.manifest.sections import Tuning
 from xlift.registry.spec import Spec, digest
 from xlift.registry.stage import Positive, Recipe
 
+FORM = "xlift-lock/1"
 ALL = "*"  # in the place of an intermediate: all of them share one search
 Treated = tuple[str, str]  # intermediate and variant
 Values = tuple[tuple[str, Scalar], ...]  # of fields of a recipe, by name
@@ -101,6 +102,10 @@ def read_lock(manifest: Path, study: str) -> Lock | None:
     again = "correct it, or delete it and run `xlift tune`, which finds it again from the store"
     if any(finding.stops for finding in findings):
         raise BadInput(findings, sources)
+    form = node.at(("schema",))
+    if isinstance(form.value, str) and form.value.startswith("xlift-lock/") and form.value != FORM:
+        version_of = f"this version reads {FORM}; use the version that wrote it"
+        raise BadInput([Finding("E141", form.place, f"the lock is of form {form.value}", version_of)], sources)
     try:
         lock = Lock.model_validate(node.plain(), strict=False)
     except ValidationError as errors:

@@ -44,7 +44,7 @@ def _named(plan: Plan, name: str) -> Step:
 def _why(step: Step, plan: Plan, store: Store, again: set[str], finished: Mapping[str, Fields]) -> Why:
     stage, state = step.stage, plan.state(step, store)
     if state == "blocked":
-        return Why(step, f"it cannot run: {step.blocked}")
+        return Why(step, f"it cannot run: {step.blocked or store.foreign(stage.id)}")
     record = store.record(stage.id)
     if record and state == "finished" and not (record.released and stage.id in again):
         return Why(step, f"it is finished, and would not run; it ran on {record.started[:19]}")

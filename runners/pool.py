@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xlift.registry.claims import Lost
+from xlift.registry.kept import NotUnderstood
 from xlift.registry.plan import Plan, Step
 from xlift.registry.sources import Sources
 from xlift.registry.store import Store
@@ -252,7 +253,7 @@ def attempt(job: Job, env: Env, look: Callable[[int, float], bool]) -> tuple[str
         return "pruned", str(end)
     except Exception as error:  # the boundary: a failing stage is recorded, whatever it was, and the worker lives on
         store, reason, detail = Store(env.store), f"{type(error).__name__}: {error}", traceback.format_exc()
-        with contextlib.suppress(OSError), store.claim(job.step.stage) or contextlib.nullcontext() as claim:
+        with contextlib.suppress(OSError, NotUnderstood), store.claim(job.step.stage) or contextlib.nullcontext() as claim:
             if claim:
                 store.fail(claim, reason, detail)  # unless the disk is full
         out = isinstance(error, torch.OutOfMemoryError | MemoryError)

@@ -86,7 +86,7 @@ def run(
     plan.pinned()
     console = Console(stderr=True, force_jupyter=False)  # a notebook gets plain lines too
     todo = plan.todo(store, only)
-    blocked = {step.blocked for step in plan.steps if step.blocked}
+    blocked = {step.blocked for step in plan.steps if step.blocked} | set(plan.foreign(store).values())
     console.print(
         f"{plan.study.id}: {len(plan.steps)} stages, {len(todo)} to run"
         + "".join(f"\n  blocked: {reason}" for reason in sorted(blocked)),

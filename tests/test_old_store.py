@@ -1,7 +1,8 @@
-"""A store that an older version wrote is read by this one: its runs, scores, cards and checkpoints."""
+"""Stores that older versions wrote are read by this one: their runs, scores, cards and checkpoints."""
 
 import io
 import shutil
+import tarfile
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 
 from xlift.analysis import facts, gains
 from xlift.analysis.report import page
+from xlift.registry.kept import NotRead
 from xlift.registry.stage import Stage
 from xlift.registry.store import Damaged, Store
 
@@ -50,3 +52,28 @@ def test_its_report_is_made(store, tmp_path):
     card = store.card("small")
     made = page.report(card, facts.connect(store, [card])).write(tmp_path / "report")
     assert "Is a store of version 0.1 still read?" in made.read_text(encoding="utf-8")
+
+
+BEFORE = Path(__file__).parent / "reference" / "store-form-0"
+
+
+def test_a_store_from_before_files_had_a_form_number(tmp_path, recwarn):
+    """Its runs, trials, registrations, failures, and a table that was imported as runs of its own."""
+    with tarfile.open(BEFORE / "store.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    store = Store(tmp_path / "store")
+    assert {card.study for card in store.cards()} == {"small", "reported", "diverges"}
+    connection = facts.connect(store, store.cards())
+    for view, columns in (("scores", SCORES), ("gains", GAINS)):
+        found = facts.query(connection, f"SELECT {columns} FROM {view} ORDER BY ALL")
+        then = pd.read_csv(BEFORE / f"then-{view}.csv")
+        pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(found.to_csv(index=False))), then, check_exact=True)
+    failed = facts.query(connection, "SELECT DISTINCT reason FROM missing WHERE study = 'diverges'")["reason"]
+    assert len(failed) and failed.str.contains("Diverged: step 2 of 3").all()
+    assert store.registration("small").confirmatory and store.registration("reported").scored == 4
+    assert [len(store.trials(search.folder)) for search in store.card("small").searches] == [2, 2]
+    assert not [str(warning.message) for warning in recwarn if issubclass(warning.category, NotRead)]
+
+
+SCORES = "study, model, intermediate, target, language, seed, metric, score, items, chance, se"
+GAINS = "study, model, treatment, target, language, seed, gain"

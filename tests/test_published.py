@@ -96,11 +96,11 @@ def test_import_writes_a_manifest_then_takes_the_table_in_once(tmp_path):
     assert not (tmp_path / "store").exists()
     study.write_text(study.read_text() + "tasks: {mine: {metric: accuracy}}\n")
     assert "8 scores of 2 models" in xlift("import", "scores.csv", "mine.yaml", folder=tmp_path).stdout
-    assert "; 0 runs new or changed" in xlift("import", "scores.csv", "mine.yaml", folder=tmp_path).stdout
+    assert "which the store has already" in xlift("import", "scores.csv", "mine.yaml", folder=tmp_path).stdout
     assert python.gains(study, store=tmp_path / "store")["gain"].tolist() == pytest.approx([0.0275] * 4)
     pd.read_csv(tmp_path / "scores.csv").to_parquet(tmp_path / "scores.parquet")
     study.write_text(study.read_text().replace("scores.csv", "scores.parquet"))
-    assert "; 0 runs new or changed" in xlift("import", "scores.parquet", "mine.yaml", folder=tmp_path).stdout
+    assert "which the store has already" in xlift("import", "scores.parquet", "mine.yaml", folder=tmp_path).stdout
 
 
 def test_the_gains_of_papers_are_made_from_their_tables_and_each_paper_can_be_left_out(tmp_path):
@@ -155,6 +155,6 @@ def test_an_mlflow_experiment_can_be_the_table(tmp_path, monkeypatch):
         re.sub("  # where:.*", "  where: \"metric == 'test_accuracy'\"", text).replace("unit: percent ", "unit: fraction")
     )
     assert "4 scores of 2 models" in xlift(*arguments, folder=tmp_path, environment=address).stdout
-    assert "; 0 runs new or changed" in xlift(*arguments, folder=tmp_path, environment=address).stdout
+    assert "which the store has already" in xlift(*arguments, folder=tmp_path, environment=address).stdout
     assert python.gains(study, store=tmp_path / "store")["gain"].tolist() == [0.125, 0.125]
     assert "has no experiment" in xlift(*arguments[:-1], "other", folder=tmp_path, environment=address, check=2).stderr

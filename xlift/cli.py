@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -271,7 +272,7 @@ def run(
         outcome = session.run(planned, kept, data, workers=count, device=device, only=chosen, mlflow=mlflow, release=release)
     print(studies.report_of(planned.card(), kept).summary())
     gaps = _told_gaps(planned)
-    raise typer.Exit(1 if outcome.failed or outcome.skipped else gaps)
+    raise typer.Exit(1 if outcome.failed or outcome.skipped or planned.foreign(kept) else gaps)
 
 
 @app.command()
@@ -402,8 +403,8 @@ def import_(
         _stop(f"{study} runs here and reads no table; give another manifest")
     if (study.parent / (file := loaded.manifest.data.file)).resolve() != table.resolve():
         _stop(f"{study} reads {file}, not {table}; change its data.file, or give another manifest")
-    count = studies.imported(loaded, studies.store_at(store))
-    print(f"{told(loaded)}; {count} runs new or changed")
+    new = studies.imported(loaded, studies.store_at(store))
+    print(f"{told(loaded)}; table {loaded.digest[:8]}, {'new' if new else 'which the store has already'}")
 
 
 @app.command()
@@ -586,6 +587,22 @@ def _resumable() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+def _warned(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning on standard error: our own in a line of words, others with the place that gave them."""
+    from xlift.registry.kept import NotRead
+
+    ours = issubclass(category, NotRead)
+    shown = f"xlift: {message}\n" if ours else warnings.formatwarning(message, category, filename, lineno, line)
+    sys.stderr.write(shown)
+
+
 def _stop(message: str) -> NoReturn:
     print(f"xlift: {message}", file=sys.stderr)
     raise typer.Exit(2)
@@ -602,6 +619,7 @@ def main() -> None:
     """Run a verb: exit status 0 done, 1 failed runs, 2 bad input; never a traceback for the user's mistakes."""
     from xlift.registry.findings import BadInput, UserError
 
+    warnings.showwarning = _warned
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what a manifest holds may not be printable

@@ -10,7 +10,7 @@ from xlift.registry.card import StudyCard
 from xlift.registry.findings import BadInput, Finding, UserError
 from xlift.registry.manifest.load import Study, load
 from xlift.registry.manifest.load import read as read_manifest
-from xlift.registry.table import Table, TableStudy, keep, read_csv
+from xlift.registry.table import Table, TableStudy, read_csv
 
 if TYPE_CHECKING:
     from xlift.analysis.report.page import Report
@@ -139,15 +139,22 @@ def read(study: Study | TableStudy, store: Path, data: Path | None) -> Read:
     return Read(kept, _same_data(plan.card(), card), plan)
 
 
-def imported(study: TableStudy, kept: "Store") -> int:
-    """The runs of a table that the store did not have, or had otherwise; what its analysis declares is checked before."""
+def imported(study: TableStudy, kept: "Store") -> bool:
+    """Take a table into a store; whether it was not there yet. What its analysis declares is checked before."""
+    from xlift.analysis import imported as tables
+
     found = analysis_findings(study, study.card) if analysed(study) else []
     if found := [finding for finding in found if finding.stops]:
         raise BadInput([*study.warnings, *found], study.sources)
-    before = kept.card(study.id)
-    if before and {cell.origin for cell in before.cells} - {cell.origin for cell in study.card().cells}:
+    before, card = kept.card(study.id), study.card()
+    if before and {cell.origin for cell in before.cells} - {cell.origin for cell in card.cells}:
         raise UserError(f"the store {kept.root} knows a study '{study.id}' of another origin; give this one another id")
-    return keep(study, kept)
+    new = not kept.table(study.digest).exists() or tables.read(kept.table(study.digest)) is None
+    if new:
+        kept.save_table(study.digest, tables.encoded(study.columns()))
+    if before != card:
+        kept.save_card(card)
+    return new
 
 
 def card_of(study: Study | TableStudy, data: Path | None) -> StudyCard:

@@ -15,7 +15,7 @@ root AS (  -- the earliest failure among the ancestors of a stage
         arg_max(failed.kind || ' ' || failed.task || ' (' || failed.id || ')' || coalesce(', ' || failed.failure, ''), above.steps) AS cause
     FROM above
     JOIN stage_rows AS failed ON failed.study = above.study AND failed.id = above.ancestor
-    WHERE failed.state = 'failed' AND above.steps > 0
+    WHERE failed.state IN ('failed', 'foreign') AND above.steps > 0
     GROUP BY above.study, above.stage
 ),
 half AS (
@@ -24,6 +24,7 @@ half AS (
         CASE
             WHEN row.score IS NOT NULL THEN NULL
             WHEN cell.blocked IS NOT NULL THEN cell.blocked
+            WHEN stage.state = 'foreign' THEN stage.failure
             WHEN root.cause IS NOT NULL THEN 'failed: ' || root.cause
             WHEN stage.state = 'failed' THEN 'failed' || coalesce(': ' || stage.failure, '')
             WHEN stage.state = 'running' THEN 'running'

@@ -5,7 +5,7 @@ training: model > intermediate > target > evaluation.
 """
 
 from xlift.registry.table.file import Table, read_csv, write_csv
-from xlift.registry.table.runs import TableStudy, keep, told
+from xlift.registry.table.runs import TableStudy, told
 from xlift.registry.table.understand import NEEDED, number, understand
 
-__all__ = ["NEEDED", "Table", "TableStudy", "keep", "number", "read_csv", "told", "understand", "write_csv"]
+__all__ = ["NEEDED", "Table", "TableStudy", "number", "read_csv", "told", "understand", "write_csv"]

@@ -1,23 +1,19 @@
-"""What the rows of a table become: stages with their scores, cells, a card, and runs of the store."""
+"""What the rows of a table become: runs, cells, a card, and the columns that a store keeps, whole, in one file."""
 
 import math
-import socket
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from xlift.registry.card import Cell, StageCard, StudyCard
 from xlift.registry.carriers import lineages
-from xlift.registry.findings import Finding, Place, UserError
+from xlift.registry.findings import Finding, Place
 from xlift.registry.known.tasks import Task, same_training_data
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.sections import TableManifest
-from xlift.registry.score import Score
-from xlift.registry.spec import digest
-from xlift.registry.stage import RETRIEVAL, Data, Origin, Reported, Stage, Weights
-from xlift.registry.store import Store, part
+from xlift.registry.spec import canonical, digest
+from xlift.registry.stage import RETRIEVAL, Origin
 
 FAMILY = "imported"  # of models whose family is not told
 COUNTED = ("acc", "exact_match")  # metrics, by the start of their names, that are shares of items: binomial
@@ -62,14 +58,17 @@ class Row:
     @property
     def data(self) -> str:
         """What stands for the sha-256 of the test data, of which nothing else is known."""
-        return digest([self.target, self.language, self.protocol, self.items])
+        return canonical([self.target, self.language, self.protocol, self.items])
 
-    def scored(self, primary: bool) -> Score:
-        se = self.se
-        if se is None and self.items and self.metric.lower().startswith(COUNTED):
-            se = math.sqrt(self.score * (1 - self.score) / self.items)
-        fields = {name: getattr(self, name) for name in ("language", "metric", "items", "chance")}
-        return Score(**fields, value=self.score, primary=primary, se=se, data=self.data)
+    @property
+    def standard_error(self) -> float | None:
+        """As told, or binomial, of a share of items; None where neither is."""
+        if self.se is None and self.items and self.metric.lower().startswith(COUNTED):
+            return math.sqrt(self.score * (1 - self.score) / self.items)
+        return self.se
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
 
 
 @dataclass(frozen=True)
@@ -93,17 +92,11 @@ class TableStudy:
         return self.root.at(path).place
 
     @cached_property
-    def runs(self) -> dict[Stage, list[Score]]:
-        """Every stage, the first of a chain first, and the scores of the evaluations."""
-        found: dict[Stage, list[Score]] = {}
-        for row in self.rows:
-            stage = self._stage(row)
-            for ancestor in stage.lineage[:-1]:
-                found.setdefault(ancestor, [])
-            score = row.scored(self.tasks[row.target].metric == row.metric)
-            if score not in found.setdefault(stage, []):  # untreated and untrained, it stands at every seed
-                found[stage].append(score)
-        return found
+    def digest(self) -> str:
+        """Of all that is kept of the table, in whatever order its rows stand: 32 hexadecimal digits."""
+        tasks = {name: [self._trains_on(name), self.tasks[name].metric] for name in {row.target for row in self.rows}}
+        lines = sorted(canonical([getattr(row, name) for name in COLUMNS if name != "line"]) for row in self.rows)
+        return digest([tasks, lines])[:32]
 
     @cached_property
     def _constant(self) -> set[tuple[str, str]]:
@@ -117,18 +110,40 @@ class TableStudy:
     def _trains_on(self, target: str) -> str | None:
         return self.tasks[target].trains_on
 
-    def _stage(self, row: Row) -> Stage:
-        weights = Weights(named=row.model, parameters=row.parameters)
-        made, stage = Reported(origin=row.origin, source=row.source), None
-        for task in (row.treated, self._trains_on(row.target)):
-            if task:
-                data = Data(source="table", kind="reported", task=task, reported=made)
-                stage = Stage(kind="train", weights=weights, data=data, seed=row.seed, parent=stage)
-        scored = made.model_copy(update={"protocol": row.protocol})
-        metric = self.tasks[row.target].metric
-        seed = row.seed if stage is None and (row.model, row.target) not in self._constant else None
-        data = Data(source="table", kind="reported", task=row.target, metric=metric, reported=scored)
-        return Stage(kind="evaluate", weights=weights, data=data, seed=seed, parent=stage)
+    @cached_property
+    def _runs(self) -> tuple[dict[tuple[Any, ...], str], dict[str, StageCard]]:
+        """The evaluation of each cell, by its key, and every run by its id, the first of a chain first."""
+        made, evaluations = dict[str, StageCard](), dict[tuple[Any, ...], str]()
+        for row in self.rows:
+            if row.cell in evaluations:
+                continue
+            parent, seed = None, row.seed
+            for task in filter(None, (row.treated, self._trains_on(row.target))):
+                parent = self._run(made, row, "train", task, seed, parent)
+            if parent is None and (row.model, row.target) in self._constant:
+                seed = None
+            evaluations[row.cell] = self._run(made, row, "evaluate", row.target, seed, parent)
+        return evaluations, made
+
+    def _run(self, made: dict[str, StageCard], row: Row, kind: str, task: str, seed: int | None, parent: str | None) -> str:
+        """The id of a run of this table, and of no other: its digest is part of it."""
+        name = digest([self.digest, kind, row.model, task, seed, row.origin, row.source, parent])[:16]
+        if name not in made:
+            made[name] = StageCard(
+                id=name, kind=kind, model=row.model, task=task, seed=seed, parent=parent, source=row.origin, **_sizes(row)
+            )
+        return name
+
+    def columns(self) -> dict[str, list[Any]]:
+        """The rows as they are kept, each with its run: one of several with the same score, as of an untrained baseline."""
+        evaluations, _ = self._runs
+        rows = {(evaluations[row.cell], row.language, row.metric): row for row in reversed(self.rows)}
+        found: dict[str, list[Any]] = {name: [getattr(row, name) for row in rows.values()] for name in COLUMNS}
+        found["stage"] = [stage for stage, _, _ in rows]
+        found["is_primary"] = [self.tasks[row.target].metric == row.metric for row in rows.values()]
+        found["se"] = [row.standard_error for row in rows.values()]
+        found["data"] = [row.data for row in rows.values()]
+        return found
 
     def card(self) -> StudyCard:
         """What analysis needs to know of the study."""
@@ -136,24 +151,11 @@ class TableStudy:
 
     @cached_property
     def _card(self) -> StudyCard:
-        manifest, models = self.manifest, {row.model: row for row in self.rows}
+        manifest = self.manifest
         groups: dict[tuple[str, str, str, str, int, str], list[Row]] = {}
         for row in self.rows:
             if row.metric == self.tasks[row.target].metric:
                 groups.setdefault(row.cell, []).append(row)
-        stages = tuple(
-            StageCard(
-                id=stage.id,
-                kind=stage.kind,
-                model=str(stage.weights.named),
-                task=stage.data.task,
-                seed=stage.effective_seed,
-                parent=stage.parent.id if stage.parent else None,
-                source=stage.data.reported.origin if stage.data.reported else "",
-                **_sizes(models[str(stage.weights.named)]),
-            )
-            for stage in self.runs
-        )
         targets = dict.fromkeys(row.target for row in self.rows)
         return StudyCard(
             study=manifest.id,
@@ -172,7 +174,9 @@ class TableStudy:
             ),
             left_out=(f"all but {manifest.data.where}",) if manifest.data.where else (),
             cells=tuple(self._cell(rows) for rows in groups.values()),
-            stages=stages,
+            stages=tuple(self._runs[1].values()),
+            table=self.digest,
+            manifest=manifest.model_dump(mode="json", by_alias=True),
         )
 
     def _cell(self, rows: list[Row]) -> Cell:
@@ -183,9 +187,8 @@ class TableStudy:
             variant=first.variant,
             target=first.target,
             seed=first.seed,
-            stage=self._stage(first).id,
+            stage=self._runs[0][first.cell],
             languages=tuple(dict.fromkeys(row.language for row in rows)),
-            data={row.language: row.data for row in rows},
             same_task=first.intermediate != "none" and same_training_data(self.tasks, first.intermediate, task.trains_on),
             retrieval=task.trains_on is None and task.kind in RETRIEVAL,
             prompted=task.trains_on is None and task.kind not in RETRIEVAL,
@@ -197,30 +200,6 @@ class TableStudy:
 
 def _sizes(row: Row) -> dict[str, Any]:
     return {"family": row.family, "params_total": row.parameters, "params_non_embedding": row.non_embedding}
-
-
-def keep(study: TableStudy, store: Store) -> int:
-    """Commit what the store does not have of a table's runs; how many were. Rows that changed are committed again."""
-    count = 0
-    for stage, scores in study.runs.items():
-        there = store.scores(stage.id)
-        if all(score in there for score in scores) if scores else store.record(stage.id):
-            continue
-        claimed = store.claim(stage)
-        if claimed is None:
-            raise UserError(f"another process imports {study.id}; wait for it, and give the command again")
-        with claimed as claim:
-            names: dict[str, list[Score]] = {}
-            for score in scores:
-                names.setdefault(claim.own(part(score.language, score.data)), []).append(score)
-            for name, rows in names.items():
-                (claim.folder / name).parent.mkdir(exist_ok=True)
-                (claim.folder / name).write_text("".join(f"{row.model_dump_json()}\n" for row in rows), encoding="utf-8")
-            store.commit(claim, names, started=datetime.now(UTC), host=socket.gethostname(), versions={})
-        count += 1
-    if store.card(study.id) != study.card():
-        store.save_card(study.card())
-    return count
 
 
 def told(study: TableStudy) -> str:

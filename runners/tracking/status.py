@@ -34,6 +34,8 @@ class StageStatus:
 def status_of(step: Step, store: Store) -> StageStatus:
     """`partial`: some languages are scored and nobody works on the rest; `stopped`: its claim ended without a word."""
     stage, folder = step.stage.id, store.folder(step.stage.id)
+    if reason := store.foreign(stage):
+        return StageStatus("stopped", failure=reason)
     alive = claims.alive(folder)  # looked at first: a commit comes before the end of its claim
     record = store.record(stage)
     if record:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from xlift import studies
 from xlift.analysis import facts
 from xlift.analysis.study.primary import default
 from xlift.registry.findings import BadInput, UserError
+from xlift.registry.kept import NotRead
 from xlift.registry.manifest.load import load, read
 from xlift.registry.manifest.templates import of_table
 from xlift.registry.store import Store
-from xlift.registry.table import TableStudy, keep, read_csv
+from xlift.registry.table import TableStudy, read_csv
 
 HEAD = ["model", "size", "family", "intermediate", "target", "language", "seed", "metric", "score", "items", "protocol", "source"]
 MANIFEST = """\
@@ -83,36 +85,78 @@ def made(tmp_path: Path) -> Callable[..., TableStudy]:
     return make
 
 
+def chains(card) -> set[tuple[tuple[str, str], ...]]:
+    """Of every evaluation: kinds and tasks, the first of a chain first."""
+    stages, found = {stage.id: stage for stage in card.stages}, set()
+    for stage in card.stages:
+        chain = [stage]
+        while chain[0].parent:
+            chain.insert(0, stages[chain[0].parent])
+        found |= {tuple((each.kind, each.task) for each in chain)} if stage.kind == "evaluate" else set()
+    return found
+
+
 def test_rows_become_runs_of_the_shape_of_our_own(made):
     study = made()
-    chains = {tuple((s.kind, s.data.task) for s in stage.lineage) for stage in study.runs if stage.kind == "evaluate"}
-    assert (("train", "mnli"), ("train", "mnli"), ("evaluate", "xnli")) in chains  # XNLI trains on MNLI, as is known
-    assert (("train", "mnli"), ("train", "mine"), ("evaluate", "mine")) in chains  # and a task of one's own on itself
     card = study.card()
+    assert (("train", "mnli"), ("train", "mnli"), ("evaluate", "xnli")) in chains(card)  # XNLI trains on MNLI, as is known
+    assert (("train", "mnli"), ("train", "mine"), ("evaluate", "mine")) in chains(card)  # and a task of one's own on itself
     assert {cell.same_task for cell in card.cells if cell.target == "xnli" and cell.intermediate == "mnli"} == {True}
     assert {stage.source for stage in card.stages} == {"published"}
-    (score,) = [s for stage, scores in study.runs.items() for s in scores][:1]
-    assert score.se == pytest.approx((score.value * (1 - score.value) / 500) ** 0.5)
+    columns = study.columns()
+    assert columns["se"] == pytest.approx([(score * (1 - score) / 500) ** 0.5 for score in columns["score"]])
 
 
-def test_importing_twice_changes_nothing_and_a_changed_value_is_committed_again(made, tmp_path):
+def imported(study: TableStudy, store: Store) -> list[float]:
+    """What a store tells of a study after its import, sorted."""
+    studies.imported(study, store)
+    return sorted(facts.query(facts.connect(store, [study.card()]), "SELECT score FROM scores")["score"])
+
+
+def test_importing_twice_changes_nothing_and_another_value_is_another_table(made, tmp_path):
     store, rows = Store(tmp_path / "store"), table()
-    assert keep(made(rows), store) == len(made(rows).runs)
+    assert studies.imported(made(rows), store)
     files = {path: path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()}
-    assert keep(made(rows), store) == 0
+    assert len(files) == 2 and not studies.imported(made(rows), store)
     assert files == {path: path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()}
+    assert made(list(reversed(rows))).digest == made(rows).digest
+    old = made(rows)
     rows[0]["score"] = "0.1234"
-    study = made(rows)
-    assert keep(study, store) == 1
-    stage = next(stage for stage, scores in study.runs.items() if any(score.value == 0.1234 for score in scores))
-    assert [score.value for score in store.scores(stage.id) if score.language == rows[0]["language"]] == [0.1234]
+    new = made(rows)
+    assert not {stage.id for stage in new.card().stages} & {stage.id for stage in old.card().stages}
+    assert 0.1234 in imported(new, store) and 0.1234 not in imported(old, store)
+
+
+def test_two_tables_with_the_same_names_share_no_run(made, tmp_path):  # review A2.8
+    store, rows = Store(tmp_path / "store"), table()
+    march = made(rows)
+    june = made([{**row, "score": f"{1 - float(row['score']):.4f}"} for row in rows], MANIFEST.replace("told", "june"))
+    then = imported(march, store)
+    assert imported(june, store) == pytest.approx([1 - score for score in reversed(then)])
+    both = facts.query(facts.connect(store, store.cards()), "SELECT study, score FROM scores")
+    assert sorted(both[both["study"] == "told"]["score"]) == then
+
+
+def test_a_table_that_is_damaged_or_gone_is_said_and_imported_again(made, tmp_path):
+    store, study = Store(tmp_path / "store"), made()
+    whole = imported(study, store)
+    path = store.table(study.digest)
+    for harm in (lambda data: data[:-20], lambda data: b"", lambda data: data[:300] + b"\xff" * 40 + data[340:]):
+        path.write_bytes(harm(path.read_bytes()))
+        with pytest.warns(NotRead, match="import the table again"):
+            lost = facts.connect(store, [study.card()])
+        assert facts.query(lost, "SELECT * FROM scores").empty
+        assert "import it again" in facts.query(lost, "SELECT reason FROM missing")["reason"][0]
+        with pytest.warns(NotRead):
+            assert imported(study, store) == whole
+    path.unlink()
+    assert imported(study, store) == whole
 
 
 def test_what_is_not_trained_has_no_run_of_its_target(made):
     study = made(manifest=MANIFEST + "tasks: {xnli: {trained: false}, mine: {trained: false}}\n")
-    cells = study.card().cells
-    assert all(cell.prompted for cell in cells)
-    assert {len(stage.lineage) for stage in study.runs if stage.kind == "evaluate"} == {1, 2}
+    assert all(cell.prompted for cell in study.card().cells)
+    assert {len(chain) for chain in chains(study.card())} == {1, 2}
 
 
 def test_a_baseline_that_is_not_trained_stands_at_every_seed(made):
@@ -299,7 +343,7 @@ def test_there_are_a_hundred_mutations():
 def paired(study: TableStudy, folder: Path):
     """The gains of a table."""
     store = Store(folder / "store")
-    keep(study, store)
+    studies.imported(study, store)
     return facts.query(facts.connect(store, [study.card()]), "SELECT * FROM gains ORDER BY ALL")
 
 

@@ -1,0 +1,55 @@
+"""Tables of scores that were computed elsewhere, as a store keeps them: whole, one Parquet file each."""
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xlift.registry.kept import FORM, NotRead, NotUnderstood
+
+SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("stage", "model", "family", "intermediate", "variant", "target", "language")),
+        *((name, pa.int64()) for name in ("seed", "parameters", "non_embedding", "line")),
+        ("metric", pa.string()),
+        ("score", pa.float64()),
+        ("is_primary", pa.bool_()),
+        ("items", pa.int64()),
+        ("chance", pa.float64()),
+        ("se", pa.float64()),
+        *((name, pa.string()) for name in ("data", "source", "protocol", "origin", "intermediate_language", "continues")),
+    ]
+)
+KEY = b"xlift"  # in the metadata: {"form": 1}
+
+
+def encoded(columns: Mapping[str, Sequence[Any]]) -> bytes:
+    """The rows of a table, by column, as the file that a store keeps; its pages have checksums."""
+    table = pa.table([pa.array(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA)
+    made = BytesIO()
+    known = table.replace_schema_metadata({KEY: json.dumps({"form": FORM})})
+    pq.write_table(known, made, compression="zstd", write_page_checksum=True)
+    return made.getvalue()
+
+
+def read(path: Path) -> pa.Table | None:
+    """The rows that a store keeps of a table; None, with a warning, where they are damaged or not there.
+
+    Raises:
+        NotUnderstood: the file is whole, and another version's.
+    """
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        what = "is not there" if not path.exists() else f"is damaged ({str(error).splitlines()[0]})"
+        warnings.warn(f"{path} {what}: import the table again", NotRead, stacklevel=2)
+        return None
+    form = json.loads((table.schema.metadata or {}).get(KEY, b"{}")).get("form")
+    if form != FORM or set(SCHEMA.names) - set(table.schema.names):
+        raise NotUnderstood(f"{path} is of form {form}, and this version reads form {FORM}; use the version that wrote it")
+    return table
