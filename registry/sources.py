@@ -12,19 +12,6 @@ from xlift.registry.spec import digest
 from xlift.registry.stage import Weights
 
 ABSENT = "absent"  # stands for the digest of what is not here; such a stage is blocked, so its id names no run
-MODEL_FILES = (
-    "config.json",
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "model-*.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "*.model",
-    "vocab.*",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
 
 
 @dataclass(frozen=True)
@@ -81,9 +68,8 @@ class Sources:
 
 
 def folder_digest(folder: Path) -> str:
-    """Sha-256 over a model folder's configuration, weights and tokenizer."""
-    names = sorted({path.name for pattern in MODEL_FILES for path in folder.glob(pattern)})
-    return digest({name: _raw_digest(folder / name, (folder / name).stat().st_mtime_ns) for name in names})
+    """Sha-256 over the files that are read of a model's folder. Raises `WeightsError` where it cannot be used."""
+    return digest({name: _raw_digest(folder / name, (folder / name).stat().st_mtime_ns) for name in weights.opened(folder)})
 
 
 @cache

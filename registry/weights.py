@@ -1,4 +1,7 @@
-"""A model folder's weight files, by their headers: safetensors alone, whole, and what they hold. Nothing is unpickled here."""
+"""What is read of a model's folder, and nothing else of it: one list of files, which is loaded, and hashed.
+
+Weights are looked at by their headers: safetensors alone, whole, and what they hold. Nothing is unpickled here.
+"""
 
 import json
 import struct
@@ -10,6 +13,10 @@ from xlift.registry.findings import UserError
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
+TOKENS = ("tokenizer_config.json", "special_tokens_map.json")  # which name the special tokens, where they are there
+ADAPTER = "adapter_config.json"
 PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 LARGEST = 100_000_000  # bytes of a header, as in the format's description
 
@@ -31,21 +38,59 @@ def files(folder: Path) -> list[Path]:
     """The safetensors of a model's weights, one file or several by an index; none where there are none.
 
     Raises:
-        WeightsError: there are pickles alone, or the index names what is not there.
+        WeightsError: there are pickles alone, an adapter beside them, or the index names what is not there.
     """
+    if (folder / ADAPTER).is_file():
+        raise WeightsError(f"{ADAPTER} names other weights", "merge the adapter into the model's weights, or remove it")
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if (folder / INDEX).is_file():
-        names = sorted(set(_index(folder / INDEX).values()))
-        absent = [name for name in names if not (folder / name).is_file()]
-        if absent:
+        found = named(folder)
+        if absent := [path.name for path in found if not path.is_file()]:
             raise WeightsError(f"{INDEX} names {absent[0]}, which is not there", "copy it again")
-        return [folder / name for name in names]
-    if found := pickles(folder):
+        return found
+    if unread := pickles(folder):
         raise WeightsError(
-            f"{found[0].name} is a pickle, whose reading may run code", f"xlift models convert {folder} writes safetensors"
+            f"{unread[0].name} is a pickle, whose reading may run code", f"xlift models convert {folder} writes safetensors"
         )
     return []
+
+
+def named(folder: Path) -> list[Path]:
+    """The files that a folder's index names, whether or not they are there."""
+    return [folder / name for name in sorted(set(_index(folder / INDEX).values()))]
+
+
+def opened(folder: Path) -> list[str]:
+    """The files that are read of a model's folder, by name, sorted: its configuration, weights and tokenizer.
+
+    Raises:
+        WeightsError: the weights cannot be used, or there is no tokenizer beside them.
+    """
+    found = files(folder)
+    if not (folder / TOKENIZER).is_file():
+        raise WeightsError(
+            f"there is no {TOKENIZER}", "load the tokenizer with transformers' AutoTokenizer, and save it into the folder"
+        )
+    index = [INDEX] if found != [folder / WEIGHTS] else []
+    there = [name for name in TOKENS if (folder / name).is_file()]
+    return sorted([CONFIG, TOKENIZER, *there, *index, *(path.name for path in found)])
+
+
+def parts(folder: Path) -> dict[Path, dict[str, dict[str, Any]]]:
+    """Of each weight file the tensors that are read of it: name -> its row of the header (dtype, shape, data_offsets).
+
+    An index says which file a tensor is read from, whatever else that file holds.
+    """
+    held = {path: dict(_header(path)) for path in files(folder)}
+    if not held or folder / WEIGHTS in held:
+        return held
+    wanted: dict[Path, dict[str, dict[str, Any]]] = {path: {} for path in held}
+    for tensor, name in _index(folder / INDEX).items():
+        if tensor not in held[folder / name]:
+            raise WeightsError(f"{INDEX} names {tensor} of {name}, which does not hold it", "copy both again")
+        wanted[folder / name][tensor] = held[folder / name][tensor]
+    return wanted
 
 
 def _index(path: Path) -> dict[str, str]:
@@ -60,7 +105,7 @@ def _index(path: Path) -> dict[str, str]:
 
 def tensors(folder: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a model's weights; WeightsError where a file is damaged or ends too early."""
-    return {name: tuple(row["shape"]) for path in files(folder) for name, row in _header(path)}
+    return {name: tuple(row["shape"]) for rows in parts(folder).values() for name, row in rows.items()}
 
 
 def _header(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

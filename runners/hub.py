@@ -1,8 +1,9 @@
-"""What is asked of the hub beside models themselves: the commit that a name stands for today."""
+"""What is asked of the hub: the commit that a name stands for today, and the files of a model that are read."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
+from xlift.registry import weights
 from xlift.registry.claims import write_atomically
 from xlift.registry.findings import Place, UserError, first_line
 from xlift.registry.manifest.load import Study
@@ -26,6 +27,43 @@ def pin(study: Study) -> dict[str, str]:
         text = path.read_text(encoding="utf-8")
         write_atomically(path, _pinned(text, [each for each in places if each[0].file == name]).encode())
     return commits
+
+
+def folder(name: str, revision: str) -> Path:
+    """What of a model on the hub is read, in the hub's cache: one folder of a commit, and no other file of it asked for.
+
+    Raises:
+        UserError: the hub is not reachable, or has no safetensors or no tokenizer.json of it.
+    """
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    def has(file: str) -> bool:
+        try:
+            hf_hub_download(name, file, revision=revision)
+        except LocalEntryNotFoundError:
+            if isinstance(try_to_load_from_cache(name, file, revision=revision), str | None):
+                raise  # it is not known whether there is one
+            return False
+        except EntryNotFoundError:
+            return False
+        return True
+
+    try:
+        found = Path(hf_hub_download(name, weights.CONFIG, revision=revision)).parent
+        lacking = [file for file in (weights.TOKENIZER, *weights.TOKENS) if not has(file)]
+        if not has(weights.WEIGHTS) and has(weights.INDEX):
+            for path in weights.named(found):
+                hf_hub_download(name, path.name, revision=revision)
+    except Exception as error:  # the boundary: what its client raises differs from one version to the next
+        raise UserError(f"{name} at {revision[:8]}: {first_line(error)}") from error
+    if weights.TOKENIZER in lacking or not weights.files(found):
+        lacks = weights.TOKENIZER if weights.TOKENIZER in lacking else "safetensors"
+        raise UserError(
+            f"{name} at {revision[:8]} has no {lacks}; download it, convert its weights with `xlift models convert FOLDER`, "
+            "save its tokenizer, and name the folder beside hub"
+        )
+    return found
 
 
 def _pinned(text: str, commits: Iterable[tuple[Place, str]]) -> str:

@@ -1,27 +1,23 @@
 """Encoders with a tokenizer and a head: made, loaded, saved."""
 
 import inspect
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForMaskedLM,
-    AutoTokenizer,
-    MT5EncoderModel,
-    MT5ForConditionalGeneration,
-    PreTrainedTokenizerFast,
-)
-from transformers.models.auto.modeling_auto import MODEL_MAPPING
+from transformers import AutoConfig, MT5EncoderModel, MT5ForConditionalGeneration, PreTrainedTokenizerFast
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING
 
+from xlift.registry import weights
 from xlift.registry.findings import UserError, first_line
-from xlift.registry.known.architectures import ARCHITECTURES
+from xlift.registry.known.architectures import ARCHITECTURES, FIELDS
 from xlift.registry.known.models import count
 from xlift.registry.manifest.models import configuration
 from xlift.registry.stage import Lora, Recipe, Scoring, Shape
@@ -29,6 +25,15 @@ from xlift.runners.kinds import tokens
 from xlift.runners.kinds.base import Batch, Reading
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # ids 0 to 4, in XLM-R's order
+ROLES = {  # special tokens, and what they are usually called where a folder does not say
+    "bos_token": ("<s>", "<bos>"),
+    "eos_token": ("</s>", "<eos>"),
+    "unk_token": ("<unk>", "[UNK]"),
+    "sep_token": ("</s>", "[SEP]"),
+    "pad_token": ("<pad>", "[PAD]"),
+    "cls_token": ("<s>", "[CLS]"),
+    "mask_token": ("<mask>", "[MASK]"),
+}
 DROPOUTS = {
     "dropout": ("hidden_dropout_prob", "dropout", "dropout_rate", "hidden_dropout", "embedding_dropout", "mlp_dropout"),
     "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout"),
@@ -98,16 +103,67 @@ def load(
     """An encoder from a transformers folder, or from the hub at a revision; weights in fp32, from safetensors only.
 
     Of its layers the first `layers` are taken, where that is given (Sajjad et al. 2023); of an encoder-decoder the encoder,
-    unless it is text to text.
+    unless it is text to text. Nothing is opened but `registry.weights.opened`, by which its runs are named.
     """
-    config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+    folder = found(source, revision)
+    config = configured(folder, layers)
+    encoder = _build(config, recipe, folder, form)
+    return Net(encoder, tokens.framed(read_tokenizer(folder), ARCHITECTURES[config.model_type].reads))
+
+
+def found(source: Path | str, revision: str | None) -> Path:
+    """The folder of a model: itself, or what of one on the hub is read, in the hub's cache."""
+    if revision is None:
+        return Path(source)
+    from xlift.runners import hub
+
+    return hub.folder(str(source), revision)
+
+
+def configured(folder: Path, layers: int | None = None) -> Any:
+    """The configuration in a model's folder, field by field: of those that `FIELDS` names, and no others."""
+    raw = json.loads((folder / weights.CONFIG).read_bytes())
+    config = AutoConfig.for_model(raw["model_type"], **{name: raw[name] for name in FIELDS[raw["model_type"]] if name in raw})
     if layers:
         config.num_hidden_layers = layers
         if getattr(config, "layer_types", None):
             config.layer_types = config.layer_types[:layers]
-    encoder = _build(config, recipe, source, revision, form)
-    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-    return Net(encoder, tokens.framed(tokenizer, ARCHITECTURES[config.model_type].reads))
+    return config
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of tokenizer.json as that file has it, without its truncation and padding, and its special tokens' names.
+
+    Raises:
+        UserError: it is no whole tokenizer.
+    """
+    try:
+        backend = Tokenizer.from_buffer((folder / weights.TOKENIZER).read_bytes())
+    except Exception as error:  # the boundary: the library raises plain exceptions
+        raise UserError(f"its {weights.TOKENIZER} is no tokenizer ({first_line(error)}); copy it again") from error
+    backend.no_truncation()
+    backend.no_padding()
+    named: dict[str, str | None] = {}
+    for file in reversed(weights.TOKENS):
+        if (folder / file).is_file():
+            told = json.loads((folder / file).read_bytes())
+            named |= {role: _content(told[role]) for role in ROLES if role in told}
+    for role, usual in ROLES.items():
+        named.setdefault(role, next((token for token in usual if backend.token_to_id(token) is not None), None))
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **{role: token for role, token in named.items() if token})
+
+
+def _content(token: Any) -> str | None:
+    return token["content"] if isinstance(token, dict) else token
+
+
+def state_of(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a model's folder, from the files that its index names, or its only one."""
+    state: dict[str, Tensor] = {}
+    for path, names in weights.parts(folder).items():
+        with safe_open(path, framework="pt") as file:
+            state |= {name: file.get_tensor(name) for name in names}
+    return state
 
 
 def continued(head: nn.Module, source: Path | str, revision: str | None) -> nn.Module:
@@ -115,18 +171,12 @@ def continued(head: nn.Module, source: Path | str, revision: str | None) -> nn.M
 
     A bias that it does not have, as in ModernBERT's, begins at 0.
     """
-    config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+    folder = found(source, revision)
+    config = configured(folder)
     architecture = ARCHITECTURES[config.model_type]
     if not architecture.language_head:
         return head
-    whole, told = AutoModelForMaskedLM.from_pretrained(
-        source,
-        revision=revision,
-        dtype=torch.float32,
-        use_safetensors=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-    )
+    whole, told = filled(MODEL_FOR_MASKED_LM_MAPPING[type(config)], config, state_of(folder))
     state = whole.state_dict()
     if architecture.brings_language_head(state.keys() - told["missing_keys"]):
         theirs = {
@@ -140,41 +190,32 @@ def continued(head: nn.Module, source: Path | str, revision: str | None) -> nn.M
     return head
 
 
+def filled(kind: Any, config: Any, state: dict[str, Tensor], **options: Any) -> tuple[Any, dict[str, Any]]:
+    """A model of transformers with these weights, in fp32, and what it says of their names; no file is opened."""
+    return kind.from_pretrained(None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True, **options)
+
+
+def class_of(config: Any, form: Literal["text-to-text"] | None) -> tuple[Any, dict[str, bool]]:
+    """The class of transformers that is trained, and what it is made with."""
+    half = MT5ForConditionalGeneration if form else MT5EncoderModel
+    kind = half if config.model_type == "mt5" else MODEL_MAPPING[type(config)]
+    return kind, {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
+
+
 def _build(
-    config: Any,
-    recipe: Recipe | None,
-    source: Path | str | None = None,
-    revision: str | None = None,
-    form: Literal["text-to-text"] | None = None,
+    config: Any, recipe: Recipe | None, folder: Path | None = None, form: Literal["text-to-text"] | None = None
 ) -> nn.Module:
     for wanted, names in DROPOUTS.items():
         for name in names:
             if hasattr(config, name):
                 setattr(config, name, getattr(recipe, wanted) if recipe else 0.0)
-    half = MT5ForConditionalGeneration if form else MT5EncoderModel
-    kind = half if config.model_type == "mt5" else MODEL_MAPPING[type(config)]
-    options = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
-    if source is None:
+    kind, options = class_of(config, form)
+    if folder is None:
         encoder = kind(config, **options)
     else:
-        try:
-            encoder, told = kind.from_pretrained(
-                source,
-                config=config,
-                revision=revision,
-                dtype=torch.float32,
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                **options,
-            )
-        except OSError as error:
-            raise UserError(
-                f"{source}: {first_line(error)}; where it has pickles alone, download it, `xlift models convert FOLDER`, "
-                "name the folder beside hub"
-            ) from error
+        encoder, told = filled(kind, config, state_of(folder), **options)
         if told["missing_keys"]:
-            raise UserError(f"{source}: its weights lack {_some(told['missing_keys'])}, which would be drawn at random")
+            raise UserError(f"{folder}: its weights lack {some(told['missing_keys'])}, which would be drawn at random")
     real, counted = (
         sum(p.numel() for p in encoder.parameters()),
         count(config.to_dict(), encoder_only=form is None, tied=True).total,
@@ -233,7 +274,7 @@ def merge(net: Net, masters: Masters) -> None:
     net.encoder.requires_grad_(True)
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str]) -> str:
     """The first of several names, and how many there are."""
     first, *others = sorted(names)
     return f"{first} and {len(others)} more" if others else first

@@ -54,10 +54,12 @@ def run(
 
     With `release` checkpoints are deleted that nothing left to run needs.
     """
+    from xlift import studies
+    from xlift.registry.manifest.load import running
     from xlift.registry.store import Store
     from xlift.runners import session
 
-    made = plan(study, data=data)
+    made = studies.plan_of(running(_loaded(study)), _path(data), models=True)
     device, count = session.device_and_workers(device, workers)
     outcome = session.run(made, Store(Path(store)), _path(data), workers=count, device=device, mlflow=mlflow, release=release)
     return {"done": len(outcome.done), "failed": len(outcome.failed), "skipped": len(outcome.skipped)}

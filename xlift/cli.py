@@ -54,7 +54,7 @@ def check(
             if not isinstance(study, Study):
                 said += studies.analysis_findings(study, study.card)
             else:
-                studies.plan_of(study, data, said)
+                studies.plan_of(study, data, said, models=True)
             found = (*study.warnings, *said)
         except BadInput as error:
             found, stops = error.findings, True
@@ -265,7 +265,7 @@ def run(
     """Run what is missing of a study. The same command again goes on, and runs nothing twice."""
     from xlift.runners import session
 
-    planned, kept = studies.planned(study, data), studies.store_at(store)
+    planned, kept = studies.planned(study, data, models=True), studies.store_at(store)
     chosen = planned.where(_condition(only, planned)) if only else None
     device, count = session.device_and_workers(device, workers)
     with _resumable():
@@ -292,7 +292,7 @@ def tune(
     from xlift.registry.tuning import lock_path, told
     from xlift.runners import session, tuning
 
-    planned, kept = studies.planned(study, data), studies.store_at(store)
+    planned, kept = studies.planned(study, data, models=True), studies.store_at(store)
     device, count = session.device_and_workers(device, workers)
     with _resumable():
         try:

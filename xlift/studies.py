@@ -33,9 +33,9 @@ class Read:
     plan: "Plan | None" = None
 
 
-def planned(path: Path, data: Path | None) -> "Plan":
-    """The plan of a manifest, its files and analysis looked at; with its warnings on standard error."""
-    return plan_of(warned(load(path)), data)
+def planned(path: Path, data: Path | None, *, models: bool = False) -> "Plan":
+    """The plan of a manifest, its files and analysis looked at, and its models; with its warnings on standard error."""
+    return plan_of(warned(load(path)), data, models=models)
 
 
 def warned(study: Anything) -> Anything:
@@ -45,10 +45,10 @@ def warned(study: Anything) -> Anything:
     return study
 
 
-def plan_of(study: Study, data: Path | None, said: list[Finding] | None = None) -> "Plan":
+def plan_of(study: Study, data: Path | None, said: list[Finding] | None = None, *, models: bool = False) -> "Plan":
     """The plan of a loaded study; BadInput with every finding about its files and its analysis, where one stops.
 
-    Warnings go into `said`, or to standard error.
+    Warnings go into `said`, or to standard error. With `models` their folders are looked at too, which imports torch.
     """
     from xlift.registry.plan import expand
     from xlift.registry.sources import Sources
@@ -59,6 +59,10 @@ def plan_of(study: Study, data: Path | None, said: list[Finding] | None = None) 
     sources = Sources(study, data.resolve() if data else None)
     plan = expand(study, sources)
     found = [*look(plan, sources), *analysis_findings(study, plan.card)]
+    if models:
+        from xlift.runners.look import look as look_at_models
+
+        found += look_at_models(study)
     if any(finding.stops for finding in found):
         raise BadInput([*study.warnings, *found], study.sources)
     if said is not None:

@@ -48,6 +48,15 @@ class Model:
         }
 
 
+CHANGING = {  # what a configuration may ask of transformers that would change what is loaded
+    "transformers_weights": f"name the files in {weights.INDEX}, and remove it",
+    "quantization_config": "give a folder with whole weights, in fp32, bf16 or fp16",
+    "is_decoder": "give an encoder, or write false",
+    "add_cross_attention": "write false",
+    "pruned_heads": "give a folder of whole weights",
+}
+
+
 def declared_models(at: Complaints) -> dict[str, Model]:
     """The declared models by id, each with its parameters."""
     models: dict[str, Model] = {}
@@ -164,7 +173,8 @@ def _sized(
 def _whole(at: Complaints, section: ModelSection, folder: Path, path: tuple[str | int, ...]) -> bool:
     """Whether a folder's weights can be used, as far as their headers tell; so too where there are none yet."""
     try:
-        weights.tensors(folder)
+        if weights.tensors(folder):
+            weights.opened(folder)
     except WeightsError as error:
         at.complain("E224", (*path, "folder"), f"weights of '{section.id}': {error.message}", error.hint)
         return False
@@ -177,7 +187,12 @@ def _configuration(at: Complaints, section: ModelSection, folder: Path | None, p
         return configuration(section.make)
     if folder and (folder / "config.json").exists():
         try:
-            return json.loads((folder / "config.json").read_bytes()) or {}
+            found = json.loads((folder / "config.json").read_bytes()) or {}
+            for name in (name for name in CHANGING if found.get(name)):
+                at.complain(
+                    "E217", (*path, "folder"), f"config.json of '{section.id}' has {name}, which is not read", CHANGING[name]
+                )
+            return found
         except (ValueError, RecursionError, OSError) as error:
             at.complain(
                 "E217", (*path, "folder"), f"config.json of '{section.id}': {error}", "give a folder that transformers saved"

@@ -1,13 +1,19 @@
 """Pinning: commits are asked of a hub, here one that a test serves, and written where `pin` stands."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from running import xlift
+from test_families import written
+from test_model_folder import sharded
 
+from xlift.registry import weights
 from xlift.registry.findings import BadInput
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
@@ -95,3 +101,69 @@ def test_a_draft_is_checked_and_planned_and_not_run(study, tmp_path):
     plan = expand(load(study), Sources(load(study)))
     with pytest.raises(BadInput, match="is not pinned"):
         plan.pinned()
+
+
+class Files(BaseHTTPRequestHandler):
+    """A hub that serves one folder at one commit, and remembers what it was asked for."""
+
+    folder: Path
+    commit = "d" * 40
+    asked: set[str] = set()
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        _, _, name = self.path.partition(f"/tiny/xlmr/resolve/{self.commit}/")
+        path = self.folder / (name or "nothing")
+        self.asked |= {name} if name else set()
+        found = path.is_file()
+        body = path.read_bytes() if found else b"no entry"
+        self.send_response(200 if found else 404)
+        more = {"ETag": f'"{hash(body)}"', "X-Repo-Commit": self.commit} if found else {"X-Error-Code": "EntryNotFound"}
+        for key, value in ({"Content-Length": str(len(body))} | more).items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+LOAD = """
+import sys
+from xlift.registry import weights
+from xlift.registry.sources import folder_digest
+from xlift.runners import model
+net = model.load(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
+folder = model.found(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
+print(folder_digest(folder), sum(float(p.sum()) for p in net.encoder.parameters()))
+"""
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_of_a_model_on_the_hub_the_files_are_asked_for_that_are_read_and_no_others(tmp_path, parts):
+    folder = written("xlmr", tmp_path / "served")
+    folder = sharded(folder) if parts else folder
+    for name in ("generation_config.json", "pytorch_model.bin", "README.md"):
+        (folder / name).write_text("{}")
+    Files.folder, Files.asked = folder, set()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Files)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_HOME": str(tmp_path / "cache"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    here = subprocess.run([sys.executable, "-c", LOAD, folder], capture_output=True, text=True, check=True)
+    arguments = [sys.executable, "-c", LOAD, "tiny/xlmr", Files.commit]
+    done = subprocess.run(arguments, env=os.environ | address, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == here.stdout, done.stderr[-2000:]
+    assert Files.asked - {"model.safetensors", *weights.TOKENS} == set(weights.opened(folder)) - {
+        "model.safetensors",
+        *weights.TOKENS,
+    }
+    server.shutdown()
+    again = subprocess.run(arguments, env=os.environ | address | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
+    assert again.stdout == here.stdout, again.stderr[-2000:]  # from its cache

@@ -49,7 +49,7 @@ def finding(folder):
 def test_a_pickle_is_refused_and_converted(folder):
     found = finding(folder)
     assert found.code == "E224" and "pickle" in found.message and "xlift models convert" in found.hint
-    with pytest.raises(UserError, match="safetensors.*xlift models convert"):
+    with pytest.raises(UserError, match="pickle.*xlift models convert"):
         model.load(folder)
     digests = convert(folder)
     assert (
