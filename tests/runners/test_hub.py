@@ -120,8 +120,8 @@ class Files(BaseHTTPRequestHandler):
         found = path.is_file()
         body = path.read_bytes() if found else b"no entry"
         self.send_response(200 if found else 404)
-        more = {"ETag": f'"{hash(body)}"', "X-Repo-Commit": self.commit} if found else {"X-Error-Code": "EntryNotFound"}
-        for key, value in ({"Content-Length": str(len(body))} | more).items():
+        more = {"ETag": f'"{hash(body)}"'} if found else {"X-Error-Code": "EntryNotFound"}
+        for key, value in ({"Content-Length": str(len(body)), "X-Repo-Commit": self.commit} | more).items():
             self.send_header(key, value)
         self.end_headers()
         if self.command == "GET":
