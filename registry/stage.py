@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from xlift.registry.spec import Spec, canonical, digest
 
-NUMBERS = 2  # in every id: raised, with a line in the changelog, by a change of the code that changes what stages compute
+NUMBERS = 3  # in every id: raised, with a line in the changelog, by a change of the code that changes what stages compute
 Kind = Literal["pair", "tag", "span", "choice", "retrieve", "mine", "mlm"]
 RETRIEVAL: tuple[Kind, ...] = ("retrieve", "mine")  # by the states of whole sentences; nothing is trained
 Normaliser = Literal["squad", "mlqa"]

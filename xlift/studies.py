@@ -59,7 +59,7 @@ def plan_of(study: Study, data: Path | None, said: list[Finding] | None = None, 
     sources = Sources(study, data.resolve() if data else None)
     plan = expand(study, sources)
     found = [*look(plan, sources), *analysis_findings(study, plan.card)]
-    if models:
+    if models and any(model.folder for model in study.facts.models.values()):
         from xlift.runners.look import look as look_at_models
 
         found += look_at_models(study)

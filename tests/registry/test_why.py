@@ -94,7 +94,7 @@ def test_what_is_missing_failed_or_let_go_says_so(planned, manifest, done):
 def test_a_run_of_an_older_version_differs_in_its_numbers(planned, manifest, done, monkeypatch):
     monkeypatch.setattr("xlift.registry.stage.NUMBERS", 99)
     found = why(planned(manifest), done)
-    assert found and all("numbers: 2, was before 2" in each.differs for each in found)
+    assert found and all("numbers: 3, was before 3" in each.differs for each in found)
 
 
 def test_what_waits_for_tuning_says_so(planned, manifest, done):
