@@ -45,11 +45,11 @@ def read(path: Path) -> pa.Table | None:
     """
     try:
         table = pq.read_table(path, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
+        form = json.loads((table.schema.metadata or {}).get(KEY, b"{}")).get("form")
+    except (OSError, pa.ArrowException, ValueError, AttributeError) as error:
         what = "is not there" if not path.exists() else f"is damaged ({str(error).splitlines()[0]})"
         warnings.warn(f"{path} {what}: import the table again", NotRead, stacklevel=2)
         return None
-    form = json.loads((table.schema.metadata or {}).get(KEY, b"{}")).get("form")
     if form != FORM or set(SCHEMA.names) - set(table.schema.names):
         raise NotUnderstood(f"{path} is of form {form}, and this version reads form {FORM}; use the version that wrote it")
     return table

@@ -13,8 +13,8 @@ studies/<id>.json            a study's cells and stages (`registry.card.StudyCar
 tables/<digest>.parquet      the rows of a table of scores that were computed elsewhere, whole, under the digest of their content
 
 <n> is the number of the claim under which a file was written: an owner that was taken over while it slept, and goes on,
-never touches what its successor committed. Every .json carries a form number (`registry.kept`): what another version wrote is
-neither read, nor written over, nor computed again.
+never touches what its successor committed. Every .json but stage.json carries a form number (`registry.kept`): what another
+version wrote is neither read, nor written over, nor computed again.
 """
 
 import hashlib

@@ -42,7 +42,7 @@ def _faults(model: Model, folder: Path) -> Iterator[tuple[str, str]]:
     logging.disable_progress_bar()
     try:
         tokenizer = models.read_tokenizer(folder)
-        ids = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=True).values()
+        last = max(tokenizer.backend_tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
         tokens.framed(tokenizer, model.architecture.reads)
         unknown, texts = tokenizer.unk_token_id, tokens.pieces(tokenizer, SENTENCES)
     except UserError as error:
@@ -77,8 +77,8 @@ def _faults(model: Model, folder: Path) -> Iterator[tuple[str, str]]:
     if told["missing_keys"]:
         yield f"its weights lack {models.some(told['missing_keys'])}, which would be drawn at random", "give the whole model"
     rows = made.get_input_embeddings().weight.shape[0]
-    if max(ids) >= rows:
-        what = f"its tokenizer has a token of number {max(ids)}, and there are {rows} rows of embeddings"
+    if last >= rows:
+        what = f"its tokenizer has a token of number {last}, and there are {rows} rows of embeddings"
         yield what, "give the tokenizer that belongs to the model, or resize its embeddings and save it"
     read = ((path, name, row) for path, rows in weights.parts(folder).items() for name, row in rows.items())
     if wrong := next(((path, name) for path, name, row in read if not finite(path, row)), None):

@@ -146,15 +146,21 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     named: dict[str, str | None] = {}
     for file in reversed(weights.TOKENS):
         if (folder / file).is_file():
-            told = json.loads((folder / file).read_bytes())
-            named |= {role: _content(told[role]) for role in ROLES if role in told}
+            try:
+                told = json.loads((folder / file).read_bytes())
+                named |= {role: _content(told[role]) for role in ROLES if role in told}
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                raise UserError(f"its {file} names no special tokens ({first_line(error)}); copy it again") from error
     for role, usual in ROLES.items():
         named.setdefault(role, next((token for token in usual if backend.token_to_id(token) is not None), None))
     return PreTrainedTokenizerFast(tokenizer_object=backend, **{role: token for role, token in named.items() if token})
 
 
 def _content(token: Any) -> str | None:
-    return token["content"] if isinstance(token, dict) else token
+    text = token["content"] if isinstance(token, dict) else token
+    if not isinstance(text, str | None):
+        raise ValueError(f"{text!r} is no token")
+    return text
 
 
 def state_of(folder: Path) -> dict[str, Tensor]:

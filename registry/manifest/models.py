@@ -188,6 +188,8 @@ def _configuration(at: Complaints, section: ModelSection, folder: Path | None, p
     if folder and (folder / "config.json").exists():
         try:
             found = json.loads((folder / "config.json").read_bytes()) or {}
+            if not isinstance(found, dict):
+                raise ValueError(f"it holds a {type(found).__name__}, and no object")
             for name in (name for name in CHANGING if found.get(name)):
                 at.complain(
                     "E217", (*path, "folder"), f"config.json of '{section.id}' has {name}, which is not read", CHANGING[name]

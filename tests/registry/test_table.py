@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from xlift import studies
@@ -147,6 +148,13 @@ def test_a_table_that_is_damaged_or_gone_is_said_and_imported_again(made, tmp_pa
             lost = facts.connect(store, [study.card()])
         assert facts.query(lost, "SELECT * FROM scores").empty
         assert "import it again" in facts.query(lost, "SELECT reason FROM missing")["reason"][0]
+        with pytest.warns(NotRead):
+            assert imported(study, store) == whole
+    for told in (b"no json", b"[]"):
+        table = pq.read_table(path)
+        pq.write_table(table.replace_schema_metadata({"xlift": told}), path)
+        with pytest.warns(NotRead, match="import the table again"):
+            assert facts.query(facts.connect(store, [study.card()]), "SELECT * FROM scores").empty
         with pytest.warns(NotRead):
             assert imported(study, store) == whole
     path.unlink()

@@ -182,6 +182,19 @@ FAULTS = {  # review A2.9 and A2.10
     "weights of other names": (lambda f: edited(f, "config.json", transformers_weights="x.safetensors"), "E217", "not read"),
     "quantised": (lambda f: edited(f, "config.json", quantization_config={"load_in_8bit": True}), "E217", "not read"),
     "a decoder": (lambda f: edited(f, "config.json", is_decoder=True), "E217", "is_decoder"),
+    "a list for a configuration": (lambda f: (f / "config.json").write_text("[1]"), "E217", "no object"),
+    "no names of tokens": (
+        lambda f: (f / "tokenizer_config.json").write_text("<!DOCTYPE html>"),
+        "E229",
+        "tokenizer_config.json",
+    ),
+    "a list of names": (lambda f: (f / "tokenizer_config.json").write_text('["bos_token"]'), "E229", "tokenizer_config.json"),
+    "a number for a token": (lambda f: edited(f, "tokenizer_config.json", pad_token=7), "E229", "tokenizer_config.json"),
+    "a token without text": (
+        lambda f: edited(f, "tokenizer_config.json", pad_token={"lstrip": True}),
+        "E229",
+        "tokenizer_config",
+    ),
     "an adapter": (lambda f: (f / "adapter_config.json").write_text("{}"), "E224", "adapter"),
 }
 
