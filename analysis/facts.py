@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from xlift.analysis import imported
+from xlift.analysis.imported import SCORES
 from xlift.registry.card import NONE, PLAIN, Cell, StageCard, StudyCard, target_group, treatment
 from xlift.registry.findings import UserError
 from xlift.registry.kept import NotRead, NotUnderstood
@@ -80,20 +81,6 @@ CELLS = pa.schema(
         ("better", pa.string()),
     ]
 )
-SCORES = pa.schema(
-    [
-        ("stage", pa.string()),
-        ("language", pa.string()),
-        ("metric", pa.string()),
-        ("score", pa.float64()),
-        ("is_primary", pa.bool_()),
-        ("items", pa.int64()),
-        ("chance", pa.float64()),
-        ("se", pa.float64()),
-        ("data", pa.string()),
-    ]
-)
-
 LANGUAGE_ROWS = pa.schema(
     [("language", pa.string()), ("language_family", pa.string()), ("script", pa.string()), ("distance", pa.float64())]
 )
@@ -146,12 +133,8 @@ def connect(store: Reading | None, cards: Sequence[StudyCard]) -> duckdb.DuckDBP
     connection = duckdb.connect(":memory:")
     _fill(connection, "stage_rows", STAGES, (row for card in cards for row in _stage_rows(store, card, tables)))
     _fill(connection, "cell_rows", CELLS, (row for card in cards for row in _cell_rows(card)))
-    _fill(connection, "score_rows", SCORES, (row for stage in wanted for row in _score_rows(store, stage)))
-    for table in tables.values():
-        if isinstance(table, pa.Table):
-            connection.register("incoming", table.select(SCORES.names))
-            connection.execute("INSERT INTO score_rows SELECT * FROM incoming")
-            connection.unregister("incoming")
+    kept = [table for table in tables.values() if isinstance(table, pa.Table)]
+    _fill(connection, "score_rows", SCORES, (row for stage in wanted for row in _score_rows(store, stage)), kept)
     _fill(connection, "language_rows", LANGUAGE_ROWS, _language_rows())
     for view in VIEWS:
         connection.execute(f"CREATE VIEW {view} AS {sql(view)}")
@@ -245,9 +228,13 @@ def _centre(card: StudyCard) -> float:
     return sum(sizes.values()) / len(sizes) if sizes else 0.0
 
 
-def _fill(connection: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, rows: Iterable[tuple]) -> None:
+def _fill(
+    connection: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, rows: Iterable[tuple], more: Sequence[pa.Table] = ()
+) -> None:
+    """A table of `rows` and of the schema's columns of `more`."""
     columns = list(zip(*rows, strict=True)) or [()] * len(schema)
-    table = pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
+    made = pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
+    table = pa.concat_tables([made, *(other.select(schema.names) for other in more)])
     connection.register("incoming", table)
     connection.execute(f"CREATE TABLE {name} AS SELECT * FROM incoming")
     connection.unregister("incoming")
@@ -259,8 +246,13 @@ def _table(store: Reading, digest: str) -> pa.Table | str:
         path = store.table(digest)
         return (path and imported.read(path)) or "its table is not in the store: import it again"
     except NotUnderstood as error:
-        warnings.warn(str(error), NotRead, stacklevel=2)
+        _say(error)
         return str(error)
+
+
+def _say(reason: object) -> None:
+    """What is not read, once."""
+    warnings.warn(str(reason), NotRead, stacklevel=1)
 
 
 def _stage_rows(store: Reading, card: StudyCard, tables: Mapping[str, pa.Table | str]) -> Iterator[tuple]:
@@ -272,7 +264,7 @@ def _stage_rows(store: Reading, card: StudyCard, tables: Mapping[str, pa.Table |
             state, failure = store.state(stage.id), store.failure(stage.id)
             if state == "foreign":
                 failure = store.foreign(stage.id)
-                warnings.warn(str(failure), NotRead, stacklevel=2)
+                _say(failure)
             record = store.record(stage.id) if state == "finished" else None
         started = datetime.fromisoformat(record.started).astimezone(UTC).replace(tzinfo=None) if record else None
         yield (
@@ -296,7 +288,12 @@ def _stage_rows(store: Reading, card: StudyCard, tables: Mapping[str, pa.Table |
 
 def _score_rows(store: Reading, stage: str) -> Iterator[tuple]:
     seen: set[tuple[str, str]] = set()
-    for score in store.scores(stage) if store.state(stage) == "finished" else ():
+    try:
+        scores = store.scores(stage)
+    except NotUnderstood as error:
+        _say(error)
+        return
+    for score in scores:
         assert not (score.primary and (score.language, score.data) in seen), f"{stage}: two primary metrics in {score.language}"
         seen |= {(score.language, score.data)} if score.primary else set()
         yield (stage, score.language, score.metric, score.value, score.primary, score.items, score.chance, score.se, score.data)

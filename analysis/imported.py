@@ -12,17 +12,25 @@ import pyarrow.parquet as pq
 
 from xlift.registry.kept import FORM, NotRead, NotUnderstood
 
-SCHEMA = pa.schema(
+SCORES = pa.schema(  # a row a stage x language x metric
     [
-        *((name, pa.string()) for name in ("stage", "model", "family", "intermediate", "variant", "target", "language")),
-        *((name, pa.int64()) for name in ("seed", "parameters", "non_embedding", "line")),
+        ("stage", pa.string()),
+        ("language", pa.string()),
         ("metric", pa.string()),
         ("score", pa.float64()),
         ("is_primary", pa.bool_()),
         ("items", pa.int64()),
         ("chance", pa.float64()),
         ("se", pa.float64()),
-        *((name, pa.string()) for name in ("data", "source", "protocol", "origin", "intermediate_language", "continues")),
+        ("data", pa.string()),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        *SCORES,
+        *((name, pa.string()) for name in ("model", "family", "intermediate", "intermediate_language", "variant", "target")),
+        *((name, pa.int64()) for name in ("seed", "parameters", "non_embedding", "line")),
+        *((name, pa.string()) for name in ("source", "protocol", "origin", "continues")),
     ]
 )
 KEY = b"xlift"  # in the metadata: {"form": 1}

@@ -7,6 +7,7 @@ from xlift.registry import carriers
 from xlift.registry.builder import Builder, Step, seen
 from xlift.registry.card import Cell, StageCard, StudyCard
 from xlift.registry.findings import BadInput, Finding, relative
+from xlift.registry.kept import NotUnderstood
 from xlift.registry.manifest.conditions import Condition
 from xlift.registry.manifest.load import Study
 from xlift.registry.manifest.sections import PIN
@@ -49,11 +50,14 @@ class Plan:
 
     def state(self, step: Step, store: Store) -> str:
         """run, finished, or blocked: also by what another version wrote in its place."""
-        if step.blocked or store.foreign(step.stage.id):
+        stage = step.stage
+        if step.blocked:
             return "blocked"
-        if step.stage.kind == "evaluate":
-            return "run" if store.missing(step.stage.id, step.parts) else "finished"
-        return "finished" if store.record(step.stage.id) else "run"
+        try:
+            whole = not store.missing(stage.id, step.parts) if stage.kind == "evaluate" else store.record(stage.id) is not None
+        except NotUnderstood:
+            return "blocked"
+        return "finished" if whole else "blocked" if store.foreign(stage.id) else "run"
 
     def todo(self, store: Store, only: frozenset[str] | None = None) -> tuple[Step, ...]:
         """What must run, parents first: unfinished evaluations (or those `only`), and the unfinished stages that they rest on."""
@@ -63,7 +67,8 @@ class Plan:
         for step in self.steps:
             if step.stage.kind == "evaluate" and states[step.stage.id] == "run" and (only is None or step.stage.id in only):
                 chain = [stage.id for stage in _unfinished(step.stage, ready)]
-                needed |= set(chain) if all(states[id] != "blocked" for id in chain) else set()
+                if all(states[id] != "blocked" for id in chain):
+                    needed |= set(chain)
         return tuple(step for step in self.steps if step.stage.id in needed)
 
     def foreign(self, store: Store) -> dict[str, str]:

@@ -118,10 +118,12 @@ class Store:
     def state(self, stage_id: str) -> State:
         """`finished` as soon as something is committed; see `missing` for the parts of an evaluation."""
         folder = self.folder(stage_id)
-        if self.foreign(stage_id):
+        try:
+            if self.record(stage_id):
+                return "finished"
+            self._failure(stage_id)
+        except NotUnderstood:
             return "foreign"
-        if self.record(stage_id):
-            return "finished"
         if claims.alive(folder):
             return "running"
         return "failed" if (folder / "failure.json").exists() else "pending"

@@ -8,6 +8,7 @@ import numpy as np
 
 from xlift.registry import weights
 from xlift.registry.findings import Finding, UserError, first_line
+from xlift.registry.known.parameters import FROM_PADDING
 from xlift.registry.manifest.load import Study
 from xlift.registry.manifest.models import Model
 
@@ -53,16 +54,9 @@ def _faults(model: Model, folder: Path) -> Iterator[tuple[str, str]]:
         yield "its tokenizer knows no piece of three sentences in three scripts", "give the tokenizer that belongs to the model"
     try:
         config = models.configured(folder, model.layers)
-        if getattr(config, "pad_token_id", None) is None and model.kind in (
-            "roberta",
-            "camembert",
-            "xlm-roberta",
-            "xlm-roberta-xl",
-        ):
-            yield (
-                "its configuration has no pad_token_id, from which positions are numbered",
-                "write pad_token_id into config.json",
-            )
+        if model.kind in FROM_PADDING and config.pad_token_id is None:
+            what = "its configuration has no pad_token_id, from which positions are numbered"
+            yield what, "write pad_token_id into config.json"
             return
         kind, options = models.class_of(config, model.section.form)
         state = {name: torch.empty(shape) for name, shape in weights.tensors(folder).items()}  # memory that nobody touches

@@ -105,13 +105,13 @@ def load(
     Of its layers the first `layers` are taken, where that is given (Sajjad et al. 2023); of an encoder-decoder the encoder,
     unless it is text to text. Nothing is opened but `registry.weights.opened`, by which its runs are named.
     """
-    folder = found(source, revision)
+    folder = folder_of(source, revision)
     config = configured(folder, layers)
     encoder = _build(config, recipe, folder, form)
     return Net(encoder, tokens.framed(read_tokenizer(folder), ARCHITECTURES[config.model_type].reads))
 
 
-def found(source: Path | str, revision: str | None) -> Path:
+def folder_of(source: Path | str, revision: str | None) -> Path:
     """The folder of a model: itself, or what of one on the hub is read, in the hub's cache."""
     if revision is None:
         return Path(source)
@@ -177,7 +177,7 @@ def continued(head: nn.Module, source: Path | str, revision: str | None) -> nn.M
 
     A bias that it does not have, as in ModernBERT's, begins at 0.
     """
-    folder = found(source, revision)
+    folder = folder_of(source, revision)
     config = configured(folder)
     architecture = ARCHITECTURES[config.model_type]
     if not architecture.language_head:

@@ -32,6 +32,7 @@ class Capacity:
     width: int
 
 
+FROM_PADDING = ("roberta", "camembert", "xlm-roberta", "xlm-roberta-xl")  # number positions from their padding token on
 LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")  # transformers' names of one thing
 
 
@@ -47,7 +48,7 @@ def limits(config: Config) -> Capacity:
     if "max_position_embeddings" not in config:
         return Capacity(None, layers, width)
     taken = 0
-    if config["model_type"] in ("roberta", "camembert", "xlm-roberta", "xlm-roberta-xl"):
+    if config["model_type"] in FROM_PADDING:
         taken = (1 if config.get("pad_token_id") is None else _size(config, "pad_token_id", least=0)) + 1
     return Capacity(_size(config, "max_position_embeddings") - taken, layers, width)
 

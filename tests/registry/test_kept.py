@@ -85,6 +85,12 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "claim" not in path.name}
 
 
+def spoilt(path: Path, harm: str) -> bytes:
+    """A file after one of HARMS."""
+    path.write_text(HARMS[harm](path.read_text()))
+    return path.read_bytes()
+
+
 def the_other_goes_on() -> None:
     assert "lab-entail" in verb("gains", "other.yaml", "--format", "csv")
     assert "other" in verb("sql", "SELECT DISTINCT study FROM scores")
@@ -96,7 +102,7 @@ def test_a_record_of_another_version_is_never_computed_again(folder, harm, kind)
     plan, store = plan_of("harmed"), Store(folder / "store")
     stage = next(step.stage for step in plan.steps if step.stage.kind == kind)
     path = store.folder(stage.id) / "record.json"
-    path.write_text(HARMS[harm](path.read_text()))
+    spoilt(path, harm)
     before = contents(path.parent)
     assert "record.json" in verb("report", "harmed.yaml", "--no-mlflow")
     if harm in WHOLE:
@@ -127,7 +133,7 @@ def test_a_failure(folder, harm):
     with store.claim(stage) as claim:
         store.fail(claim, "Diverged: at once", "…")
     assert "Diverged: at once" in verb("plan", "harmed.yaml")
-    path.write_text(HARMS[harm](path.read_text()))
+    spoilt(path, harm)
     assert "failure.json" in verb("plan", "harmed.yaml")
     assert bool(plan.todo(store)) == (harm not in WHOLE)
     the_other_goes_on()
@@ -136,8 +142,7 @@ def test_a_failure(folder, harm):
 @pytest.mark.parametrize("harm", HARMS)
 def test_a_card(folder, harm):
     path = folder / "store" / "studies" / "harmed.json"
-    path.write_text(HARMS[harm](path.read_text()))
-    harmed = path.read_bytes()
+    harmed = spoilt(path, harm)
     assert "harmed.json" in verb("report", "harmed.yaml", "--no-mlflow")
     assert "harmed.json" in verb("sql", "SELECT DISTINCT study FROM scores")
     if harm in WHOLE:
@@ -153,8 +158,7 @@ def test_a_card(folder, harm):
 @pytest.mark.parametrize("harm", HARMS)
 def test_a_registration_is_never_taken_for_none(folder, harm):
     path = folder / "store" / "registrations" / "harmed.json"
-    path.write_text(HARMS[harm](path.read_text()))
-    harmed = path.read_bytes()
+    harmed = spoilt(path, harm)
     for name in ("report", "register"):
         assert "registrations/harmed.json" in verb(name, "harmed.yaml", *(["--no-mlflow"] if name == "report" else []))
     assert path.read_bytes() == harmed
@@ -168,7 +172,7 @@ def test_a_trial(folder, harm):
         told = {"number": number, "values": {}, "origin": "own", "state": "complete", "stages": (), "judges": ()}
         store.save_trial("s/one", Trial(**told, started="2026-11-29", seconds=1.0))
     path = folder / "store" / "tuning" / "s" / "one" / "trial-0.json"
-    path.write_text(HARMS[harm](path.read_text()))
+    spoilt(path, harm)
     if harm in WHOLE:
         with pytest.raises(NotUnderstood, match=r"trial-0\.json"):
             store.trials("s/one")

@@ -1,6 +1,7 @@
 """A small tokenizer and a tiny XLM-R, made here in a second, for everything that would need a model."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -80,3 +81,18 @@ def padded() -> Callable[[Sequence[Feature]], Batch]:
         return Batch(ids, torch.arange(ids.shape[1])[None] < lengths[:, None], tuple(features))
 
     return build
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> Callable[[str], Path]:
+    """A function from a family of `test_families` to a folder as transformers saves it, written once."""
+    from test_families import written
+
+    made: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        if family not in made:
+            made[family] = written(family, tmp_path_factory.mktemp(family))
+        return made[family]
+
+    return folder

@@ -105,18 +105,6 @@ def written(family: str, folder: Path, *, texts: str = "X Y a b 1: 2:", of: type
     return folder
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    made: dict[str, Path] = {}
-
-    def folder(family: str) -> Path:
-        if family not in made:
-            made[family] = written(family, tmp_path_factory.mktemp(family))
-        return made[family]
-
-    return folder
-
-
 def examples(kind: str, count: int = 50) -> list:
     rng = np.random.default_rng(3)
     made: list = []

@@ -137,7 +137,7 @@ from xlift.registry import weights
 from xlift.registry.sources import folder_digest
 from xlift.runners import model
 net = model.load(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
-folder = model.found(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
+folder = model.folder_of(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
 print(folder_digest(folder), sum(float(p.sum()) for p in net.encoder.parameters()))
 """
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_families import FAMILIES, KIN, written
+from test_families import FAMILIES, KIN
 from transformers import AutoConfig, PreTrainedConfig
 
 from xlift.registry import weights
@@ -38,18 +38,6 @@ matrix: {intermediate: [none], target: [xnli], seed: {count: 1, from: 1}}
 TEXTS = Data(source="local", kind="mlm", task="texts")
 opened: list[str] = []
 sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    made: dict[str, Path] = {}
-
-    def folder(family: str) -> Path:
-        if family not in made:
-            made[family] = written(family, tmp_path_factory.mktemp(family))
-        return made[family]
-
-    return folder
 
 
 def sharded(folder: Path) -> Path:
