@@ -40,7 +40,7 @@ def read(kind: type[K], path: Path, *, say: bool = True) -> K | None:
     """What a file holds; None where there is none, or, with a warning, where it is damaged.
 
     Raises:
-        NotUnderstood: it is whole, and another version's.
+        NotUnderstood: it is whole, and another version's; or it cannot be read at all.
     """
     try:
         found = json.loads(data := path.read_bytes())
@@ -48,6 +48,8 @@ def read(kind: type[K], path: Path, *, say: bool = True) -> K | None:
             raise ValueError("it holds no object")
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise NotUnderstood(f"{path} cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
         if say:
             warnings.warn(f"{path} is damaged ({error}), and counts as nothing", NotRead, stacklevel=2)

@@ -124,6 +124,18 @@ def test_a_record_of_another_version_is_never_computed_again(folder, harm, kind)
     the_other_goes_on()
 
 
+def test_a_record_that_cannot_be_read_is_not_taken_for_none(folder):
+    plan, store = plan_of("harmed"), Store(folder / "store")
+    stage = plan.steps[-1].stage
+    path = store.folder(stage.id) / "record.json"
+    path.unlink()
+    path.mkdir()
+    assert not plan.todo(store) and "cannot be read" in verb("report", "harmed.yaml", "--no-mlflow")
+    with pytest.raises(NotUnderstood, match="cannot be read"):
+        store.claim(stage)
+    the_other_goes_on()
+
+
 @pytest.mark.parametrize("harm", HARMS)
 def test_a_failure(folder, harm):
     plan, store = plan_of("harmed"), Store(folder / "store")
