@@ -111,9 +111,9 @@ class TableStudy:
         return self.tasks[target].trains_on
 
     @cached_property
-    def _runs(self) -> tuple[dict[tuple[Any, ...], str], dict[str, StageCard]]:
-        """The evaluation of each cell, by its key, and every run by its id, the first of a chain first."""
-        made, evaluations = dict[str, StageCard](), dict[tuple[Any, ...], str]()
+    def _runs(self) -> tuple[dict[tuple[Any, ...], str], dict[tuple[Any, ...], StageCard]]:
+        """The evaluation of each cell, and every run by what it is, the first of a chain first."""
+        made, evaluations = dict[tuple[Any, ...], StageCard](), dict[tuple[Any, ...], str]()
         for row in self.rows:
             if row.cell in evaluations:
                 continue
@@ -125,14 +125,17 @@ class TableStudy:
             evaluations[row.cell] = self._run(made, row, "evaluate", row.target, seed, parent)
         return evaluations, made
 
-    def _run(self, made: dict[str, StageCard], row: Row, kind: str, task: str, seed: int | None, parent: str | None) -> str:
+    def _run(
+        self, made: dict[tuple[Any, ...], StageCard], row: Row, kind: str, task: str, seed: int | None, parent: str | None
+    ) -> str:
         """The id of a run of this table, and of no other: its digest is part of it."""
-        name = digest([self.digest, kind, row.model, task, seed, row.origin, row.source, parent])[:16]
-        if name not in made:
-            made[name] = StageCard(
+        what = (kind, row.model, task, seed, row.origin, row.source, parent)
+        if what not in made:
+            name = digest([self.digest, *what])[:16]
+            made[what] = StageCard(
                 id=name, kind=kind, model=row.model, task=task, seed=seed, parent=parent, source=row.origin, **_sizes(row)
             )
-        return name
+        return made[what].id
 
     def columns(self) -> dict[str, list[Any]]:
         """The rows as they are kept, each with its run: one of several with the same score, as of an untrained baseline."""
