@@ -78,9 +78,10 @@ class Builder:
         )
 
     def basis(self, search: Search, *, budget: bool = True) -> str:
-        """What a search is made under: the manifest's section, its budget or not, and the stages of the study's own recipe."""
-        stages = [step.stage.id for training, judges in self.trials(search) for step in (training, *judges)]
-        return basis(self.study.manifest.tuning, stages, budget=budget)
+        """What a search is made under: the manifest's section, its budget or not, the stages of the study's own recipe, and
+        the data that judge them."""
+        steps = [step for training, judges in self.trials(search) for step in (training, *judges)]
+        return basis(self.study.manifest.tuning, [(step.stage.id, step.parts) for step in steps], budget=budget)
 
     def chain(self, model: str, intermediate: str, variant: str, target: str, replicate: int, *, tuned: bool) -> tuple[Step, ...]:
         """The steps of one cell, the first one first; `tuned`: with the values that searches found."""
@@ -102,7 +103,9 @@ class Builder:
     def cell(self, combination: Combination, stage: str | None, blocked: str | None, *, declared: bool) -> Cell:
         model, intermediate, variant, target, replicate = combination
         task = self.facts.tasks[target]
-        same = intermediate != "none" and same_training_data(self.facts.tasks, intermediate, task.trains_on)
+        same = intermediate != "none" and (
+            same_training_data(self.facts.tasks, intermediate, task.trains_on) or self._same_files(intermediate, task.trains_on)
+        )
         return Cell(
             intermediate=intermediate,
             variant=variant,
@@ -119,6 +122,11 @@ class Builder:
             declared=declared,
             **self.facts.models[model].values,
         )
+
+    def _same_files(self, intermediate: str, trained: str | None) -> bool:
+        """Whether an intermediate task's training data are those of a target, under another name."""
+        digest = self.sources.digest(trained, "train", self.facts.source_language) if trained else None
+        return digest is not None and any(part.digest == digest for part in self.training(intermediate, "plain", False).parts)
 
     def _seen(self, name: str, target: str) -> tuple[str, ...] | None:
         """The languages of a target that a model's pretraining saw, where that is known."""

@@ -190,5 +190,5 @@ class StudyCard(Kept):
     table: str | None = Field(
         None, description="digest of the table of scores that it reads, under which the store keeps its rows"
     )
-    manifest: dict[str, Any] = Field({}, description="as it was read, defaults filled in; {} in cards of before")
+    manifest: dict[str, Any] = Field({}, description="what it says otherwise than by default; {} in cards of before")
     searches: tuple[SearchCard, ...] = Field((), description="of a tuned study")

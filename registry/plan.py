@@ -133,6 +133,7 @@ class Plan:
             cells=self.cells,
             untuned=self.untuned,
             stages=stages,
+            manifest=manifest.model_dump(mode="json", by_alias=True, exclude_defaults=True),
             searches=tuple(self.builder.search_card(search) for search in self.builder.searches) if self.builder else (),
         )
 

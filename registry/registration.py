@@ -18,6 +18,7 @@ class Registration(Kept):
     at: str  # ISO 8601, UTC
     digest: str  # sha-256 of `frozen`
     scored: int  # target stages with a score at that time; 0 is confirmatory
+    twins: int = 0  # evaluations of the same models on the same targets, of other recipes or in tables, that were there then
     frozen: dict[str, Any]
 
     @property
@@ -35,7 +36,7 @@ def frozen(card: StudyCard, models: dict[str, str]) -> dict[str, Any]:
     return {**found, "matrix": matrix, "primary": models}
 
 
-def register(card: StudyCard, models: dict[str, str], scored: int) -> Registration:
+def register(card: StudyCard, models: dict[str, str], scored: int, twins: int = 0) -> Registration:
     """Freeze a study as it is declared now."""
     content = frozen(card, models)
     return Registration(
@@ -43,6 +44,7 @@ def register(card: StudyCard, models: dict[str, str], scored: int) -> Registrati
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         digest=digest(content),
         scored=scored,
+        twins=twins,
         frozen=content,
     )
 

@@ -40,11 +40,11 @@ class Sources:
         return _file_digest(path, path.stat().st_mtime_ns) if path else None
 
     def at_most(self, limit: int, task: str, language: str) -> bool:
-        """Whether the training set has no more items than `limit`, as far as lines tell (an item may take several)."""
+        """Whether the training set has no more items than `limit`, as far as its bytes tell without parsing it."""
         if self.study.manifest.data.source == "lab":
             return lab.items(self.world, task, "train", language) <= limit
         path = files.path(self.data, task, "train", language, self.pattern(task)) if self.data else None
-        return path is not None and _lines(path, path.stat().st_mtime_ns) <= limit
+        return path is not None and _most_items(path, path.stat().st_mtime_ns) <= limit
 
     def texts(self, corpus: str, languages: tuple[str, ...]) -> str | None:
         """Sha-256 of a corpus in several languages, in reading order; None where one is not there."""
@@ -78,8 +78,10 @@ def _file_digest(path: Path, _changed: int) -> str:
 
 
 @cache
-def _lines(path: Path, _changed: int) -> int:
-    return sum(piece.count(b"\n") for piece in files.chunks(path)) + 1
+def _most_items(path: Path, _changed: int) -> int:
+    """No file holds more items than line ends (of any kind), or in an array of objects than braces that open."""
+    array = path.name.removesuffix(".gz").endswith(".json")
+    return sum(piece.count(sign) for piece in files.chunks(path) for sign in ((b"{",) if array else (b"\n", b"\r"))) + (not array)
 
 
 @cache

@@ -147,7 +147,7 @@ class Data(Spec):
         "the training or the test data",
     )
     languages: tuple[str, ...] = Field((), description="of texts, in reading order; tasks are trained in the source language")
-    limit: Positive | None = Field(None, description="items, evenly spaced over the file; all where absent")
+    limit: Positive | None = Field(None, description="items, drawn alike from each label; all where absent")
     labels: tuple[str, ...] = ()
     fields: dict[str, str] = Field({}, description="the role of each column that the kind reads")
     metric: str | None = None

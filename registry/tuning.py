@@ -4,7 +4,7 @@
 of the stages that they train; dates, hosts and the other trials stay in the store.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
@@ -146,7 +146,8 @@ def search_of(tuning: Tuning, model: str, intermediate: str, variant: str, targe
     return Search(model, intermediate, variant, target) if "intermediate" in tuning.per else Search(model, ALL, target=target)
 
 
-def basis(tuning: Tuning, stages: Iterable[str], *, budget: bool = True) -> str:
-    """A digest of a section of the manifest, its budget or not, and of the ids of the stages that it stands on."""
+def basis(tuning: Tuning, stages: Sequence[tuple[str, dict[str, str]]], *, budget: bool = True) -> str:
+    """A digest of a section of the manifest, its budget or not, and of the stages that it stands on: their ids, and the digests
+    of the data that they are scored on."""
     loose = {"beside", "roles", "per"} | (set() if budget else {"trials", "hours"})
-    return digest([tuning.model_dump(mode="json", exclude=loose), list(stages)])[:16]
+    return digest([tuning.model_dump(mode="json", exclude=loose), stages])[:16]

@@ -1,10 +1,10 @@
 """Why a stage of a plan would run: what differs between it and the finished run that is nearest to it."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xlift.registry.changes import flat, shown
 from xlift.registry.findings import UserError, similar
 from xlift.registry.plan import Plan, Step
 from xlift.registry.stage import NUMBERS, Stage
@@ -79,17 +79,7 @@ def _finished(store: Store) -> Iterator[tuple[str, Fields]]:
 
 def _flat(stage: Stage) -> Fields:
     """All fields of a stage by their paths, those of its ancestors below `parent`; lists are one value."""
-    found: Fields = {"numbers": NUMBERS}
-    below = [("", stage.model_dump(mode="json"))]
-    while below:
-        path, value = below.pop()
-        for name, content in value.items():
-            at = f"{path}{name}"
-            if isinstance(content, dict) and content:
-                below.append((f"{at}.", content))
-            else:
-                found[at] = content
-    return found
+    return {"numbers": NUMBERS} | flat(stage.model_dump(mode="json"))
 
 
 def _distance(one: Fields, other: Fields) -> int:
@@ -100,9 +90,4 @@ def _differences(now: Fields, then: Fields) -> Iterator[str]:
     """'recipe.lr: 0.002, was 0.001', the fields of the stage itself before those of its ancestors."""
     names = [name for name in now.keys() | then.keys() if now.get(name) != then.get(name)]
     for name in sorted(names, key=lambda name: (name.count("parent"), name)):
-        yield f"{name}: {_shown(now.get(name))}, was {_shown(then.get(name))}"
-
-
-def _shown(value: Any) -> str:
-    text = "nothing" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else f"{text[:18]}…{text[-18:]}"
+        yield f"{name}: {shown(now.get(name))}, was {shown(then.get(name))}"

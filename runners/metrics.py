@@ -117,7 +117,7 @@ def iob_chunks(tags: Sequence[str]) -> set[Chunk]:
     for at, tag in enumerate([*tags, "O"]):
         mark, _, here = tag.partition("-")
         if mark not in {"B", "I", "O"} or (mark != "O") != bool(here):
-            raise UserError(f"tag '{tag}' is not O, B-<type> or I-<type>; the metric of tags without prefixes is f1_xtreme")
+            raise UserError(f"tag '{tag}' is not O, B-<type> or I-<type>, of which entities are made; write the tags as IOB2")
         if kind is not None and (mark != "I" or here != kind):
             found.add((kind, begin, at - 1))
             kind = None

@@ -116,7 +116,7 @@ def test_a_study_is_registered_once_and_its_report_says_so(place):
         (place / STUDY).write_text(text.replace("direction: negative", "direction: positive"))
         changed = xlift.plan(place / STUDY)
         with pytest.raises(UserError, match="which stands; it differs in: hypotheses.falls"):
-            studies.register(changed.card(), store)
+            studies.register(changed.study, store, None)
         assert "Deviation from the registration: hypotheses.falls" in list(page._registered(changed.card(), stands))[1]
     finally:
         (place / STUDY).write_text(text)

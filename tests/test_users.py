@@ -43,7 +43,7 @@ def written(folder: Path) -> Path:
     texts = {"a": "first", "b": "second"}
     pairs = [{"first": f"a book {i}", "second": f"the river {i % 3}", "label": ["no", "yes"][i % 2]} for i in range(12)]
     named = [{**{column: row[role] for column, role in texts.items()}, "label": row["label"]} for row in pairs]
-    files = {f"target/test.{code}": named[:6] for code in ("de", "en", "fr")}
+    files = {f"target/test.{code}": [row | {"b": f"{row['b']} {code}"} for row in named[:6]] for code in ("de", "en", "fr")}
     files |= {"target/train.en": named, "other/train.en": pairs, "other/test.en": pairs[:6]}
     files |= {f"text/{code}": [{"text": f"the {code} fox reads book number {i}"} for i in range(30)] for code in ("en", "de")}
     for name, rows in files.items():

@@ -90,7 +90,7 @@ def report(study: AnyStudy, out: Folder | None = None, *, store: Folder = "store
     from xlift import studies
 
     found = studies.read(_loaded(study), Path(store), _path(data))
-    return studies.report_of(found.card, found.store).write(_path(out) or Path("reports") / found.card.study)
+    return studies.report_of(found.card, found.store, found.changed).write(_path(out) or Path("reports") / found.card.study)
 
 
 def _loaded(study: AnyStudy) -> "Study | TableStudy":

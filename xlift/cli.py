@@ -198,6 +198,8 @@ def plan(study: Study, store: StoreAt = Path("store"), data: DataAt = None, as_j
     from xlift.registry.plan import describe
 
     planned, kept = studies.planned(study, data), studies.store_at(store)
+    if studies.unnamed(planned.study, data):
+        print("xlift: the ids of a local study rest on its data: without --data DIR no state is known", file=sys.stderr)
     rows = describe(planned, kept)
     if as_json:
         summary = {"study": planned.study.id, "cells": len(planned.cells), "excluded": planned.excluded, "gaps": planned.gaps()}
@@ -226,7 +228,9 @@ def why(
     """What would run again, and which field differs from the nearest finished run."""
     from xlift.registry import why as reasons
 
-    found = reasons.why(studies.planned(study, data), studies.existing(store), stage)
+    planned = studies.planned(study, data)
+    studies.named(planned.study, data)
+    found = reasons.why(planned, studies.existing(store), stage)
     if as_json:
         rows = [{"id": w.step.stage.id, "reason": w.reason, "nearest": w.nearest, "differs": w.differs} for w in found]
         print(json.dumps(rows, indent=1))
@@ -246,8 +250,10 @@ def why(
 def register(study: Study, store: StoreAt = Path("store"), data: DataAt = None) -> None:
     """Freeze hypotheses, outcomes, exclusions and formulas by hash: confirmatory, if no target has a score yet."""
     loaded = studies.warned(studies.opened(study))
-    made = studies.register(studies.card_of(loaded, data), studies.store_at(store))
+    made = studies.register(loaded, studies.store_at(store), data)
     kind = "confirmatory" if made.confirmatory else f"exploratory: {made.scored} evaluations had scores"
+    if made.twins:
+        kind += f"; {made.twins} evaluations of the same models on the same targets, by another recipe or in tables, had scores"
     print(f"registered {made.study} on {made.at}, {kind}\nsha-256 {made.digest}")
 
 
@@ -320,8 +326,7 @@ def sync(study: Study, store: StoreAt = Path("store"), data: DataAt = None) -> N
 
     planned, kept = studies.planned(study, data), studies.existing(store)
     studies.known(kept, planned.study.id)
-    if planned.study.manifest.data.source == "local" and data is None:
-        _stop("the ids of a local study rest on its data: give --data DIR")
+    studies.named(planned.study, data)
     print(tracking.Mirror(planned, kept).update())
 
 
@@ -421,7 +426,7 @@ def report(
     """
     found = studies.read(studies.warned(studies.opened(study)), store, data)
     folder = out or Path("reports") / found.card.study
-    made = studies.report_of(found.card, found.store)
+    made = studies.report_of(found.card, found.store, found.changed)
     print(f"report: {made.write(folder)}")
     if mlflow and found.plan and any(found.store.record(step.stage.id) for step in found.plan.steps):
         from xlift.runners import tracking

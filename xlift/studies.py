@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from xlift.registry.card import StudyCard
+from xlift.registry.changes import changes
 from xlift.registry.findings import BadInput, Finding, UserError
 from xlift.registry.manifest.load import Study, load
 from xlift.registry.manifest.load import read as read_manifest
@@ -31,6 +32,7 @@ class Read:
     store: "Store"
     card: StudyCard
     plan: "Plan | None" = None
+    changed: tuple[str, ...] = ()  # what the manifest says otherwise than when the study was run
 
 
 def planned(path: Path, data: Path | None, *, models: bool = False) -> "Plan":
@@ -50,6 +52,7 @@ def plan_of(study: Study, data: Path | None, said: list[Finding] | None = None, 
 
     Warnings go into `said`, or to standard error. With `models` their folders are looked at too, which imports torch.
     """
+    from xlift.registry.copies import copies
     from xlift.registry.plan import expand
     from xlift.registry.sources import Sources
     from xlift.runners.data.preflight import look
@@ -58,7 +61,7 @@ def plan_of(study: Study, data: Path | None, said: list[Finding] | None = None, 
         raise UserError(f"--data {data}: no such folder; give the folder that holds the tasks' files")
     sources = Sources(study, data.resolve() if data else None)
     plan = expand(study, sources)
-    found = [*look(plan, sources), *analysis_findings(study, plan.card)]
+    found = [*look(plan, sources), *copies(plan), *analysis_findings(study, plan.card)]
     if models and any(model.folder for model in study.facts.models.values()):
         from xlift.runners.look import look as look_at_models
 
@@ -137,10 +140,24 @@ def read(study: Study | TableStudy, store: Path, data: Path | None) -> Read:
         imported(study, kept)
         return Read(kept, study.card())
     plan, kept = plan_of(study, data), existing(store)
-    card = known(kept, study.id)
-    if study.manifest.data.source != "lab" and data is None:
-        return Read(kept, card)
-    return Read(kept, _same_data(plan.card(), card), plan)
+    card, now = known(kept, study.id), plan.card()
+    changed = changes(card, now)
+    for line in changed:
+        print(f"xlift: {study.id} has changed since it was run: {line}", file=sys.stderr)
+    if unnamed(study, data):
+        return Read(kept, card, changed=changed)
+    return Read(kept, _same_data(now, card), plan, changed)
+
+
+def unnamed(study: Study, data: Path | None) -> bool:
+    """Whether the ids of a study's runs are not known here: those of a local study rest on its data."""
+    return study.manifest.data.source == "local" and data is None
+
+
+def named(study: Study, data: Path | None) -> None:
+    """UserError where the ids of a study's runs are not known here: what is run or seen could not be told."""
+    if unnamed(study, data):
+        raise UserError("the ids of a local study rest on its data: give --data DIR")
 
 
 def imported(study: TableStudy, kept: "Store") -> bool:
@@ -190,8 +207,8 @@ def _same_data(now: StudyCard, ran: StudyCard) -> StudyCard:
     return now
 
 
-def report_of(card: StudyCard, kept: "Store") -> "Report":
-    """The report of a study, from its store."""
+def report_of(card: StudyCard, kept: "Store", changed: tuple[str, ...] = ()) -> "Report":
+    """The report of a study, from its store; `changed`: what its manifest says otherwise than when it was run."""
     from xlift.analysis import facts
     from xlift.analysis import gains as pairing
     from xlift.analysis.report.page import report
@@ -202,7 +219,7 @@ def report_of(card: StudyCard, kept: "Store") -> "Report":
         own = card.model_copy(update={"cells": card.untuned})
         rows = pairing.gains(facts.connect(kept, [own]), card.study) if own.cells else None
         tuned = Tuned(card, {search.folder: kept.trials(search.folder) for search in card.searches}, rows)
-    return report(card, facts.connect(kept, [card]), kept.registration(card.study), tuned)
+    return report(card, facts.connect(kept, [card]), kept.registration(card.study), tuned, changed)
 
 
 def primary_models(card: StudyCard) -> Iterator["Primary"]:
@@ -274,15 +291,19 @@ def simulated(
     return found, tuple(unknown)
 
 
-def register(card: StudyCard, kept: "Store") -> "Registration":
+def register(study: Study | TableStudy, kept: "Store", data: Path | None) -> "Registration":
     """Freeze a study's hypotheses, outcomes, exclusions and formulas; UserError where another registration stands."""
-    from xlift.registry import registration
+    from xlift.registry import registration, seen
 
+    plan = None if isinstance(study, TableStudy) else plan_of(study, data)
+    if plan:
+        named(plan.study, data)
+    card = plan.card() if plan else card_of(study, data)
     models = {model.group: model.formula for model in primary_models(card)}
     old = kept.registration(card.study)
     if old is None:
-        targets = {cell.stage for cell in card.cells if cell.stage}
-        made = registration.register(card, models, sum(bool(kept.scores(stage)) for stage in targets))
+        twins = seen.twins(card, kept, [step.stage for step in plan.steps] if plan else ())
+        made = registration.register(card, models, seen.scored(card, kept), twins)
         kept.register(made)
         return made
     if said := registration.deviations(old, card, models):

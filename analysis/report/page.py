@@ -144,10 +144,17 @@ class Report:
         (folder / "report.html").write_text(self.html(), encoding="utf-8")
 
 
-def report(card: StudyCard, connection: Facts, registration: Registration | None = None, tuned: Tuned | None = None) -> Report:
+def report(
+    card: StudyCard,
+    connection: Facts,
+    registration: Registration | None = None,
+    tuned: Tuned | None = None,
+    changed: Sequence[str] = (),
+) -> Report:
     """All that the facts say about one study, at whatever state its runs are.
 
-    Beside it what the study registered, where it did, and what its searches found, where it is tuned.
+    Beside it what the study registered, where it did, what its searches found, where it is tuned, and what its manifest
+    says otherwise now (`changed`) than when it was run.
     """
     rows = pairing.gains(connection, card.study)
     answers, scores = Answers(card, fitted(rows, card.analysis)), pairing.scores(connection, card.study)
@@ -181,6 +188,7 @@ def report(card: StudyCard, connection: Facts, registration: Registration | None
             *faults(card, rows, scores),
             *(f"{group.name} targets: {effects.verdict(group, what='score')}" for group in scored),
             *_registered(card, registration),
+            *(f"The manifest has changed since the study was run: {text}." for text in changed),
         ),
         {table.name: replace(table, query=_query(table.name, card.study)) for table in every},
         {
@@ -210,6 +218,9 @@ def _registered(card: StudyCard, registration: Registration | None) -> Iterator[
         yield f"Confirmatory: {mark}, before any target had a score."
     else:
         yield f"Exploratory: {mark}, when {count(registration.scored, 'evaluation')} had scores."
+    if registration.twins:
+        others = count(registration.twins, "evaluation")
+        yield f"{others} of the same models on the same targets, by another recipe or in tables, had scores at registration."
     models = {group: primary(group, rows, card.analysis).formula for group, rows in planned_groups(card).items()}
     yield from (f"Deviation from the registration: {text}." for text in deviations(registration, card, models))
 

@@ -21,7 +21,7 @@ Condition = Annotated[str, Field(min_length=1, max_length=500, description="e.g.
 
 
 class Subset(Spec):
-    """Subsets, evenly spaced over the file."""
+    """Items that are drawn of each file, alike from each label."""
 
     train: Positive | None = None
     test: Positive | None = None

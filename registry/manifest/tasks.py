@@ -114,7 +114,9 @@ def _override(at: Complaints, name: str, known: Task | None, section: TaskSectio
             "E203",
             ("tasks", name, "metric" if section.metric else "labels"),
             f"kind {kind} with these labels has no metric '{task.metric}'",
-            similar(task.metric, metrics),
+            "write metric: accuracy, or the labels as O, B-<type> and I-<type>, of which entities are made"
+            if kind == "tag" and task.metric == "entity_f1"
+            else similar(task.metric, metrics),
         )
     if section.limit.test and kind == "mine":
         at.complain("E203", ("tasks", name, "limit"), "a limit would part sentences from their translations", "remove it")

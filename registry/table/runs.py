@@ -179,7 +179,7 @@ class TableStudy:
             cells=tuple(self._cell(rows) for rows in groups.values()),
             stages=tuple(self._runs[1].values()),
             table=self.digest,
-            manifest=manifest.model_dump(mode="json", by_alias=True),
+            manifest=manifest.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         )
 
     def _cell(self, rows: list[Row]) -> Cell:

@@ -1,6 +1,7 @@
 """Sources of examples, behind one function."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Hashable, Iterator
 
 from xlift.registry.files import DataError
 from xlift.registry.sources import Sources
@@ -23,11 +24,37 @@ def read(sources: Sources, data: Data, split: str, language: str) -> tuple[str |
         mark, examples = sources.digest(data.task, file, language), lab.read(sources.world, data, file, language)
     else:
         mark, examples = local.read(sources.data, data, file, language, sources.pattern(data.task))
+    examples = drawn(examples, data.limit)
     if data.split in ("kept", "held-out"):
         examples = [example for example in examples if held_out(example) == (data.split == "held-out")]
         if len(examples) < 2:
             raise DataError(f"{data.task}: the training data hold {len(examples)} items {data.split}; add a file of dev data")
     return mark, examples
+
+
+def drawn(examples: list[Example], limit: int | None) -> list[Example]:
+    """`limit` of the examples in their order, or all; a smaller limit draws a part of what a larger one draws.
+
+    Each label has its share, and which of its examples are drawn is hashed of where they stand: a period of the file does
+    not show, and files that are parallel, as the languages of a benchmark, keep the same items.
+    """
+    if limit is None or limit >= len(examples):
+        return examples
+    strata: dict[Hashable, list[tuple[str, int]]] = defaultdict(list)
+    for index, example in enumerate(examples):
+        strata[_stratum(example)].append((digest([index]), index))
+    ranked = [((rank + 0.5) / len(stratum), *key) for stratum in strata.values() for rank, key in enumerate(sorted(stratum))]
+    return [examples[index] for index in sorted(index for _, _, index in sorted(ranked)[:limit])]
+
+
+def _stratum(example: Example) -> Hashable:
+    """The label of an example, or whether it has an answer; None where there is neither."""
+    match example:
+        case Pair(label=label) | Choice(label=label):
+            return label
+        case Question(answers=answers):
+            return bool(answers)
+    return None
 
 
 def held_out(example: Example) -> bool:

@@ -2,7 +2,7 @@
 
 `data.fields` maps the roles of the task's kind to columns; a role that it leaves out is a column of that name. Where all
 its columns are numbers such as "1", a .csv or .tsv has no header and they count from 0. `rows` turns the
-rows into examples. Only the items that `data.limit` keeps are looked at.
+rows into examples. Every item is looked at: `data.limit` is drawn of examples, by `xlift.runners.data.read`.
 """
 
 import csv
@@ -33,22 +33,18 @@ class Item:
 
 
 def read(root: Path, data: Data, split: str, language: str, pattern: str) -> tuple[str, list[Example]]:
-    """The digest of the bytes that were read, and their examples in the file's order.
+    """The digest of the bytes that were read, and all their examples in the file's order.
 
     `DataError` says where, what and what would do.
-
-    With a limit below the N items of the file, those at floor(i N / limit) are kept, so that they span the file.
     """
     file = path(root, data.task, split, language, pattern)
     if file is None:
         raise DataError(_missing(root, data, split, language, pattern))
     raw = content(file)
-    items = list(_items(file, _text(file, raw), data))
-    if not items:
+    examples = [_example(item, data) for item in _items(file, _text(file, raw), data)]
+    if not examples:
         raise DataError(f"{file}: no items; write one a line, or take the language out")
-    if data.limit is not None and data.limit < len(items):
-        items = [items[i * len(items) // data.limit] for i in range(data.limit)]
-    return hashlib.sha256(raw).hexdigest(), [_example(item, data) for item in items]
+    return hashlib.sha256(raw).hexdigest(), examples
 
 
 def _example(item: Item, data: Data) -> Example:

@@ -62,7 +62,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     for name, rate in (("harmed", "1e-3"), ("other", "2e-3")):
         (tmp_path / f"{name}.yaml").write_text(STUDY.format(name=name, rate=rate))
         plan = plan_of(name)
-        studies.register(plan.card(), Store(tmp_path / "store"))
+        studies.register(plan.study, Store(tmp_path / "store"), None)
         finish(plan, Store(tmp_path / "store"))
     return tmp_path
 

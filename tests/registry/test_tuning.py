@@ -162,20 +162,36 @@ def test_a_bad_lock_is_a_finding_in_its_own_file(study, old, new, code, tuned):
     assert all(f.code.startswith(code) and f.place.file.endswith("study.lock.yaml") for f in caught.value.findings)
 
 
-def test_development_data_that_are_test_data_leak(tmp_path, study, tuned):
-    """Under any name: what is compared is what the files hold."""
-    rows = "".join(f'{{"first": "a {i}", "second": "b {i}", "label": "{i % 2}"}}\n' for i in range(20))
-    for name, text in (("train.en", rows), ("test.en", rows[:400]), ("test.de", rows[:410]), ("dev.en", rows[:410])):
-        (tmp_path / "mine").mkdir(exist_ok=True)
-        (tmp_path / "mine" / f"{name}.jsonl").write_text(text[: text.rindex("\n") + 1])
+def mine(folder, tuned, **files):
+    """The text of a study on a task of one's own, whose files are written."""
+    (folder / "mine").mkdir(exist_ok=True)
+    for name, rows in files.items():
+        lines = [f'{{"first": "a {i}", "second": "b {i}", "label": "{i % 2}"}}\n' for i in rows]
+        (folder / "mine" / f"{name.replace('_', '.')}.jsonl").write_text("".join(lines))
     text = tuned.replace("source: lab, world: {test_items: 60, train_items: 200, sentences: 300}", "source: local")
     text = text.replace(
         "tasks:\n  lab-entail: {recipe: {batch: 16}}", "tasks: {mine: {kind: pair, labels: ['0', '1'], languages: [en, de]}}"
     )
     text = text.replace("[none, lab-paraphrase]", "[none, mine]").replace("[lab-entail, lab-pairs]", "[mine]")
-    text = text.replace("recipe: {lr: 3e-3", "corpus: texts\n  languages: [en]\n  recipe: {lr: 3e-3").replace(
-        "tasks: {", "tasks: {texts: {kind: mlm}, "
-    )
+    text = text.replace("recipe: {lr: 3e-3", "corpus: texts\n  languages: [en]\n  recipe: {lr: 3e-3")
+    return text.replace("tasks: {", "tasks: {texts: {kind: mlm}, ")
+
+
+def test_other_development_data_are_another_search(tmp_path, study, tuned):
+    """Scores on the file before and on the file now are not of one search: another folder, and a lock that is not used."""
+    found = {}
+    for name, rows in (("before", range(40, 60)), ("now", range(41, 61))):
+        loaded = study(mine(tmp_path, tuned, train_en=range(20), dev_en=rows, test_en=range(60, 80), test_de=range(60, 80)))
+        builder = expand(loaded, Sources(loaded, tmp_path)).builder
+        search = next(iter(builder.searches))
+        found[name] = (builder.basis(search), builder.folder(search), builder.trials(search)[0][0].stage.id)
+    (basis, folder, training), (other, beside, same) = found.values()
+    assert training == same and basis != other and folder != beside
+
+
+def test_development_data_that_are_test_data_leak(tmp_path, study, tuned):
+    """Under any name: what is compared is what the files hold."""
+    text = mine(tmp_path, tuned, train_en=range(20), test_en=range(7), test_de=range(8), dev_en=range(8))
     with pytest.raises(BadInput, match="E315 the objective leaks: the development data of mine are the test data of mine in de"):
         loaded = study(text)
         expand(loaded, Sources(loaded, tmp_path))

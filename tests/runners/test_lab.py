@@ -24,8 +24,8 @@ WORLD = World(languages=ALL, train_items=300, test_items=200, sentences=300)
 FOREIGN = [code for code in ALL if code != PIVOT]
 
 
-def data(task: str, limit: int | None = None) -> Data:
-    return Data(source="lab", kind=TASKS[task].kind, task=task, limit=limit)
+def data(task: str) -> Data:
+    return Data(source="lab", kind=TASKS[task].kind, task=task)
 
 
 def splits(task: str) -> list[str]:
@@ -92,7 +92,7 @@ def test_draws_are_those_of_splitmix64():
 
 
 def test_sentences_are_made_a_hundred_thousand_a_minute():
-    read(WORLD, data("lab-corpus", 1), "train", "bo1")
+    read(WORLD.model_copy(update={"sentences": 1}), data("lab-corpus"), "train", "bo1")
     started = time.process_time()
     read(WORLD.model_copy(update={"sentences": 2000}), data("lab-corpus"), "train", "bo1")
     assert 2000 / (time.process_time() - started) * 60 > 100_000
@@ -123,15 +123,15 @@ def test_train_dev_and_test_texts_never_meet():
 
 @pytest.mark.parametrize("task", [name for name, task in TASKS.items() if task.kind == "pair"])
 def test_parallel_items_are_one_item_said_in_every_language(task):
-    of_languages = {language: read(WORLD, data(task, 40), "test", language) for language in ALL}
-    for place, index in enumerate(range(0, 200, 5)):
+    of_languages = {language: read(WORLD, data(task), "test", language) for language in ALL}
+    for index in range(0, 200, 5):
         item = pair(WORLD, task, "test", index)
         for language, examples in of_languages.items():
             words = lexicon_of(WORLD, language)
             assert (say(item.first, words), say(item.second, words), item.label) == (
-                examples[place].first,
-                examples[place].second,
-                examples[place].label,
+                examples[index].first,
+                examples[index].second,
+                examples[index].label,
             )
 
 
@@ -207,7 +207,7 @@ def test_distance_takes_the_roots_of_a_family_away():
 @pytest.mark.parametrize("language", ALL)
 def test_scripts_differ_and_names_numerals_and_punctuation_are_anchors(language):
     letters = {"Latn": "[a-z]+", "Cyrl": "[а-я]+", "Geor": "[ა-ჰ]+"}[LANGUAGES[language].script]
-    for example in read(WORLD, data("lab-names", 60), "test", language):
+    for example in read(WORLD, data("lab-names"), "test", language)[:60]:
         assert all(re.fullmatch(rf"{letters}|[A-Z][a-z]+|[2-9]|[.,?]", word) for word in example.tokens)
 
 
@@ -267,12 +267,6 @@ def test_a_share_of_the_corpus_stands_beside_its_translation():
 def test_a_language_may_be_of_low_resource():
     world = small(corpus={"bo2": 7})
     assert [len(read(world, data("lab-corpus"), "train", code)) for code in world.languages] == [40, 7]
-
-
-def test_a_limit_keeps_evenly_spaced_items():
-    whole, some = (read(WORLD, data("lab-entail", limit), "test", "al2") for limit in (None, 7))
-    assert some == [whole[i * 200 // 7] for i in range(7)]
-    assert read(WORLD, data("lab-entail", 10_000), "test", "al2") == whole
 
 
 # Fingerprints and refusals

@@ -105,13 +105,6 @@ def test_a_choice_without_context_has_an_empty_one(tmp_path):
     assert one(tmp_path, {"question": "q", "choices": ["x", "y"], "label": 0}, "choice").context == ""
 
 
-def test_a_limit_keeps_evenly_spaced_items(tmp_path):
-    put(tmp_path, lines(*({"text": str(number)} for number in range(10))))
-    kept = [e.text for e in get(tmp_path, data("mlm", limit=4))]
-    assert kept == ["0", "2", "5", "7"]
-    assert len(get(tmp_path, data("mlm", limit=99))) == 10
-
-
 def test_the_digest_is_that_of_the_uncompressed_bytes(tmp_path):
     put(tmp_path, "x" * 100)
     put(tmp_path, gzip.compress(b"x" * 100), "packed.gz")

@@ -65,7 +65,7 @@ def test_entity_f1_is_micro_averaged_over_the_corpus():
 
 
 def test_tags_without_prefixes_are_no_entities():
-    with pytest.raises(ValueError, match=r"tag 'NOUN' is not O, B-<type> or I-<type>.*f1_xtreme"):
+    with pytest.raises(ValueError, match=r"tag 'NOUN' is not O, B-<type> or I-<type>.*IOB2"):
         metrics.iob_chunks(["NOUN"])
 
 

@@ -38,15 +38,13 @@ CHOICES = {"lab-continue": questions.going_on, "lab-reason": questions.reason, "
 
 
 def read(world: World, data: Data, split: str, language: str) -> list[Example]:
-    """The examples of `data.task` in one language, or `data.limit` of them, evenly spaced."""
+    """All examples of `data.task` in one language."""
     if language not in world.languages:
         raise UserError(f"the world has no language {language!r}; it has: {', '.join(world.languages)}")
     if TASKS[data.task].kind == "retrieve" and language == PIVOT:
         raise UserError(f"{data.task} has no test in the pivot {PIVOT!r}: it would be its own translation")
-    total = items(world, data.task, split, language)
-    count = min(data.limit or total, total)
     example = EXAMPLES[TASKS[data.task].kind]
-    return [example(world, data.task, split, language, i * total // count) for i in range(count)]
+    return [example(world, data.task, split, language, index) for index in range(items(world, data.task, split, language))]
 
 
 def lexicon_of(world: World, language: str) -> Lexicon:
