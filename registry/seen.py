@@ -25,15 +25,12 @@ def twins(card: StudyCard, store: Store, stages: Iterable[Stage] = ()) -> int:
 
 def _runs(tested: list[Stage], store: Store) -> set[str]:
     """Finished evaluations of the same weights on the same tasks, development data apart."""
-    wanted, found = {(stage.weights, stage.data.task) for stage in tested}, set[str]()
-    for path in sorted((store.root / "runs").glob("*/record.json")) if wanted else ():
-        try:
-            stage = store.stage(path.parent.name)
-        except (OSError, ValueError):
-            continue
-        if stage.kind == "evaluate" and not stage.data.split and (stage.weights, stage.data.task) in wanted:
-            found.add(path.parent.name)
-    return found
+    wanted = {(stage.weights, stage.data.task) for stage in tested}
+    return {
+        name
+        for name, stage in (store.finished() if wanted else ())
+        if stage.kind == "evaluate" and not stage.data.split and (stage.weights, stage.data.task) in wanted
+    }
 
 
 def _of_tables(card: StudyCard, store: Store) -> set[str]:

@@ -115,6 +115,14 @@ class Store:
         """The stage of a run. Raises FileNotFoundError if there is none."""
         return Stage.model_validate_json((self.folder(stage_id) / "stage.json").read_bytes())
 
+    def finished(self) -> Iterator[tuple[str, Stage]]:
+        """The runs that have a record, in the order of their ids, with their stages: also those that an older version named."""
+        for path in sorted((self.root / "runs").glob("*/record.json")):
+            try:
+                yield path.parent.name, self.stage(path.parent.name)
+            except (OSError, ValueError):
+                continue
+
     def state(self, stage_id: str) -> State:
         """`finished` as soon as something is committed; see `missing` for the parts of an evaluation."""
         folder = self.folder(stage_id)

@@ -68,12 +68,7 @@ def _why(step: Step, plan: Plan, store: Store, again: set[str], finished: Mappin
 
 def _finished(store: Store) -> Iterator[tuple[str, Fields]]:
     """The finished runs, by id, with their fields."""
-    for path in sorted((store.root / "runs").glob("*/record.json")):
-        name = path.parent.name
-        try:
-            stage = store.stage(name)
-        except (OSError, ValueError):
-            continue
+    for name, stage in store.finished():
         yield name, _flat(stage) | ({} if stage.id == name else {"numbers": f"before {NUMBERS}"})
 
 

@@ -232,6 +232,17 @@ def test_the_recipe_of_a_task_within_a_mixture_is_not_read_and_its_limit_is(fold
     assert "nothing is trained by the recipe of words" in warning.message and "trained within both" in warning.hint
 
 
+def test_what_is_read_is_asked_of_whole_manifests_whose_names_stand_for_something(folder):
+    """A slip elsewhere takes what stands beside it for unread no more; a name in a rule that stands for nothing is its own finding."""
+    rule = STUDY.replace("from: 1}}", "from: 1}, include: [{target: [mien], why: x}]}")
+    slip = STUDY.replace("target: [mine]", "variant: [plain, mlmm], target: [mine]") + "mlm: {share: 0.5}\n"
+    for text, code in ((rule, "E201"), (slip, "E103")):
+        (folder / "study.yaml").write_text(text)
+        with pytest.raises(BadInput) as caught:
+            load(folder / "study.yaml")
+        assert [finding.code for finding in caught.value.findings] == [code]
+
+
 def test_a_target_in_none_of_the_languages_is_an_error(folder):
     (folder / "study.yaml").write_text(STUDY.replace("recipe:", "languages: [hi]\nrecipe:"))
     with pytest.raises(BadInput, match="E308 mine is tested in none of the study's languages; it has en, de"):

@@ -13,10 +13,11 @@ from pydantic_core import ErrorDetails
 
 from xlift.registry.findings import BadInput, Finding, Place, UserError, relative, similar
 from xlift.registry.manifest import document
-from xlift.registry.manifest.complaints import Form
+from xlift.registry.manifest.complaints import Complaints, Form
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.resolve import Resolved, resolve
 from xlift.registry.manifest.sections import Declared, Manifest, TableManifest
+from xlift.registry.manifest.unused import check_unused
 from xlift.registry.table import Table, TableStudy, read_csv, understand
 from xlift.registry.tuning import Lock, read_lock
 
@@ -172,8 +173,13 @@ def _join(below: Node, above: Node) -> Node:
 def _understand(root: Node, folder: Path, findings: list[Finding], *, whole: bool) -> tuple[Manifest | None, Resolved | None]:
     """The manifest and what its names stand for, or None with findings: also of what stands beside a slip of form."""
     manifest, slips = _parse(root, Manifest)
+    if manifest and not whole:
+        return manifest, None
     if manifest:
-        return manifest, resolve(manifest, root, folder, findings) if whole else None
+        resolved = resolve(manifest, root, folder, findings)
+        if not any(finding.stops for finding in findings):  # of names that stand for nothing it is not known who reads them
+            check_unused(Complaints(manifest, root, folder, findings), resolved.tasks)
+        return manifest, resolved
     findings += _slips(slips, root, whole=whole)
     rest = _beside(root, [slip["loc"] for slip in slips])
     manifest, _ = _parse(rest, Manifest)

@@ -19,7 +19,6 @@ from xlift.registry.manifest.models import Model, declared_models
 from xlift.registry.manifest.sections import Exclude, Include, Manifest, TaskSection, merged, texts
 from xlift.registry.manifest.tasks import check_patterns, declared_tasks
 from xlift.registry.manifest.tuned import check_tuning
-from xlift.registry.manifest.unused import check_unused
 from xlift.registry.stage import READ_BY, RETRIEVAL, Recipe, Scoring
 
 
@@ -53,7 +52,6 @@ def resolve(manifest: Manifest, root: Node, folder: Path, findings: list[Finding
         {name: getattr(model.parameters, manifest.analysis.x.removeprefix("params_")) for name, model in models.items()},
     )
     check_tuning(at, tasks, source_language(manifest))
-    check_unused(at, tasks)
     axes = axes_of(manifest, models)
     excludes = tuple(
         (condition, rule)

@@ -12,9 +12,10 @@ Path = tuple[str | int, ...]
 
 
 def check_unused(at: Complaints, tasks: Mapping[str, Task]) -> None:
-    """Settings without effect; and targets without a language, which would be cells without a score (E308)."""
-    if any(finding.stops for finding in at.findings):  # names that stand for nothing would be told twice
-        return
+    """Settings without effect; and targets without a language, which would be cells without a score (E308).
+
+    All names of the manifest stand for something.
+    """
     read = _Read(at.manifest, tasks)
     for path, message, hint in (*read.sections(), *read.fields()):
         at.complain("W307", path, message, hint)
@@ -27,9 +28,10 @@ def check_unused(at: Complaints, tasks: Mapping[str, Task]) -> None:
         for target in sorted(read.targets):
             if not set(tasks[target].languages) & set(wanted):
                 has = ", ".join(tasks[target].languages)
-                index = at.manifest.matrix.target.index(target) if target in at.manifest.matrix.target else 0
+                targets = at.manifest.matrix.target
+                where: Path = ("matrix", "target", targets.index(target)) if target in targets else ("matrix", "include")
                 what = f"{target} is tested in none of the study's languages; it has {has}"
-                at.complain("E308", ("matrix", "target", index), what, "add one of them to languages, or remove the target")
+                at.complain("E308", where, what, "add one of them to languages, or remove the target")
 
 
 class _Read:
@@ -69,8 +71,7 @@ class _Read:
     @cached_property
     def trained(self) -> set[str]:
         """Whose training data are read: also those of the tasks of mixtures."""
-        parts = {part for name in self.whole if name in self.manifest.mixtures for part in self.manifest.mixtures[name].of}
-        return {name for name in self.whole if name not in self.manifest.mixtures} | parts
+        return {part for name in self.whole for part in self._of(name)} | (self.whole - self.manifest.mixtures.keys())
 
     @cached_property
     def tested(self) -> set[str]:
@@ -93,12 +94,11 @@ class _Read:
             yield ("mlm",), "no stage reads mlm", "write variant: [plain, mlm], or remove it"
         if manifest.pretrain and not self.made and manifest.pretrain.corpus not in self.corpora:
             yield ("pretrain",), "no model is made here, so nothing is pretrained", "remove it"
-        trains = bool(self.trained - self.corpora)
         if manifest.recipe.model_fields_set and not self.whole:
             yield ("recipe",), "nothing is trained, so no stage reads the recipe", "remove it"
         if manifest.data.limit.train and not self.trained:
             yield ("data", "limit", "train"), "nothing is trained, so this limits nothing", "remove it"
-        if manifest.tuning and not trains:
+        if manifest.tuning and not self.trained - self.corpora:
             yield ("tuning",), "nothing is trained that could be tuned", "remove it"
 
     def _task(self, name: str, section: TaskSection) -> Iterator[tuple[Path, str, str]]:
