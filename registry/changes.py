@@ -19,8 +19,8 @@ def changes(then: StudyCard, now: StudyCard) -> tuple[str, ...]:
 
 def _said(card: StudyCard, *, whole: bool) -> dict[str, Any]:
     """Paths and values of a card's manifest; of one of before, which held none, what the card itself says of it."""
-    if whole:
-        return flat(card.manifest)
+    if whole:  # what a manifest is laid over is in it already
+        return flat({name: value for name, value in card.manifest.items() if name != "extends"})
     values = card.model_dump(mode="json", include=set(WITHOUT_MANIFEST))
     axes = ("model", "intermediate", "variant", "target", "seed")
     matrix = {axis: list(dict.fromkeys(getattr(cell, axis) for cell in card.cells)) for axis in axes}

@@ -164,6 +164,13 @@ def test_what_the_manifest_says_otherwise_than_when_it_was_run_is_on_the_page_an
     assert any(said in note for note in page.notes)
 
 
+def test_a_manifest_laid_over_another_that_says_the_same_has_not_changed(folder):
+    card = studies.planned(folder / "study.yaml", folder / "data").card()
+    (folder / "base.yaml").write_text(STUDY)
+    (folder / "study.yaml").write_text("schema: xlift/1\nid: own\nextends: [base.yaml]\n")
+    assert changes(card, studies.planned(folder / "study.yaml", folder / "data").card()) == ()
+
+
 def test_a_section_that_is_added_is_told_by_its_fields_alone(folder):
     card = studies.planned(folder / "study.yaml", folder / "data").card()
     (folder / "study.yaml").write_text(STUDY.replace("hypotheses:", "mlm: {share: 0.5}\nhypotheses:"))
@@ -230,6 +237,14 @@ def test_the_recipe_of_a_task_within_a_mixture_is_not_read_and_its_limit_is(fold
     )
     (warning,) = [finding for finding in load(folder / "study.yaml").warnings if finding.code == "W307"]
     assert "nothing is trained by the recipe of words" in warning.message and "trained within both" in warning.hint
+
+
+def test_the_common_recipe_is_not_that_of_pretraining(folder):
+    retrieval = STUDY.replace("[none, words]", "[none]").replace("target: [mine]", "target: [tatoeba]")
+    retrieval = retrieval[: retrieval.index("hypotheses:")] + retrieval[retrieval.index("matrix:") :]
+    (folder / "study.yaml").write_text(retrieval)
+    said = [finding.message for finding in load(folder / "study.yaml").warnings if finding.code == "W307"]
+    assert "nothing is trained by it: pretraining has a recipe of its own" in said
 
 
 def test_what_is_read_is_asked_of_whole_manifests_whose_names_stand_for_something(folder):

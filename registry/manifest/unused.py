@@ -59,19 +59,28 @@ class _Read:
     @cached_property
     def corpora(self) -> set[str]:
         """Whose texts are read, by pretraining or beside an intermediate task."""
-        found = {self.manifest.pretrain.corpus} if self.manifest.pretrain and self.made else set()
+        return ({self.manifest.pretrain.corpus} if self.manifest.pretrain and self.made else set()) | self.beside
+
+    @cached_property
+    def beside(self) -> set[str]:
+        """Whose texts are read beside an intermediate task."""
         corpus, _ = texts(self.manifest)
-        return found | ({corpus} if corpus and "mlm" in self._axis("variant") else set())
+        return {corpus} if corpus and "mlm" in self._axis("variant") else set()
+
+    @cached_property
+    def tuned(self) -> set[str]:
+        """What the common recipe trains: pretraining has one of its own."""
+        return self.intermediates | self.beside | {self.tasks[name].trains_on for name in self.targets} - {None}
 
     @cached_property
     def whole(self) -> set[str]:
         """What is trained by a recipe of its own: as intermediate, before a target, or as text alone."""
-        return self.intermediates | self.corpora | {self.tasks[name].trains_on for name in self.targets} - {None}
+        return self.tuned | self.corpora
 
     @cached_property
     def trained(self) -> set[str]:
         """Whose training data are read: also those of the tasks of mixtures."""
-        return {part for name in self.whole for part in self._of(name)} | (self.whole - self.manifest.mixtures.keys())
+        return self._parts(self.whole)
 
     @cached_property
     def tested(self) -> set[str]:
@@ -94,8 +103,8 @@ class _Read:
             yield ("mlm",), "no stage reads mlm", "write variant: [plain, mlm], or remove it"
         if manifest.pretrain and not self.made and manifest.pretrain.corpus not in self.corpora:
             yield ("pretrain",), "no model is made here, so nothing is pretrained", "remove it"
-        if manifest.recipe.model_fields_set and not self.whole:
-            yield ("recipe",), "nothing is trained, so no stage reads the recipe", "remove it"
+        if manifest.recipe.model_fields_set and not self.tuned:
+            yield ("recipe",), "nothing is trained by it: pretraining has a recipe of its own", "remove it"
         if manifest.data.limit.train and not self.trained:
             yield ("data", "limit", "train"), "nothing is trained, so this limits nothing", "remove it"
         if manifest.tuning and not self.trained - self.corpora:
@@ -119,13 +128,16 @@ class _Read:
         if section.limit.test:
             yield ("tasks", name, "limit", "test"), f"{name} is not tested, so this limits nothing", "remove it"
 
+    def _parts(self, names: set[str]) -> set[str]:
+        return {part for name in names for part in self._of(name)} | (names - self.manifest.mixtures.keys())
+
     def _of(self, mixture: str) -> Collection[str]:
         return self.manifest.mixtures[mixture].of if mixture in self.manifest.mixtures else ()
 
     def fields(self) -> Iterator[tuple[Path, str, str]]:
         """Fields of common recipes and scorings that the kinds of what is trained, or tested, do not read."""
         manifest = self.manifest
-        trained: set[str] = {self.tasks[name].kind for name in self.trained}
+        trained: set[str] = {self.tasks[name].kind for name in self._parts(self.tuned)}
         tested: set[str] = {self.tasks[name].kind for name in self.tested}
         parts: dict[Path, tuple[Recipe | Scoring, set[str]]] = {
             ("recipe",): (manifest.recipe, trained),
