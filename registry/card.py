@@ -10,6 +10,7 @@ from xlift.registry.spec import Spec
 
 PLAIN = "plain"  # the variant that needs no mention
 NONE = "none"  # no intermediate training; listed first
+POOLED, MEAN = "all", "mean"  # how tables call what is over all treatments: no treatment's names
 
 
 class Cell(Spec):
@@ -98,7 +99,7 @@ class Analysis(Spec):
     )
 
 
-Sentence = Annotated[str, Field(min_length=3, max_length=500)]
+Sentence = Annotated[str, Field(min_length=3, max_length=1000)]
 
 
 class Hypothesis(Spec):

@@ -4,9 +4,12 @@ E1xx the file and its form   E2xx names and values   E3xx the design   E4xx the 
 """
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+LONGEST_NAME = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,14 @@ def similar(name: str, known: Iterable[str], *, verb: str = "write") -> str:
         return f"{verb} '{near[0]}'"
     shown = ", ".join(names[:24]) + (", …" if len(names) > 24 else "")
     return f"known: {shown}" if names else "there is none"
+
+
+def unfit(name: str) -> str | None:
+    """Why a name cannot be shown: what it holds that nobody sees (line breaks, turned writing, odd spaces), or its length."""
+    hidden = next((letter for letter in name if not letter.isprintable()), None)
+    if hidden is not None:
+        return f"holds what cannot be seen: {unicodedata.name(hidden, 'a control character')} (U+{ord(hidden):04X})"
+    return f"has {len(name)} characters, and {LONGEST_NAME} at most can be shown" if len(name) > LONGEST_NAME else None
 
 
 def relative(path: Path) -> str:

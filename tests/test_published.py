@@ -13,6 +13,7 @@ import pytest
 from running import xlift
 
 import xlift as python
+from xlift.registry.table import read_csv
 
 PUBLISHED = Path(__file__).parents[1] / "experiments" / "published"
 META = ("meta", "--data", PUBLISHED / "gains.csv", "--effect", "gain", "--variance", "variance")
@@ -146,9 +147,18 @@ def test_an_mlflow_experiment_can_be_the_table(tmp_path, monkeypatch):
                     {"model": model, "parameters": size, "intermediate": intermediate, "target": "mine", "language": "sw"}
                 )
                 mlflow.log_metrics({"test_accuracy": score, "loss": 1.5})
+                mlflow.set_tag("sweep", "first")
+    for status in ("FAILED", "KILLED"):  # review A3.20: its last score is not its score
+        mlflow.start_run()
+        mlflow.log_params({"model": "c", "parameters": 10**7, "target": "mine", "language": "sw"})
+        mlflow.log_metrics({"test_accuracy": 0.1})
+        mlflow.end_run(status)
     arguments = ("import", "theirs.csv", "theirs.yaml", "--mlflow", "theirs")
     address = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'theirs.db'}"}
-    xlift(*arguments, folder=tmp_path, environment=address)
+    told = xlift(*arguments, folder=tmp_path, environment=address).stderr
+    assert "left out, since only finished runs have their last scores: 1 FAILED, 1 KILLED" in told
+    rows = read_csv(tmp_path / "theirs.csv").rows
+    assert {(row["status"], row["sweep"], row["run_name"] != "") for _, row in rows} == {("FINISHED", "first", True)}
     study = tmp_path / "theirs.yaml"
     text = study.read_text()
     study.write_text(

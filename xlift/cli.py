@@ -396,7 +396,11 @@ def import_(
         from xlift.registry.table import write_csv
         from xlift.runners import tracking
 
-        write_csv(table, tracking.logged(mlflow, studies.store_at(store)))
+        rows, others = tracking.logged(mlflow, studies.store_at(store))
+        if others:
+            told_of = ", ".join(f"{count} {status}" for status, count in sorted(others.items()))
+            print(f"left out, since only finished runs have their last scores: {told_of}", file=sys.stderr)
+        write_csv(table, rows)
     if not study.exists():
         if not study.parent.is_dir():
             _stop(f"no folder {study.parent}; make it first")

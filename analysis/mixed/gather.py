@@ -125,6 +125,10 @@ def opened(data: Data) -> pd.DataFrame | Relation:
     try:
         header = pd.read_csv(path, sep=kinds[kind], header=None, nrows=1, dtype=str).iloc[0].astype(str).str.strip()
         frame = pd.read_csv(path, sep=kinds[kind], skipinitialspace=True)
+        texts = [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
+        if texts:  # where NA is Namibia and nan Min Nan, and only an empty field is missing
+            kept = {"dtype": str, "keep_default_na": False, "na_values": [""]}
+            frame[texts] = pd.read_csv(path, sep=kinds[kind], skipinitialspace=True, usecols=texts, **kept)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     if header.duplicated().any():

@@ -13,8 +13,9 @@ from xlift.analysis.study.groups import SURE, GroupFit
 from xlift.analysis.study.hypotheses import Verdict
 from xlift.analysis.study.power import component
 from xlift.analysis.study.sensitivity import CLIPPED, LOGIT
-from xlift.analysis.study.slope import POOLED, Refused
+from xlift.analysis.study.slope import Refused
 from xlift.analysis.study.telling import Told
+from xlift.registry.card import POOLED
 
 PER = "points for ten times the parameters"
 

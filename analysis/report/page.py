@@ -78,7 +78,7 @@ class Report:
             drawn=drawn,
             stacked=stacked,
             queries={view: facts.sql(view) for view in facts.VIEWS},
-            scores=[table for name, table in self.tables.items() if name.startswith("scores-")],
+            scores=[table for table in self.tables.values() if table.target],
         )
 
     def summary(self) -> str:
@@ -190,7 +190,7 @@ def report(
             *_registered(card, registration),
             *(f"The manifest has changed since the study was run: {text}." for text in changed),
         ),
-        {table.name: replace(table, query=_query(table.name, card.study)) for table in every},
+        {table.name: replace(table, query=_query(table, card.study)) for table in every},
         {
             plate.name: plate
             for plate in [
@@ -225,12 +225,13 @@ def _registered(card: StudyCard, registration: Registration | None) -> Iterator[
     yield from (f"Deviation from the registration: {text}." for text in deviations(registration, card, models))
 
 
-def _query(name: str, study: str) -> str:
+def _query(table: Table, study: str) -> str:
     """The rows behind a table, in SQL that `xlift sql` answers."""
     views = {"coverage": "stages", "missing": "missing", "design": "", "models": "", "searches": ""}
     views |= dict.fromkeys(("curve", "curve-components"), "scores")
-    view = "scores" if name.startswith("scores-") else views.get(name, "gains")
-    target = f" AND target = '{name.removeprefix('scores-')}'" if name.startswith("scores-") else ""
+    view = "scores" if table.target else views.get(table.name, "gains")
+    quoted = table.target.replace("'", "''")
+    target = f" AND target = '{quoted}'" if table.target else ""
     return f"SELECT * FROM {view} WHERE study = '{study}'{target}" if view else ""
 
 

@@ -11,12 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogFormatter, LogLocator, NullFormatter
 
 from xlift.analysis.report.table import points, signed, size
 
 INK, FAINT, DARK, LIGHT = "#23262d", "#d5d8de", "#15171b", "#fdfdfd"  # INK and FAINT follow the page where inlined
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a68c8", "#b8860b", "#56a0d3", "#8c564b")  # after Okabe and Ito
+ROOM = 60  # letters of a name in a figure
+LETTERS, LINE = 12, 0.21  # of a legend in an inch; inches that one of its lines takes
 PALE = 0.3  # of a tile's colour, where the interval holds zero
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "*")
 NAMES = {"params_non_embedding": "parameters without embeddings", "params_total": "parameters, embeddings included"}
@@ -24,6 +26,7 @@ FIELDS = {"lr": "learning rate", "batch": "batch size", "epochs": "number of epo
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
+    "text.parse_math": False,  # names hold dollar signs
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": INK,
@@ -86,12 +89,14 @@ def score_curves(scores: pd.DataFrame, x: str, *, stacked: bool = False) -> Figu
         for axis, target in zip(axes, targets, strict=False):
             for family, part in scores[scores["target"] == target].groupby("family"):
                 number, means = families.index(family), part.groupby(x)["score"].mean()
-                style = {"marker": MARKERS[number], "color": COLOURS[number], "label": str(family)}
+                colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
                 each = part.groupby([x, "language"], as_index=False)["score"].mean()
-                axis.plot(each[x], points(each["score"]), "_", color=COLOURS[number], alpha=0.35, markersize=7)
-                axis.plot(means.index, points(means), linewidth=1.2, markersize=6, **style)
+                axis.plot(each[x], points(each["score"]), "_", color=colour, alpha=0.35, markersize=7)
+                axis.plot(means.index, points(means), marker, ls="-", lw=1.2, ms=6, color=colour, label=_label(family))
             axis.set_xscale("log")
-            axis.set_title(target)
+            for formatter in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+                formatter(_Sizes())
+            axis.set_title(_label(target))
         for axis in axes[len(targets) :]:
             axis.set_visible(False)
         for row in grid:
@@ -128,7 +133,9 @@ def _dots(axis: Axes, own: pd.DataFrame, place: int, places: int, every: pd.Data
         x[known], points(own["low"][known]), points(own["high"][known]), color=colour, linewidth=0.9, alpha=0.55, zorder=2
     )
     name, marker = own["treatment"].iloc[0], MARKERS[place % len(MARKERS)]
-    axis.plot(x, points(own["gain"]), marker, color=colour, markersize=6, alpha=0.95, linestyle="none", label=name, zorder=4)
+    axis.plot(
+        x, points(own["gain"]), marker, color=colour, markersize=6, alpha=0.95, linestyle="none", label=_label(name), zorder=4
+    )
     middle = points(every["gain"])
     reach = max(np.ptp(middle), 1.0)
     low, high = axis.get_ylim() if place else (middle.min(), middle.max())
@@ -141,7 +148,7 @@ def _all(axis: Axes, line: pd.DataFrame, family: str | None, *, labelled: bool) 
     axis.plot(line["params"], mean, color=INK, linewidth=2.4, label="all, equally" if labelled else None, zorder=3)
     if family:
         end = (line["params"].iloc[-1], mean.iloc[-1])
-        axis.annotate(family, end, (3, 3), textcoords="offset points", color=INK, fontsize="small", zorder=4)
+        axis.annotate(_label(family), end, (3, 3), textcoords="offset points", color=INK, fontsize="small", zorder=4)
     label = "95 % interval of the mean" if labelled else None
     axis.fill_between(line["params"], low, high, color=INK, alpha=0.13, linewidth=0, zorder=1, label=label)
     for number, name in enumerate(("new_low", "new_high")):
@@ -179,7 +186,7 @@ def _rows(rows: pd.DataFrame, label: str, *, stacked: bool, ordered: bool = Fals
                     points(part["estimate"][own]), place[own], MARKERS[number], color=colour, markerfacecolor=face, markersize=6
                 )
             axis.axvline(0, color=INK, linewidth=0.9)
-            axis.set_yticks(place, part["label"], fontsize=8.5)
+            axis.set_yticks(place, map(_label, part["label"]), fontsize=8.5)
             axis.set_ylim(-0.7, tallest - 0.3)
             axis.grid(axis="y", visible=False)
             axis.tick_params(axis="y", length=0)
@@ -220,7 +227,13 @@ def tuning(optima: pd.DataFrame, changes: pd.DataFrame, name: str, x: str, *, st
             own, colour = own.sort_values("params"), COLOURS[number % len(COLOURS)]
             left.vlines(own["params"], own["low"], own["high"], color=colour, linewidth=4, alpha=0.25)
             left.plot(
-                own["params"], own["best"], MARKERS[number % len(MARKERS)], linestyle="-", color=colour, linewidth=1, label=search
+                own["params"],
+                own["best"],
+                MARKERS[number % len(MARKERS)],
+                linestyle="-",
+                color=colour,
+                linewidth=1,
+                label=_label(search),
             )
         for value in optima["own"].dropna().unique():
             left.axhline(value, color=INK, linewidth=1, linestyle=(0, (4, 3)))
@@ -295,7 +308,7 @@ def languages(means: pd.DataFrame, overall: dict[str, float], *, stacked: bool =
             axis.plot(points(part["mean"]), place, MARKERS[number], color=COLOURS[number], markersize=6)
             axis.axvline(0, color=INK, linewidth=0.9)
             axis.axvline(points(overall[group]), color=INK, linewidth=1, linestyle=(0, (4, 3)))
-            axis.set_yticks(place, part["language"])
+            axis.set_yticks(place, map(_label, part["language"]))
             axis.set_ylim(-0.7, tallest - 0.3)
             axis.grid(axis="y", visible=False)
             axis.tick_params(axis="y", length=0)
@@ -308,7 +321,8 @@ def png(figure: Figure) -> bytes:
     """On white, 100 dots an inch, for slides and for eyes."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
-    figure.savefig(buffer, format="png", dpi=100, facecolor="white")
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="png", dpi=100, facecolor="white")
     return buffer.getvalue()
 
 
@@ -361,7 +375,7 @@ def _name_sizes(axis: Axes, means: pd.DataFrame) -> None:
     axis.set_xticks(places, map(size, places), rotation=35 if len(ticks) > 6 else 0)
     axis.minorticks_off()
     top = axis.secondary_xaxis("top")
-    top.set_xticks(places, ["\n".join(models) for _, models in ticks], fontsize=8)
+    top.set_xticks(places, ["\n".join(map(_label, models)) for _, models in ticks], fontsize=8)
     top.minorticks_off()
     top.tick_params(length=0, rotation=35 if max(len(model) for model in means["model"]) * len(ticks) > 40 else 0)
     top.spines["top"].set_visible(False)
@@ -370,8 +384,23 @@ def _name_sizes(axis: Axes, means: pd.DataFrame) -> None:
 def _legend(figure: Figure, axes: Sequence[Axes], *, across: int) -> None:
     named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     if len(named) > 1:
-        fitting = 3 * across if across > 1 else 2
-        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=min(len(named), fitting))
+        room = int(figure.get_figwidth() * LETTERS / (max(map(len, named)) + 5))
+        columns = max(1, min(len(named), 3 * across if across > 1 else 2, room))
+        figure.set_figheight(figure.get_figheight() + LINE * max(0, -(-len(named) // columns) - 3))
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=columns)
+
+
+class _Sizes(LogFormatter):
+    """Numbers of parameters, where a logarithmic scale has room for them."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return size(x) if super().__call__(x, pos) else ""
+
+
+def _label(name: str) -> str:
+    """A name as figures have room for it; matplotlib leaves out of a legend what begins with '_'."""
+    name = name if len(name) <= ROOM else f"{name[: ROOM // 2]}…{name[-ROOM // 3 :]}"
+    return f" {name}" if name.startswith("_") else name
 
 
 def _tile(axis: Axes, x: float, y: int, value: float, colour: tuple | None, marked: bool) -> None:
@@ -386,8 +415,8 @@ def _tile(axis: Axes, x: float, y: int, value: float, colour: tuple | None, mark
 def _heatmap_axes(axis: Axes, left: np.ndarray, columns: Sequence, rows: Sequence[str]) -> None:
     axis.set_xlim(-0.55, left[-1] + 0.55)
     axis.set_ylim(len(rows) - 0.45, -0.55)
-    axis.set_xticks(left, [column.target for column in columns], rotation=35, ha="right", rotation_mode="anchor")
-    axis.set_yticks(range(len(rows)), rows)
+    axis.set_xticks(left, [_label(column.target) for column in columns], rotation=35, ha="right", rotation_mode="anchor")
+    axis.set_yticks(range(len(rows)), map(_label, rows))
     axis.set_ylabel("intermediate task")
     axis.set_xlabel("target task")
     axis.tick_params(length=0)

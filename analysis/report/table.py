@@ -1,7 +1,10 @@
 """A table, and how its numbers are shown: the only place where points (100 = all right) are born."""
 
+import hashlib
 import math
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -39,6 +42,7 @@ class Table:
     labels: int = 1
     note: str = ""
     query: str = ""  # the rows that it is made of
+    target: str = ""  # that it is of, where a study has such a table for each
     words: tuple[str, ...] = ()  # columns of sentences, which are set flush left and may be broken
 
     def _align(self) -> list[str]:
@@ -112,6 +116,20 @@ def _longest(column: pd.Series) -> int:
 def latex(text: str) -> str:
     """Text with every sign that LaTeX would take for a command written out."""
     return re.sub("|".join(map(re.escape, LATEX)), lambda found: LATEX[found.group()], text)
+
+
+def slugs(names: Iterable[str]) -> dict[str, str]:
+    """Of each name one that a file can have on every system: itself, or what is left of it and eight digits of its digest."""
+    names = list(names)
+    folded = Counter(name.casefold() for name in names)  # some systems do not tell A from a
+
+    def slug(name: str) -> str:
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) and folded[name.casefold()] == 1:
+            return name
+        kept = re.sub(r"[^A-Za-z0-9]+", "-", name)[:40].strip("-")
+        return f"{kept}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")
+
+    return {name: slug(name) for name in names}
 
 
 def points(fraction):

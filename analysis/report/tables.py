@@ -6,8 +6,9 @@ import pandas as pd
 
 from xlift.analysis.estimates import LEVEL
 from xlift.analysis.facts import NONE
-from xlift.analysis.report.table import DASH, Table, interval, plain, points, signed
+from xlift.analysis.report.table import DASH, Table, interval, plain, points, signed, slugs
 from xlift.analysis.study.slope import mean_gain
+from xlift.registry.card import MEAN
 
 GAIN_NOTE = (
     "Gain = score with intermediate training minus score without, same model, target, language and seed, in points. "
@@ -53,10 +54,10 @@ def _marks(rows: pd.DataFrame) -> str:
 
 def gain_by_language(rows: pd.DataFrame) -> Table:
     """Language x intermediate, by target group; `mean` is over the intermediates."""
-    single, pooled = mean_gain(rows, ["language", "treatment"]), mean_gain(rows, ["language"]).assign(treatment="mean")
+    single, pooled = mean_gain(rows, ["language", "treatment"]), mean_gain(rows, ["language"]).assign(treatment=MEAN)
     several = rows["treatment"].nunique() > 1
     table = pd.concat([single, pooled], ignore_index=True) if several else single
-    order = sorted(rows["treatment"].unique()) + (["mean"] if several else [])
+    order = sorted(rows["treatment"].unique()) + ([MEAN] if several else [])
     text = [f"{signed(row.mean)} {interval(row.low, row.high)}".strip() for row in table.itertuples()]
     shown = _wide(table.assign(text=text), ["target_group", "language"], "treatment", order, ["Targets", "Language"])
     return Table("gain-by-language", "Gain by language", _in_points(table), shown, 2, GAIN_NOTE)
@@ -64,20 +65,20 @@ def gain_by_language(rows: pd.DataFrame) -> Table:
 
 def score_tables(rows: pd.DataFrame) -> tuple[Table, ...]:
     """One table a target: model and intermediate x language, the primary metric, mean over seeds, in points."""
-    return tuple(_score_table(target, part) for target, part in rows.groupby("target", sort=True))
+    files = slugs(rows["target"].unique())
+    return tuple(_score_table(target, part, files[target]) for target, part in rows.groupby("target", sort=True))
 
 
-def _score_table(target: str, rows: pd.DataFrame) -> Table:
+def _score_table(target: str, rows: pd.DataFrame, file: str) -> Table:
     keys = ["params_total", "model", "treatment", "language"]
     means = rows.groupby(keys, as_index=False).agg(score=("score", "mean"), seeds=("seed", "nunique"))
-    row = [(row.params_total, row.model, row.treatment != NONE, row.treatment) for row in means.itertuples()]
-    languages = sorted(rows["language"].unique())
-    shown = _wide(means.assign(text=means["score"].map(plain), row=row), "row", "language", languages, "row")
-    shown.insert(0, "Model", [key[1] for key in shown["row"]])
-    shown.insert(1, "Intermediate", [key[3] for key in shown.pop("row")])
+    sorted_by = ["params_total", "model", "treated", "treatment"]
+    table = means.assign(text=means["score"].map(plain), treated=means["treatment"] != NONE)
+    shown = _wide(table, sorted_by, "language", sorted(rows["language"].unique()), ["", "Model", "", "Intermediate"])
+    shown = shown.iloc[:, [1, *range(3, len(shown.columns))]]
     note = f"{rows['metric'].iloc[0]} in points, mean over seeds; chance is {plain(rows['chance'].mean())}."
     data = means.drop(columns="params_total").assign(score=points(means["score"]), unit="points")
-    return Table(f"scores-{target}", f"Scores on {target}", data, shown, 2, note)
+    return Table(f"scores-{file}", f"Scores on {target}", data, shown, 2, note, target=target)
 
 
 def missing_table(rows: pd.DataFrame) -> Table:
@@ -101,5 +102,6 @@ def _in_points(table: pd.DataFrame) -> pd.DataFrame:
 
 def _wide(table: pd.DataFrame, index, columns: str, order: Sequence[str], head) -> pd.DataFrame:
     """`text` in a grid, rows sorted, columns in `order`, a dash where there is nothing."""
-    wide = table.pivot(index=index, columns=columns, values="text").reindex(columns=list(order)).fillna(DASH).reset_index()
+    wide = table.pivot(index=index, columns=columns, values="text").reindex(columns=list(order)).fillna(DASH)
+    wide = wide.reset_index(allow_duplicates=True)  # a level may be called as a column is
     return wide.set_axis([*([head] if isinstance(head, str) else head), *order], axis=1)

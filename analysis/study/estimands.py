@@ -21,6 +21,7 @@ from xlift.registry.findings import UserError
 from xlift.registry.manifest import conditions
 
 SLOPES, GAINS = ("slope", "slope(lp)", "slope(log10(params))"), ("gain", "mean(gain)")
+QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
 AT_SIZE = re.compile(r"\s+at\s+params\s*=\s*(\S+)$")
 SMALLEST, LARGEST = 1e3, 1e15  # parameters that a model may have
 TOLD = ("intermediate", "variant", "treatment", "family")  # columns by which conditions may choose
@@ -50,7 +51,7 @@ class Estimand:
 
 def parse(text: str) -> Estimand:
     """UserError says what is wrong with it."""
-    parts = re.split(r"\s+minus\s+", text.strip())
+    parts = _split(r"\s+minus\s+", text.strip())
     if len(parts) > 2:
         raise UserError(f"'{text}' has more than one 'minus'")
     first, *rest = (_mean(part, text) for part in parts)
@@ -61,7 +62,7 @@ def parse(text: str) -> Estimand:
 
 def _mean(part: str, whole: str) -> Mean:
     part, params = part.strip(), None
-    if size := AT_SIZE.search(part):
+    if size := AT_SIZE.search(unquoted(part)):
         try:
             params = float(size.group(1))
         except ValueError:
@@ -69,8 +70,8 @@ def _mean(part: str, whole: str) -> Mean:
         if not SMALLEST <= params <= LARGEST:
             raise UserError(f"a model of {params:g} parameters; write one between {SMALLEST:g} and {LARGEST:g}, such as 1e10")
         part = part[: size.start()].strip()
-    quantity, bar, condition = (piece.strip() for piece in part.partition("|"))
-    quantity = "".join(quantity.split())
+    quantity, *bar = _split(r"\|", part, 1)
+    quantity, condition = "".join(quantity.split()), bar[0].strip() if bar else ""
     if quantity not in (*SLOPES, *GAINS):
         raise UserError(f"'{whole}' asks for '{quantity}'; write slope or gain, as in \"gain | intermediate == 'qqp'\"")
     if bar and not condition:
@@ -78,6 +79,18 @@ def _mean(part: str, whole: str) -> Mean:
     if quantity in SLOPES and params:
         raise UserError(f"'{whole}': a slope is the same at every size; leave out 'at params'")
     return Mean("slope" if quantity in SLOPES else "gain", condition or None, params)
+
+
+def unquoted(text: str) -> str:
+    """The text, with what stands in quotes blanked out letter by letter: a name may hold any word of this language."""
+    return QUOTED.sub(lambda found: "'" + "_" * (len(found[0]) - 2) + "'", text)
+
+
+def _split(pattern: str, text: str, most: int = -1) -> list[str]:
+    """`re.split`, outside of quotes."""
+    cuts = [found.span() for found in re.finditer(pattern, unquoted(text))][: most if most > 0 else None]
+    starts, stops = [0, *(stop for _, stop in cuts)], [*(start for start, _ in cuts), len(text)]
+    return [text[start:stop] for start, stop in zip(starts, stops, strict=True)]
 
 
 SLOPE = Estimand("slope", Mean("slope", None, None), None)  # of all that carry one, equally

@@ -9,9 +9,9 @@ import pandas as pd
 from xlift.analysis.mixed.model import Fit, NotConverged, fit
 from xlift.analysis.study import estimands, telling
 from xlift.analysis.study.primary import Primary, primary
-from xlift.analysis.study.slope import POOLED, Refused, Slope, scale_slope
+from xlift.analysis.study.slope import Refused, Slope, scale_slope
 from xlift.analysis.study.telling import Setting, Told
-from xlift.registry.card import Analysis
+from xlift.registry.card import POOLED, Analysis
 from xlift.registry.findings import UserError
 
 SURE = 0.05  # p below which a sign is spoken of

@@ -205,18 +205,21 @@ class Assertion:
 def read_test(text: str) -> Assertion:
     """ "slope > 0", "gain | intermediate == 'qqp' within [-0.5, 0.5]", "gain | intermediate == 'multi' is largest"."""
     number = r"([-+]?\d+(?:\.\d+)?)"
-    if found := re.fullmatch(r"(.+?)\s+is\s+(largest|smallest)", text.strip()):
-        estimand = estimands.parse(found.group(1))
+    text = text.strip()
+    plain = estimands.unquoted(text)
+    if found := re.fullmatch(r"(.+?)\s+is\s+(largest|smallest)", plain):
+        estimand = estimands.parse(text[: found.end(1)])
         if estimand.second or not estimand.first.condition:
             raise UserError(f"'{text}': name one treatment, as in \"gain | intermediate == 'multi' is largest\"")
         return Assertion(estimand, sign=1 if found.group(2) == "largest" else -1, extreme=True)
-    if found := re.fullmatch(rf"(.+?)\s+within\s+\[\s*{number}\s*,\s*{number}\s*\]", text.strip()):
+    if found := re.fullmatch(rf"(.+?)\s+within\s+\[\s*{number}\s*,\s*{number}\s*\]", plain):
         low, high = float(found.group(2)), float(found.group(3))
         if low >= high:
             raise UserError(f"'{text}': the first bound is not below the second")
-        return Assertion(estimands.parse(found.group(1)), bounds=(low, high))
-    if found := re.fullmatch(rf"(.+?)\s*([<>])\s*{number}", text.strip()):
-        return Assertion(estimands.parse(found.group(1)), sign=1 if found.group(2) == ">" else -1, than=float(found.group(3)))
+        return Assertion(estimands.parse(text[: found.end(1)]), bounds=(low, high))
+    if found := re.fullmatch(rf"(.+?)\s*([<>])\s*{number}", plain):
+        sign, than = 1 if found.group(2) == ">" else -1, float(found.group(3))
+        return Assertion(estimands.parse(text[: found.end(1)]), sign, than)
     raise UserError(f"'{text}' says nothing of a number; write … > 0, … < 0, … within [-0.5, 0.5], … is largest or … is smallest")
 
 

@@ -17,11 +17,11 @@ from xlift.analysis.estimates import LEVEL
 from xlift.analysis.gains import nested_mean
 from xlift.analysis.mixed.formula import Coding
 from xlift.analysis.study.bases import slope_refused
+from xlift.registry.card import POOLED
 from xlift.registry.findings import UserError
 
 CAUTION = 6  # models below which a slope carries a warning
 EXACT = 1e-20  # of the means' squares: what rounding leaves of means on a line
-POOLED = "all"  # the name of the series that pools the treatments
 COMBINATION = ["treatment", "target", "language"]
 
 

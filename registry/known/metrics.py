@@ -16,10 +16,15 @@ class Metric:
     low: float = 0.0
     high: float = 1.0
 
+    def inside(self, score: float) -> bool:
+        """Whether a score lies between the ends, and at neither."""
+        return self.low < score < self.high
+
 
 SHARE = Metric()
 CORRELATION = Metric(low=-1.0)
-RATE = Metric("lower", high=inf)  # of edits to words of the reference, of which there may be more than one each
+RATE = Metric("lower", high=inf)
+EDITS = frozenset("wer cer ter mer edit_distance".split())  # to words of the reference, of which there may be more than one each
 # By the names that harnesses print; a metric of this kind may go on after its name, as acc_norm and rouge_l do.
 KNOWN: dict[str, Metric] = {
     **dict.fromkeys(
@@ -28,7 +33,7 @@ KNOWN: dict[str, Metric] = {
         SHARE,
     ),
     **dict.fromkeys("mcc matthews matthews_correlation pearson spearman kendall kappa cohen_kappa r2".split(), CORRELATION),
-    **dict.fromkeys("wer cer ter mer edit_distance".split(), RATE),
+    **dict.fromkeys(EDITS, RATE),
     **dict.fromkeys("error error_rate".split(), Metric("lower")),
     **dict.fromkeys("loss nll perplexity ppl word_perplexity byte_perplexity bits_per_byte brier mse rmse mae".split(), RATE),
 }
@@ -37,7 +42,16 @@ AFTER = ("accuracy", "acc", "f1", "exact_match", "precision", "recall", "rouge",
 
 def known(name: str) -> Metric | None:
     """The facts of a metric by its name, as harnesses write it ("acc_norm,none", "eval_f1", "ndcg@10"); None if not known."""
-    plain = re.sub(r"^(test|eval|dev|val|validation)[_/]", "", name.strip().casefold()).split(",")[0]
-    plain = re.sub(r"[@ -].*", "", plain)
+    plain = _plain(name)
     found = KNOWN.get(plain)
     return found or next((KNOWN[start] for start in AFTER if plain.startswith(f"{start}_")), None)
+
+
+def edits(name: str) -> bool:
+    """Whether a metric is a rate of edits: a fraction above 1 can be, and one far above it is a percentage."""
+    return _plain(name) in EDITS
+
+
+def _plain(name: str) -> str:
+    plain = re.sub(r"^(test|eval|dev|val|validation)[_/]", "", name.strip().casefold()).split(",")[0]
+    return re.sub(r"[@ -].*", "", plain)

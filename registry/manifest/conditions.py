@@ -15,7 +15,7 @@ from typing import Any
 
 from xlift.registry.findings import UserError, similar
 
-LONGEST = 500  # characters
+LONGEST = 100_000  # characters: of conditions that are made; what is written is checked by its form
 COMPARISONS: dict[type, Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,

@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 
 from xlift.registry import weights
-from xlift.registry.card import Analysis
+from xlift.registry.card import MEAN, POOLED, Analysis
 from xlift.registry.findings import Finding, similar
 from xlift.registry.known import lab
 from xlift.registry.known.languages import LANGUAGES
@@ -299,6 +299,9 @@ def check_analysis(
 ) -> None:
     """What the analysis names must be there: `axes` are intermediate, variant and target, `sizes` those of the models."""
     analysis: Analysis = at.manifest.analysis
+    for name in sorted({POOLED, MEAN} & {*axes["intermediate"]}):
+        message = f"'{name}' is what the tables call the mean over all intermediate tasks"
+        at.complain("E230", ("matrix", "intermediate"), message, f"give it another name, such as {name}-tasks")
     names = {**dict.fromkeys(("intermediate", "variant"))}
     for axis, value in analysis.gain.baseline.items():
         if axis not in names:

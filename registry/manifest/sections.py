@@ -3,20 +3,32 @@
 from math import inf
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from xlift.registry.card import Analysis, Claim, Control, Hypothesis, Scalar
+from xlift.registry.findings import unfit
 from xlift.registry.known.lab import World
 from xlift.registry.known.metrics import Better, Metric, known
 from xlift.registry.spec import Spec
 from xlift.registry.stage import Kind, Mixing, Normaliser, Origin, Positive, Recipe, Scoring, Shape
 
+
+def shown(name: str) -> str:
+    """The name; ValueError where nobody could read it."""
+    if why := unfit(name):
+        raise ValueError(why)
+    return name
+
+
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 PIN = "pin"  # a revision that is not known yet
 Name = Annotated[str, Field(pattern=NAME)]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
+Label = Annotated[str, Field(min_length=1), AfterValidator(shown)]  # a name of a table's
 Variant = Literal["plain", "mlm"]
 Layer = TypeVar("Layer", Recipe, Scoring)
+Unit = Literal["fraction", "percent"]
+Scaled = Literal["score", "chance", "se"]  # what has a unit
 Condition = Annotated[str, Field(min_length=1, max_length=500, description="e.g. variant == 'mlm' and family != 'xlmr'")]
 
 
@@ -241,43 +253,43 @@ class TableSection(Spec):
     columns: dict[Role, Text] = Field({}, description="what a column of the table is; columns of these names are known without")
     origin: Origin = Field("imported", description="own: of this laboratory; published: read in papers")
     mixed: bool = Field(False, description="rows may have several origins, by a column; each gain has one, and fits a factor")
-    unit: Literal["fraction", "percent"] = Field("fraction", description="of scores, chances and standard errors")
+    unit: Unit = Field("fraction", description="of scores, chances and standard errors")
+    units: dict[Scaled, Unit] = Field({}, description="of a column that has another unit")
     where: Condition | None = Field(None, description="which rows, over the table's columns, e.g. split == 'test'")
-    language: Name = Field("en", description="of all training, which gains leave out")
+    language: Label = Field("en", description="of all training, which gains leave out")
 
 
 class ReportedTask(Spec):
     """What a table does not tell of a task."""
 
     trained: bool | None = Field(None, description="as a target; false: the model is asked in a prompt; as known where absent")
-    trains_on: Name | None = Field(None, description="the task whose training set it uses; known, or its own, where absent")
-    includes: tuple[Name, ...] | None = Field(None, description="training sets that its own contains")
-    metric: Name | None = Field(None, description="that gains are computed on, where a table has several")
+    trains_on: Label | None = Field(None, description="the task whose training set it uses; known, or its own, where absent")
+    includes: tuple[Label, ...] | None = Field(None, description="training sets that its own contains")
+    metric: Label | None = Field(None, description="that gains are computed on, where a table has several")
 
 
 class ReportedMetric(Spec):
-    """What is not known of a metric of one's own; of a known one, another direction or a narrower range."""
+    """What is not known of a metric of one's own; of a known one, another direction, a narrower range or its unit."""
 
-    better: Better = Field("higher", description="lower: of an error rate or a loss, whose gain is what was taken away")
-    range: tuple[float | None, float | None] = Field((0.0, 1.0), description="its scores lie between; fractions, null: no end")
-
-    @property
-    def facts(self) -> Metric:
-        low, high = self.range
-        return Metric(self.better, -inf if low is None else low, inf if high is None else high)
+    better: Better | None = Field(None, description="lower: of an error rate or a loss, whose gain is what was taken away")
+    unit: Unit | None = Field(None, description="of its scores, chances and standard errors; the table's where absent")
+    range: tuple[float | None, float | None] | None = Field(
+        None, description="its scores lie between; fractions, null: no end; as known where absent, or [0, 1]"
+    )
 
 
 class TableManifest(Declared):
     """A study of scores that were computed elsewhere, as its author writes it."""
 
     data: TableSection
-    metrics: dict[Name, ReportedMetric] = {}
-    tasks: dict[Name, ReportedTask] = {}
+    metrics: dict[Label, ReportedMetric] = {}
+    tasks: dict[Label, ReportedTask] = {}
 
     def metric(self, name: str) -> Metric:
         """The facts of a metric: as declared, or as known; more is better, within 0 and 1, where it is neither."""
-        own = self.metrics.get(name)
-        return own.facts if own else known(name) or Metric()
+        own, usual = self.metrics.get(name) or ReportedMetric(), known(name) or Metric()
+        low, high = own.range or (usual.low, usual.high)
+        return Metric(own.better or usual.better, -inf if low is None else low, inf if high is None else high)
 
 
 class Manifest(Declared):

@@ -41,7 +41,7 @@ def read_csv(path: Path) -> Table:
 def write_csv(path: Path, rows: list[dict[str, str]]) -> None:
     """Rows that MLflow logged, as a table; UserError where there are none, or where another table stands there."""
     if not rows:
-        raise UserError("no run of that experiment has a metric")
+        raise UserError("no finished run of that experiment has a metric")
     if path.exists() and "run" not in read_csv(path).columns:
         raise UserError(f"{path} is another table; give another path")
     if path.suffix != ".csv" or not path.parent.is_dir():

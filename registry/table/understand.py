@@ -1,16 +1,13 @@
 """From texts to rows: what is wrong with a table is a finding with its row and column."""
 
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from xlift.registry.findings import Finding, Place, UserError, similar
+from xlift.registry.findings import Finding, UserError, similar, unfit
 from xlift.registry.known import lab
-from xlift.registry.known.languages import base_language, same_language
 from xlift.registry.known.metrics import Metric
 from xlift.registry.known.metrics import known as known_metric
 from xlift.registry.known.models import MODELS
@@ -20,47 +17,20 @@ from xlift.registry.manifest.complaints import Complaints
 from xlift.registry.manifest.conditions import BadCondition
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.resolve import check_analysis
-from xlift.registry.manifest.sections import NAME, ReportedTask, Role, TableManifest
+from xlift.registry.manifest.sections import ReportedTask, Role, Scaled, TableManifest
 from xlift.registry.stage import Origin
+from xlift.registry.table import design, units
 from xlift.registry.table.file import Table
+from xlift.registry.table.reading import Reading
 from xlift.registry.table.runs import FAMILY, Row, TableStudy
 
 NEEDED: tuple[Role, ...] = ("model", "parameters", "target", "language", "score")
 WHOLE = ("parameters", "non_embedding", "items", "seed")
-SCALED = ("score", "chance", "se")  # in the table's unit
+LARGEST = 2**63  # of whole numbers, which files and queries keep in 64 bits
+SCALED = get_args(Scaled)
 NUMBERS = (*WHOLE, *SCALED)
 USUAL = {"intermediate": "none", "variant": "plain", "seed": 1}  # where a column is absent, or a field empty
 ALIASES = {"params_total": "parameters", "params_non_embedding": "non_embedding"}  # names of columns that `xlift sql` writes
-ENOUGH = 20  # findings of one kind that are shown
-
-
-@dataclass
-class _Reading:
-    """One pass over a table."""
-
-    manifest: TableManifest
-    root: Node
-    findings: list[Finding]
-    table: Table
-    counts: dict[str, int] = field(default_factory=dict)
-
-    @cached_property
-    def lines(self) -> list[str]:
-        return self.table.text.splitlines()
-
-    def complain(self, code: str, line: int, message: str, hint: str | None = None, value: str = "") -> None:
-        """A finding at a row; of each kind some, then how many more there are."""
-        self.counts[code] = self.counts.get(code, 0) + 1
-        if self.counts[code] <= ENOUGH:
-            shown = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
-            column = max(0, shown.find(value)) if value else 0
-            self.findings.append(Finding(code, Place(self.table.name, line, column + 1, max(1, len(value))), message, hint))
-
-    def close(self) -> None:
-        for code, count in self.counts.items():
-            if count > ENOUGH:
-                more = f"… and {count - ENOUGH} rows more like those of {code}"
-                self.findings.append(Finding(code, Place(self.table.name, len(self.table.rows) + 1), more))
 
 
 def understand(
@@ -74,19 +44,18 @@ def understand(
     except UserError as error:
         findings.append(Finding("E520", place, str(error), "give a .csv file with a head, or a .parquet file"))
         return None
-    reading = _Reading(manifest, root, findings, table)
-    columns = _columns(reading)
+    reading = Reading(manifest, root, findings, table)
+    columns = reading.columns = _columns(reading)
     chosen = _chosen(reading, columns)
     rows = [row for line, texts in chosen if (row := _row(reading, line, texts, columns))]
     if columns and not table.rows:
         findings.append(Finding("E529", place, f"{table.name} has no rows", "a row is a score"))
-    if manifest.data.unit == "percent" and rows and max(row.score for row in rows) <= 0.01:
-        reading.complain("E524", rows[0].line, "no score is above 1 %", "write unit: fraction")
     tasks = _tasks(reading, rows)
     rows = [row if row.metric else replace(row, metric=tasks[row.target].metric) for row in rows]
     _metrics(reading, rows)
+    rows = units.check(reading, rows)
     rows = [*rows, *_at_every_seed(rows, tasks)]
-    _design(reading, rows, tasks)
+    design.check(reading, rows, tasks)
     at = Complaints(manifest, root, path.parent, findings)
     axes = {axis: dict.fromkeys(getattr(row, axis) for row in rows) for axis in ("intermediate", "variant", "target")}
     if rows and not any(finding.stops for finding in findings):
@@ -104,7 +73,7 @@ def understand(
     return TableStudy(manifest, path, tuple(rows), tasks, (), root, {table.name: table.text})
 
 
-def _columns(reading: _Reading) -> dict[str, str]:
+def _columns(reading: Reading) -> dict[str, str]:
     """Role -> column: as the manifest says, and those of the roles' own names."""
     said, known = reading.manifest.data.columns, reading.table.columns
     found = {role: role for role in get_args(Role) if role in known and role not in said and role not in said.values()}
@@ -127,7 +96,7 @@ def _columns(reading: _Reading) -> dict[str, str]:
     return found if all(column in known for column in found.values()) and set(NEEDED) <= set(found) else {}
 
 
-def _chosen(reading: _Reading, columns: dict[str, str]) -> list[tuple[int, dict[str, str]]]:
+def _chosen(reading: Reading, columns: dict[str, str]) -> list[tuple[int, dict[str, str]]]:
     """The rows for which `where` holds."""
     rows, where = list(reading.table.rows), reading.manifest.data.where
     if not (where and columns):
@@ -150,15 +119,16 @@ def _chosen(reading: _Reading, columns: dict[str, str]) -> list[tuple[int, dict[
     return found
 
 
-def _row(reading: _Reading, line: int, texts: Mapping[str, str], columns: Mapping[str, str]) -> Row | None:
+def _row(reading: Reading, line: int, texts: Mapping[str, str], columns: Mapping[str, str]) -> Row | None:
     """A row's values by role; None, with findings, where one cannot be read."""
     values: dict[str, Any] = {}
-    percent, wrong = reading.manifest.data.unit == "percent", False
-    task = reading.manifest.tasks.get(texts[columns["target"]].strip())
-    metric = reading.manifest.metric(texts.get(columns.get("metric", ""), "").strip() or (task and task.metric) or "")
+    wrong, target = False, texts[columns["target"]].strip()
+    name = texts.get(columns.get("metric", ""), "").strip() or _usual_metric(reading.manifest, target)
+    metric = reading.manifest.metric(name)
+    percent = {role for role in SCALED if units.unit(reading.manifest, role, name) == "percent"}
     for role, column in columns.items():
         text = texts[column].strip()
-        if said := _wrong(role, text, percent, metric):
+        if said := _wrong(role, text, role in percent, metric):
             code, words, hint = said
             reading.complain(code, line, f"column '{column}'{words}", hint, text)
             wrong = True
@@ -167,11 +137,17 @@ def _row(reading: _Reading, line: int, texts: Mapping[str, str], columns: Mappin
     if wrong:
         return None
     values |= {role: int(values[role]) for role in WHOLE if role in values}
-    values |= {role: values[role] / 100 for role in SCALED if percent and role in values}
+    values |= {role: values[role] / 100 for role in percent if role in values}
     filled = {"metric": "", "origin": reading.manifest.data.origin, **USUAL, **values}
     if "family" not in filled:
         filled["family"] = MODELS[filled["model"]].family if filled["model"] in MODELS else FAMILY
     return Row(line, **filled)
+
+
+def _usual_metric(manifest: TableManifest, target: str) -> str:
+    """Of a target's scores where no column tells it: as declared, or as known."""
+    said, known = manifest.tasks.get(target), TASKS.get(target) or lab.TASKS.get(target)
+    return (said and said.metric) or (known.metric if known else "")
 
 
 def _wrong(role: str, text: str, percent: bool, metric: Metric) -> tuple[str, str, str] | None:
@@ -181,11 +157,10 @@ def _wrong(role: str, text: str, percent: bool, metric: Metric) -> tuple[str, st
         return ("E523", " is empty", f"every row has its {role}") if role in NEEDED else None
     if role == "origin" and text not in get_args(Origin):
         return "E523", f": '{shown}' is no origin", f"write {', '.join(get_args(Origin))}"
-    if role == "language" and not re.fullmatch(NAME, text):  # files are named by it
-        return "E523", f": '{shown}' is no language's name", "write letters, digits, '.', '_' or '-', such as zh-Hans"
     if role not in NUMBERS:
-        return None
-    if value is None or (role in WHOLE and (value != int(value) or value < (role != "seed"))):
+        why = unfit(text)
+        return ("E523", f": a name that {why}", "write it so that a reader sees what it is") if why else None
+    if value is None or (role in WHOLE and not (value == int(value) and (role != "seed") <= value < LARGEST)):
         wanted = "a whole number above 0" if role in WHOLE else "a number"
         return "E523", f": '{shown}' where {wanted} is wanted", f"it is the {role}"
     low, high = (metric.low, metric.high) if role == "score" else (0.0, 1.0)
@@ -197,7 +172,7 @@ def _wrong(role: str, text: str, percent: bool, metric: Metric) -> tuple[str, st
     return None
 
 
-def _tasks(reading: _Reading, rows: Iterable[Row]) -> dict[str, Task]:
+def _tasks(reading: Reading, rows: Iterable[Row]) -> dict[str, Task]:
     """The facts of every task that the rows name: known ones, what the manifest adds, and each trained on itself otherwise."""
     known, said = {**lab.TASKS, **TASKS}, reading.manifest.tasks
     metrics: dict[str, dict[str, None]] = {}
@@ -220,7 +195,7 @@ def _tasks(reading: _Reading, rows: Iterable[Row]) -> dict[str, Task]:
     return found
 
 
-def _metric(reading: _Reading, name: str, wanted: str, there: Mapping[str, None], *, declared: bool) -> str:
+def _metric(reading: Reading, name: str, wanted: str, there: Mapping[str, None], *, declared: bool) -> str:
     """The metric of which a target's gains are."""
     named = [metric for metric in there if metric]
     if not there or (not named and wanted):
@@ -240,7 +215,7 @@ def _metric(reading: _Reading, name: str, wanted: str, there: Mapping[str, None]
     return wanted
 
 
-def _metrics(reading: _Reading, rows: Iterable[Row]) -> None:
+def _metrics(reading: Reading, rows: Iterable[Row]) -> None:
     """Metrics whose direction nobody told, and those that no row has."""
     named = {row.metric: row for row in rows if row.metric}
     for name, row in named.items():
@@ -249,15 +224,15 @@ def _metrics(reading: _Reading, rows: Iterable[Row]) -> None:
             reading.complain(
                 "W537", row.line, f"metric '{name}' is not known: more is taken for better, within 0 and 1", hint, name
             )
-    for name, section in reading.manifest.metrics.items():
+    for name in reading.manifest.metrics:
         place = (reading.root.at(("metrics",)).keys or {}).get(name, reading.root.place)
         if named and name not in named:
             reading.findings.append(Finding("E538", place, f"the table has no metric '{name}'", similar(name, named)))
-        usual = known_metric(name)
-        if usual and not usual.low <= section.facts.low < section.facts.high <= usual.high:
+        usual, facts = known_metric(name), reading.manifest.metric(name)
+        if usual and not usual.low <= facts.low < facts.high <= usual.high:
             message = f"{name} is known to lie within {usual.low:g} and {usual.high:g}"
             reading.findings.append(Finding("E538", place, message, "give the metric another name, or its scores a unit"))
-        elif not section.facts.low < section.facts.high:
+        elif not facts.low < facts.high:
             reading.findings.append(
                 Finding("E538", place, "the first end of a range is not below the second", "write [low, high]")
             )
@@ -273,100 +248,6 @@ def _at_every_seed(rows: list[Row], tasks: Mapping[str, Task]) -> Iterator[Row]:
         key = (row.model, row.target, row.origin)
         if row.treated is None and tasks[row.target].trains_on is None and len(own[key]) == 1:
             yield from (replace(row, seed=seed) for seed in sorted(treated.get(key, set()) - own[key]))
-
-
-def _design(reading: _Reading, rows: list[Row], tasks: Mapping[str, Task]) -> None:
-    """What rows say of each other: models with two sizes, two scores for one thing, protocols mixed, baselines that lack."""
-    models: dict[str, Row] = {}
-    protocols: dict[str, Row] = {}
-    cells: dict[tuple[str, str, str, str, int, str], Row] = {}
-    seen: dict[tuple, Row] = {}
-    for row in rows:
-        first = models.setdefault(row.model, row)
-        for what in ("parameters", "non_embedding", "family"):
-            one, other = getattr(first, what), getattr(row, what)
-            if one != other:
-                message = f"{row.model} has {what.replace('_', ' ')} {other} here and {one} in line {first.line}"
-                reading.complain("E526", row.line, message, "a model has one size and one family; give two models two names")
-        twin = seen.setdefault((*row.cell, row.language, row.metric), row)
-        if twin is not row:
-            differs = [name for name in ("source", "protocol") if getattr(twin, name) != getattr(row, name)]
-            told = f"another {' and '.join(differs)}" if differs else "the same"
-            what = f"{row.model}, {row.treated or 'untreated'}, {row.target} in {row.language}"
-            message = f"a second score of {what}: line {twin.line} has {told}"
-            reading.complain("E527", row.line, message, "keep one, by 'where'; or give replicates a column of seeds")
-        if row.origin != rows[0].origin and not reading.manifest.data.mixed:
-            message = f"this row is {row.origin}, and line {rows[0].line} is {rows[0].origin}"
-            reading.complain(
-                "E534", row.line, message, "choose one by 'where'; or write data: {mixed: true}, and origin is a factor"
-            )
-        first = cells.setdefault(row.cell, row)
-        if first.source != row.source:
-            message = f"{row.target} of this run was scored by '{row.source}' here and by '{first.source}' in line {first.line}"
-            reading.complain(
-                "E532", row.line, message, "a run has one source; choose one by 'where', or give it another model's name"
-            )
-        first = protocols.setdefault(row.target, row)
-        if first.protocol != row.protocol:
-            message = f"{row.target} was scored as '{row.protocol}' here and as '{first.protocol}' in line {first.line}"
-            reading.complain("E528", row.line, message, "scores of different protocols make no gain; choose one by 'where'")
-    _languages(reading, rows)
-    _pairs(reading, rows, tasks)
-
-
-def _languages(reading: _Reading, rows: list[Row]) -> None:
-    """Labels that look like one language, and labels of the source language that are not its code."""
-    source, alike, first = reading.manifest.data.language, dict[str, str](), dict[str, Row]()
-    for row in rows:
-        first.setdefault(row.language, row)
-    for label, row in first.items():
-        base = base_language(label)
-        twin = alike.setdefault(base, label)
-        if label != source and same_language(label, source):
-            message = f"'{label}' is taken for {source}, the language of training: it is no target of transfer"
-            hint = f"write data: {{language: {label}}}, or another name if it is none"
-            reading.complain("W535", row.line, message, hint, label)
-        elif twin != label and base != "zh" and not same_language(label, source):
-            message = f"'{label}' looks like the language '{twin}' of line {first[twin].line}, and is another one here"
-            reading.complain("W536", row.line, message, "give one language one name", label)
-
-
-def _pairs(reading: _Reading, rows: list[Row], tasks: Mapping[str, Task]) -> None:
-    rule = reading.manifest.analysis.gain
-    if set(rule.baseline) - {"intermediate", "variant"}:
-        return  # which check_analysis says
-    match = [name for name in rule.match if name in Row.__dataclass_fields__]
-
-    def key(row: Row) -> tuple:
-        return (row.origin, *(getattr(row, name) for name in match))
-
-    baselines: dict[tuple, Row] = {}
-    mine = [row for row in rows if row.metric == tasks[row.target].metric]
-    treated = []
-    for row in mine:
-        if all(getattr(row, axis) == value for axis, value in rule.baseline.items()):
-            baselines.setdefault(key(row), row)
-        elif rule.drop_languages is not None or not same_language(row.language, reading.manifest.data.language):
-            treated.append(row)
-    alone = [row for row in treated if key(row) not in baselines]
-    if treated and len(alone) == len(treated):
-        message = f"no row has the baseline of {alone[0].model} in {alone[0].target}, {alone[0].language}, nor of any other"
-        hint = (
-            f"a baseline has {', '.join(f'{axis} {value}' for axis, value in rule.baseline.items())}; see analysis.gain.baseline"
-        )
-        reading.complain("E531", alone[0].line, message, hint)
-        return
-    for row in alone:
-        reading.complain("W531", row.line, f"no baseline for {row.model}, {row.target} in {row.language}: it makes no gain")
-    for row in treated:
-        other = baselines.get(key(row))
-        if other and other.source != row.source:
-            message = f"its baseline is of another source: '{other.source}', in line {other.line}"
-            reading.complain("W532", row.line, message, "a gain within one paper is safer; choose by 'where'")
-        if other and other.items != row.items:
-            reading.complain(
-                "W533", row.line, f"{row.items} items, and its baseline in line {other.line} has {other.items}: no gain"
-            )
 
 
 def number(text: str) -> float | None:

@@ -15,6 +15,7 @@ import os
 import secrets
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -387,8 +388,11 @@ def _locked(path: Path) -> Iterator[IO[str]]:
 
 
 @_translating
-def logged(experiment: str, store: Store) -> list[dict[str, str]]:
-    """Every last metric of every run of an experiment, whoever logged it: run, name, params, metric and value.
+def logged(experiment: str, store: Store) -> tuple[list[dict[str, str]], dict[str, int]]:
+    """Every last metric of every finished run of an experiment, whoever logged it, and how many others have which status.
+
+    A row has the run's params and tags (but MLflow's own), `run`, `run_name`, `status`, `metric` and `value`; of a param and
+    a tag of one name, the param.
 
     Raises:
         TrackingError: there is no such experiment, or MLflow cannot be read.
@@ -400,14 +404,19 @@ def logged(experiment: str, store: Store) -> list[dict[str, str]]:
     if found is None:
         names = ", ".join(sorted(each.name for each in client.search_experiments())) or "none"
         raise TrackingError(f"MLflow at {address(store)} has no experiment '{experiment}'; it has {names}")
-    rows, token = [], None
+    rows, others, token = [], Counter[str](), None
     while token != "":
         some = client.search_runs([found.experiment_id], max_results=PAGE, page_token=token, order_by=["attributes.start_time"])
         for run in some:
-            own = {**run.data.params, "run": run.info.run_id, "run_name": run.info.run_name or ""}
+            if run.info.status != "FINISHED":
+                others[run.info.status] += 1
+                continue
+            tags = {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")}
+            own = {"run": run.info.run_id, "run_name": run.info.run_name or "", "status": run.info.status}
+            own = {**tags, **run.data.params, **own}
             rows += [{**own, "metric": name, "value": repr(value)} for name, value in sorted(run.data.metrics.items())]
         token = some.token or ""
-    return rows
+    return rows, dict(others)
 
 
 def _load() -> tuple[type[Exception], ...]:

@@ -1,11 +1,14 @@
-"""A small valid manifest that tests change."""
+"""A small valid manifest that tests change, and a table."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tabled
 from editable import Editable
 
-from xlift.registry.manifest.load import Study, load
+from xlift.registry.manifest.load import Study, load, read
+from xlift.registry.table import TableStudy
 
 MANIFEST = Editable("""\
 schema: xlift/1
@@ -44,5 +47,20 @@ def study(tmp_path: Path):
         path = tmp_path / name
         path.write_text(text, encoding="utf-8")
         return load(path)
+
+    return make
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[..., TableStudy]:
+    """A function from rows, or a table's text, and a manifest to a loaded study."""
+
+    def make(rows: tabled.Rows | str | None = None, manifest: str = tabled.MANIFEST) -> TableStudy:
+        text = rows if isinstance(rows, str) else tabled.text_of(rows or tabled.table())
+        (tmp_path / "scores.csv").write_text(text, encoding="utf-8")
+        (tmp_path / "study.yaml").write_text(manifest, encoding="utf-8")
+        study = read(tmp_path / "study.yaml")
+        assert isinstance(study, TableStudy)
+        return study
 
     return make

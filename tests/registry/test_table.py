@@ -1,13 +1,11 @@
 """Tables of scores: what is wrong with one is a finding with its row and column, before anything is written."""
 
-import csv
-import io
-import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from tabled import HEAD, MANIFEST, Rows, table, text_of
 
 from xlift import studies
 from xlift.analysis import facts
@@ -18,72 +16,6 @@ from xlift.registry.manifest.load import load, read
 from xlift.registry.manifest.templates import of_table
 from xlift.registry.store import Store
 from xlift.registry.table import TableStudy, read_csv
-
-HEAD = ["model", "size", "family", "intermediate", "target", "language", "seed", "metric", "score", "items", "protocol", "source"]
-MANIFEST = """\
-schema: xlift/1
-id: told
-question: Does it grow?
-data:
-  source: table
-  file: scores.csv
-  origin: published
-  columns: {parameters: size}
-analysis: {x: params_total}
-"""
-Rows = list[dict[str, str]]
-
-
-def table() -> Rows:
-    """Four models, with and without mnli, on two targets in two languages, at two seeds."""
-    draw = random.Random(1)
-    return [
-        dict(zip(HEAD, map(str, row), strict=True))
-        for model, size in (("a", 10**8), ("b", 10**9), ("c", 3 * 10**9), ("d", 10**10))
-        for intermediate in ("none", "mnli")
-        for target in ("xnli", "mine")
-        for language in ("de", "sw")
-        for seed in (1, 2)
-        for row in [
-            (
-                model,
-                size,
-                "f",
-                intermediate,
-                target,
-                language,
-                seed,
-                "accuracy",
-                round(draw.uniform(0.4, 0.9), 4),
-                500,
-                "zero-shot",
-                "A 2020",
-            )
-        ]
-    ]
-
-
-def text_of(rows: Rows) -> str:
-    made = io.StringIO()
-    writer = csv.DictWriter(made, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return made.getvalue()
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Callable[..., TableStudy]:
-    """A function from rows, or a table's text, and a manifest to a loaded study."""
-
-    def make(rows: Rows | str | None = None, manifest: str = MANIFEST) -> TableStudy:
-        text = rows if isinstance(rows, str) else text_of(rows or table())
-        (tmp_path / "scores.csv").write_text(text, encoding="utf-8")
-        (tmp_path / "study.yaml").write_text(manifest, encoding="utf-8")
-        study = read(tmp_path / "study.yaml")
-        assert isinstance(study, TableStudy)
-        return study
-
-    return make
 
 
 def chains(card) -> set[tuple[tuple[str, str], ...]]:
@@ -218,10 +150,10 @@ WRONG = {  # column -> texts that it cannot hold
     "model": [""],
     "size": ["", "big", "0", "-3", "1.5", "nan", "inf", "1e", "7B"],
     "target": ["", " "],
-    "language": ["", "  ", "../x", "zh/cn", "the language of Germany"],
+    "language": ["", "  ", "zh\u200bcn", "zh\x1b[31m", "x" * 201],
     "seed": ["x", "-1", "0.5", "nan", "one", "1/2"],
     "score": ["", "x", "83", "-0.1", "1.01", "nan", "inf", "0,8", "83.1%", "--", "n/a", "1e9"],
-    "items": ["0", "-5", "many", "10.5", "nan", "1,000"],
+    "items": ["0", "-5", "many", "10.5", "nan", "1,000", "1e19"],
 }
 CELLS = [(column, text, row) for column, texts in WRONG.items() for text in texts for row in (0, 33)]
 
