@@ -1,6 +1,6 @@
 """The stages that answer a point of the matrix or make a trial of a search, from a manifest and what lies on this machine."""
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
@@ -160,6 +160,13 @@ class Builder:
         if winner.basis != self.basis(search):
             return (), f"tuned with another search or on other data: xlift tune {relative(self.study.path)}"
         return winner.values, None
+
+    @property
+    def tried(self) -> Iterator[Step]:
+        """Trainings of every search as the study's own recipe would be tried, and what judges them."""
+        for search in self.searches:
+            for training, judges in self.trials(search):
+                yield from (training, *judges)
 
     def trials(self, search: Search, values: Values = ()) -> list[tuple[Step, tuple[Step, ...]]]:
         """The trainings that share a search, each with its evaluations; without values by the study's own recipe."""

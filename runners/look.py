@@ -1,4 +1,4 @@
-"""A look at the folders of a study's models before a run is paid for: tokenizer, shapes and numbers, with their places."""
+"""A look at the folders of a plan's models before a run is paid for: tokenizer, lengths, shapes and numbers."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -9,8 +9,9 @@ import numpy as np
 from xlift.registry import weights
 from xlift.registry.findings import Finding, UserError, first_line
 from xlift.registry.known.parameters import FROM_PADDING
-from xlift.registry.manifest.load import Study
 from xlift.registry.manifest.models import Model
+from xlift.registry.plan import Plan
+from xlift.runners.data.preflight import PAIRS, lengths
 
 SENTENCES = ("The cat sat on the mat.", "Кот сидел на коврике.", "猫坐在垫子上。")
 PIECE = 1 << 24  # numbers looked at at once
@@ -18,17 +19,39 @@ PIECE = 1 << 24  # numbers looked at at once
 EXPONENTS = {"F64": ("<u8", 0x7FF << 52), "F32": ("<u4", 0xFF << 23), "F16": ("<u2", 0x1F << 10), "BF16": ("<u2", 0xFF << 7)}
 
 
-def look(study: Study) -> list[Finding]:
-    """What is wrong with the models that have a folder with weights, at their places (E229)."""
-    found, models = [], list(enumerate(study.facts.models.values()))
+def look(plan: Plan) -> list[Finding]:
+    """What is wrong with the models that have a folder with weights (E229), and lengths that leave no room for text (E231)."""
+    study, found = plan.study, list[Finding]()
+    models = list(enumerate(study.facts.models.values()))
     there = [(index, model, model.folder) for index, model in models if model.folder and weights.files(model.folder)]
     if there and find_spec("torch") is None:
         place = study.place(("models",))
         return [Finding("W229", place, "no model was looked at: torch is not installed here", "pip install 'xlift[train]'")]
     for index, model, folder in there:
         place = study.place(("models", index, "folder"))
-        found += [Finding("E229", place, f"{model.id}: {message}", hint) for message, hint in _faults(model, folder)]
-    return found
+        faults = [Finding("E229", place, f"{model.id}: {message}", hint) for message, hint in _faults(model, folder)]
+        found += faults or _lengths(plan, model, folder)
+    return list(dict.fromkeys(found))
+
+
+def _lengths(plan: Plan, model: Model, folder: Path) -> Iterator[Finding]:
+    """Where special tokens, or a prefix, take all the room that a text could have."""
+    from xlift.runners import model as models
+    from xlift.runners.kinds import tokens
+
+    tokenizer = tokens.framed(models.read_tokenizer(folder), model.architecture.reads)
+    for task, kind, length, prefix in lengths(plan, model.id):
+        place = plan.study.place_of_task(task)
+        try:
+            room = tokens.room_for(tokenizer, pair=kind in PAIRS and not model.section.form, max_length=length)
+        except UserError as error:
+            message, _, hint = str(error).rpartition("; ")
+            yield Finding("E231", place, f"{model.id}, {task}: {message}", hint)
+            continue
+        taken = len(tokens.pieces(tokenizer, [prefix])[0].ids) if prefix else 0
+        if taken >= room:
+            message = f"{model.id}, {task}: the prefix of {taken} tokens leaves no room for text in max_length {length}"
+            yield Finding("E231", place, message, "write a shorter prefix, or a larger scoring.max_length")
 
 
 def _faults(model: Model, folder: Path) -> Iterator[tuple[str, str]]:

@@ -65,7 +65,7 @@ def plan_of(study: Study, data: Path | None, said: list[Finding] | None = None, 
     if models and any(model.folder for model in study.facts.models.values()):
         from xlift.runners.look import look as look_at_models
 
-        found += look_at_models(study)
+        found += look_at_models(plan)
     if any(finding.stops for finding in found):
         raise BadInput([*study.warnings, *found], study.sources)
     if said is not None:

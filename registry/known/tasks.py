@@ -18,6 +18,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "mine": ("text", "side", "pairs", "split"),
     "mlm": ("text",),
 }
+OPTIONAL = {"choice": ("context", "question", "stem")}  # roles that a file may lack; they are '' then
 # What is computed for a kind; the first is the usual one.
 METRICS: dict[str, tuple[str, ...]] = {
     "pair": ("accuracy",),

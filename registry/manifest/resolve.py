@@ -9,7 +9,7 @@ from xlift.registry import weights
 from xlift.registry.card import MEAN, POOLED, Analysis
 from xlift.registry.findings import Finding, similar
 from xlift.registry.known import lab
-from xlift.registry.known.languages import LANGUAGES
+from xlift.registry.known.languages import LANGUAGES, base_language
 from xlift.registry.known.tasks import Task
 from xlift.registry.manifest import conditions
 from xlift.registry.manifest.complaints import Complaints
@@ -168,7 +168,9 @@ def _languages(at: Complaints, names: Iterable[str], path: tuple[str | int, ...]
     seen: set[str] = set()
     for index, name in enumerate(names):
         if name not in known:
-            at.complain("E205", (*path, index), f"unknown language '{name}'", similar(name, known))
+            base = base_language(name)  # a code of three letters is not a slip of another's two
+            hint = f"write '{base}'" if base in known else f"known: {', '.join(sorted(known))}"
+            at.complain("E205", (*path, index), f"unknown language '{name}'", hint)
         elif name in seen:
             at.complain("E301", (*path, index), f"'{name}' stands twice", "keep one")
         seen.add(name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xlift.registry.findings import similar
 from xlift.registry.known import lab
-from xlift.registry.known.tasks import METRICS, MLQA_LANGUAGES, ROLES, TASKS, Task, computed
+from xlift.registry.known.tasks import METRICS, MLQA_LANGUAGES, OPTIONAL, ROLES, TASKS, Task, computed
 from xlift.registry.manifest.complaints import Complaints
 from xlift.registry.manifest.sections import Mixture, TaskSection
 from xlift.registry.stage import RETRIEVAL
@@ -98,7 +98,7 @@ def _override(at: Complaints, name: str, known: Task | None, section: TaskSectio
         _usual_metric(kind, section.labels or ()),
         "declared in the manifest",
         trains,
-        fields={role: role for role in ROLES[kind]},
+        fields={role: role for role in ROLES[kind] if role not in OPTIONAL.get(kind, ())},
     )
     changes = {
         key: getattr(section, key)

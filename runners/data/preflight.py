@@ -3,81 +3,92 @@
 findings = look(plan, sources)        # all of them, with their places in the manifest
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from xlift.registry.findings import Finding
 from xlift.registry.plan import Plan
 from xlift.registry.sources import Sources
 from xlift.registry.stage import Data
-from xlift.runners.data import local
-from xlift.runners.data.examples import Choice, Example, Pair, Question, Tagged
-from xlift.runners.data.local import DataError
+from xlift.runners.data import FILES, DataError, read, sets
+from xlift.runners.data.sets import Unfit
 
+PAIRS = ("pair", "span", "choice")  # kinds whose sequences hold two texts
+MADE = (2, 4)  # special tokens around one text and around two, of a tokenizer that is made here
 Wanted = tuple[str, str, str]  # task, split, language
 
 
 def look(plan: Plan, sources: Sources) -> list[Finding]:
-    """Findings (E5xx) about the files of `source: local`, one a file; none where no data folder is given, or in the lab."""
+    """Findings about lengths, and (E5xx) about the files of `source: local`, one a file; none of them without a data folder."""
+    short = _short(plan)
     if plan.study.manifest.data.source != "local" or sources.data is None:
-        return []
-    return [
+        return short
+    return short + [
         finding for (_, split, language), data in _wanted(plan).items() for finding in _file(plan, sources, data, split, language)
     ]
 
 
+def lengths(plan: Plan, model: str) -> list[tuple[str, str, int, str]]:
+    """Task, its kind, max_length and prefix of every text that a model is to read, in training, in scoring and in trials."""
+    asked: dict[tuple[str, str, int, str], None] = {}
+    for step in (*plan.steps, *(plan.builder.tried if plan.builder else ())):
+        stage = step.stage
+        if step.model == model and stage.scoring:
+            asked[stage.data.task, stage.data.kind, stage.scoring.max_length, stage.scoring.prefix] = None
+        elif step.model == model and stage.recipe:
+            asked |= {(part.task, part.kind, stage.recipe.max_length, ""): None for part in stage.data.parts}
+    return list(asked)
+
+
+def _short(plan: Plan) -> list[Finding]:
+    """Lengths that leave models made here no room for text; those of others are looked at with their tokenizers."""
+    made = [model.id for model in plan.study.facts.models.values() if model.section.make]
+    return list(
+        dict.fromkeys(
+            Finding(
+                "E231",
+                plan.study.place_of_task(task),
+                f"{task}: max_length {length} leaves no room for text beside the special tokens",
+                f"at least {MADE[kind in PAIRS] + 1 + (kind in PAIRS)} is needed",
+            )
+            for model in made
+            for task, kind, length, _ in lengths(plan, model)
+            if length < MADE[kind in PAIRS] + 1 + (kind in PAIRS)
+        )
+    )
+
+
 def _wanted(plan: Plan) -> dict[Wanted, Data]:
-    """Every file that a cell of the plan rests on, whether or not it is there; not those of cells declared as blocked."""
-    facts, found = plan.study.facts, {}
+    """Every part of a file that a cell of the plan rests on, whether or not it is there; not of cells declared as blocked."""
+    facts, found = plan.study.facts, dict[Wanted, Data]()
     targets = dict.fromkeys(cell.target for cell in plan.cells if not cell.declared)
-    for step in plan.steps:
+    for step in (*plan.steps, *(plan.builder.tried if plan.builder else ())):
         for part in step.stage.data.parts if step.stage.kind != "evaluate" else ():
-            if not facts.tasks[part.task].licensed:
-                for language in part.languages or (facts.source_language,):
-                    found[part.task, "train", language] = part
-    for search in plan.builder.searches if plan.builder else ():
-        for judge in (judge for _, judges in plan.builder.trials(search) for judge in judges):
-            if judge.stage.data.split == "dev":
-                found[judge.stage.data.task, "dev", facts.source_language] = judge.stage.data
-    for step in plan.steps:
-        if step.stage.kind == "evaluate" and step.stage.data.task in targets and not facts.tasks[step.stage.data.task].licensed:
-            for language in plan.languages(step.stage.data.task):
-                found[step.stage.data.task, "test", language] = step.stage.data
-    return found
+            for language in part.languages or (facts.source_language,):
+                found[part.task, part.split or "train", language] = part
+        data = step.stage.data
+        if step.stage.kind == "evaluate" and data.split:
+            found[data.task, data.split, facts.source_language] = data
+        elif step.stage.kind == "evaluate" and data.task in targets:
+            for language in plan.languages(data.task):
+                found[data.task, "test", language] = data
+    return {wanted: data for wanted, data in found.items() if not facts.tasks[data.task].licensed}
 
 
 def _file(plan: Plan, sources: Sources, data: Data, split: str, language: str) -> Iterator[Finding]:
-    """What is wrong with one file, at the place of its task in the manifest."""
-    assert sources.data is not None
-    place = plan.study.place_of_task(data.task)
+    """What is wrong with one file, or a part of it, at the place of its task in the manifest."""
+    place, what = plan.study.place_of_task(data.task), f"{data.task}, {split} in {language}"
     try:
-        _, examples = local.read(sources.data, data, split, language, sources.pattern(data.task))
+        _, examples = read(sources, data, split, language)
     except (DataError, OSError) as error:
         message, _, hint = str(error).rpartition("; ")
-        yield Finding("E501", place, f"{data.task}, {split} in {language}: {message or hint}", hint if message else None)
+        yield Finding("E501", place, f"{what}: {message or hint}", hint if message else None)
         return
-    if split != "train" and (fault := _unscorable(examples)):
-        what = f"{data.task}, {split} in {language}: {fault}"
-        yield Finding("E502", place, what, "give a file with real labels, or leave the language out")
-
-
-def _unscorable(examples: Sequence[Example]) -> str | None:
-    """Why no score can be taken from test items."""
-    if len(examples) < 2:
-        return f"{len(examples)} item, and a standard error needs two"
-    gold: Counter[object] = Counter()
-    for example in examples:
-        match example:
-            case Pair():
-                gold[example.label] += 1
-            case Choice():
-                gold[example.label] += 1
-            case Tagged():
-                gold.update(example.tags)
-            case Question():
-                gold[bool(example.answers)] += 1
-            case _:
-                return None
-    if isinstance(examples[0], Question):
-        return None if gold[True] else "no question has an answer"
-    return None if len(gold) > 1 else f"the same label everywhere ({next(iter(gold))!r})"
+    try:
+        sets.check(examples, scored=split not in ("train", "kept"))
+    except Unfit as error:
+        if error.at is not None:  # whatever is drawn of a file, its items are counted as they stand in it
+            _, whole = read(sources, data.model_copy(update={"limit": None, "split": None}), FILES.get(split, split), language)
+            what += f", item {whole.index(examples[error.at]) + 1}"
+        message, _, hint = error.message.partition("; ")
+        usual = "give a file of dev data" if split == "held-out" else "give a file with real labels, or leave the language out"
+        yield Finding("E502", place, f"{what}: {message}", hint or usual)

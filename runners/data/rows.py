@@ -6,12 +6,11 @@ from typing import Any
 
 from xlift.registry.files import DataError
 from xlift.registry.findings import UserError, similar
-from xlift.registry.known.tasks import ROLES
+from xlift.registry.known.tasks import OPTIONAL, ROLES
 from xlift.registry.stage import Data
 from xlift.runners.data.examples import Choice, Example, Pair, Parallel, Question, Sentence, Tagged, Text
 
 Row = dict[str, Any]
-OPTIONAL = {("choice", "context"), ("choice", "question"), ("choice", "stem")}  # '' where there is no such column
 
 
 class Fault(UserError):
@@ -35,7 +34,7 @@ def _column(row: Row, data: Data, role: str) -> Any:
     """The value of the column that `data.fields` gives a role; the role's own name where it gives none."""
     column = data.fields.get(role, role)
     if column not in row:
-        if (data.kind, role) in OPTIONAL and role not in data.fields:
+        if role in OPTIONAL.get(data.kind, ()) and role not in data.fields:
             return ""
         raise Fault(f"no column '{column}' (the {role}); {similar(column, map(str, row))}")
     return row[column]

@@ -10,10 +10,10 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from xlift.registry.findings import UserError
 from xlift.registry.stage import Data, Scoring
 from xlift.runners import metrics
 from xlift.runners.data.examples import Choice
+from xlift.runners.data.sets import number_of_choices
 from xlift.runners.kinds import heads, tokens
 from xlift.runners.kinds.base import Batch, Feature, Kind, Reading
 from xlift.runners.metrics import Measure
@@ -32,7 +32,7 @@ class ChoiceKind(Kind):
 
     def encode(self, examples: Sequence[Choice], reading: Reading, data: Data, language: str) -> list[Feature]:
         """One sequence a choice: context and question, then the choice. What is too long loses the end of its context."""
-        count = number_of_choices(examples, data)
+        count = number_of_choices(examples)
         room = tokens.room_for(reading.tokenizer, pair=True, max_length=reading.max_length)
         before, between, after = tokens.frame(reading.tokenizer, pair=True)
         openings = tokens.pieces(reading.tokenizer, [asked(e) for e in examples])
@@ -62,7 +62,7 @@ class ChoiceKind(Kind):
         return [int(scores.argmax()) for scores in outputs]
 
     def measure(self, predictions: Sequence[int], examples: Sequence[Choice], data: Data, language: str) -> list[Measure]:
-        measures = [metrics.class_accuracy([e.label for e in examples], predictions, number_of_choices(examples, data))]
+        measures = [metrics.class_accuracy([e.label for e in examples], predictions, number_of_choices(examples))]
         return metrics.primary_first(measures, data.metric)
 
 
@@ -73,19 +73,3 @@ def joined(stem: str, choice: str) -> str:
 def asked(example: Choice) -> str:
     """What stands before each choice: the context and the question, of those that there are."""
     return " ".join(filter(None, (example.context, example.question)))
-
-
-def number_of_choices(examples: Sequence[Choice], data: Data) -> int:
-    """How many choices every example has; UserError where they differ or a label is none of them."""
-    count = len(examples[0].choices) if examples else 0
-    for at, example in enumerate(examples):
-        if len(example.choices) != count or count < 2:
-            raise UserError(
-                f"task '{data.task}', example {at}: {len(example.choices)} choices, where the first example has "
-                f"{count}; all must have the same number, at least 2"
-            )
-        if not 0 <= example.label < count:
-            raise UserError(
-                f"task '{data.task}', example {at}: label {example.label} is none of its {count} choices, counted from 0"
-            )
-    return count

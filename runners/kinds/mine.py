@@ -5,18 +5,17 @@ to its four nearest. Each sentence proposes its best; proposals are taken from t
 the one with the best F1 on the sentences that tune (notes/science.md, section 5).
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from xlift.registry.findings import UserError
 from xlift.registry.stage import Data, Scoring
 from xlift.runners import metrics
 from xlift.runners.data.examples import Sentence
+from xlift.runners.data.sets import translations
 from xlift.runners.kinds import tokens
 from xlift.runners.kinds.base import Feature, Reading
 from xlift.runners.kinds.retrieve import PIVOT, SOURCE, SentenceKind, unit
@@ -44,39 +43,25 @@ class MineKind(SentenceKind):
         scoring: Scoring,
     ) -> list[int]:
         """Both splits, each by itself, at the threshold that is best on the sentences that tune."""
-        translations, threshold = _translations(examples, data), np.inf
+        known, threshold = translations(examples), np.inf
         found = [-1] * len(examples)
         for tunes in (True, False):
             sides = [[i for i, e in enumerate(examples) if (e.side, e.tunes) == (side, tunes)] for side in (SOURCE, PIVOT)]
             source, pivot = (np.stack([outputs[i] for i in side]) for side in sides)
             pairs = [(sides[0][one], sides[1][other], score) for one, other, score in mined(source, pivot)]
             if tunes:
-                right = [other in translations[one] for one, other, _ in pairs]
-                threshold = best_cut([score for *_, score in pairs], right, sum(len(translations[one]) for one in sides[0]))
+                right = [other in known[one] for one, other, _ in pairs]
+                threshold = best_cut([score for *_, score in pairs], right, sum(len(known[one]) for one in sides[0]))
             for one, other, score in pairs:
                 if score >= threshold:
                     found[one], found[other] = other, one
         return found
 
     def measure(self, predictions: Sequence[int], examples: Sequence[Sentence], data: Data, language: str) -> list[Measure]:
-        translations = _translations(examples, data)
+        known = translations(examples)
         scored = [i for i, e in enumerate(examples) if e.side == SOURCE and not e.tunes]
-        measures = [metrics.mining_f1([translations[i] for i in scored], [predictions[i] for i in scored])]
+        measures = [metrics.mining_f1([known[i] for i in scored], [predictions[i] for i in scored])]
         return metrics.primary_first(measures, data.metric)
-
-
-def _translations(examples: Sequence[Sentence], data: Data) -> list[set[int]]:
-    """For each sentence the indices of those of the other side that translate it; UserError where a split has none."""
-    named: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for at, example in enumerate(examples):
-        for name in example.pairs:
-            named[name, example.side, example.tunes].append(at)
-    other = {SOURCE: PIVOT, PIVOT: SOURCE}
-    found = [{at for name in e.pairs for at in named.get((name, other[e.side], e.tunes), ())} for e in examples]
-    for split in ("dev", "test"):
-        if not any(pairs for e, pairs in zip(examples, found, strict=True) if e.tunes == (split == "dev")):
-            raise UserError(f"task '{data.task}': no two sentences of split {split} share a pair, so nothing can be found there")
-    return found
 
 
 def mined(source: np.ndarray, pivot: np.ndarray, *, block: int = 256) -> Mined:

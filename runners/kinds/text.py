@@ -17,9 +17,10 @@ from transformers.modeling_outputs import BaseModelOutput
 from xlift.registry.findings import UserError
 from xlift.registry.stage import Data, Scoring
 from xlift.runners.data.examples import Choice, Pair, Question, Tagged
+from xlift.runners.data.sets import number_of_choices
 from xlift.runners.kinds import tokens
 from xlift.runners.kinds.base import IGNORE, Batch, Feature, Kind, Reading
-from xlift.runners.kinds.choice import asked, joined, number_of_choices
+from xlift.runners.kinds.choice import asked, joined
 from xlift.runners.kinds.pair import PairKind
 from xlift.runners.metrics import Measure
 
@@ -131,7 +132,7 @@ class ChoiceText(_Text):
         for example in examples:
             second = " ".join(f"{at}: {joined(example.stem, choice)}" for at, choice in enumerate(example.choices, 1))
             pairs.append(Pair(asked(example), second, str(example.label + 1)))
-        numbers = tuple(str(at + 1) for at in range(number_of_choices(examples, data)))
+        numbers = tuple(str(at + 1) for at in range(number_of_choices(examples)))
         return self.pairs.encode(pairs, reading, data.model_copy(update={"labels": numbers}), language)
 
 

@@ -321,7 +321,7 @@ def test_choices_are_decoded_to_the_index_of_the_right_one(tokenizer, encoder, p
 
 
 def test_all_examples_have_the_same_number_of_choices(tokenizer):
-    with pytest.raises(ValueError, match="example 1: 2 choices, where the first example has 3"):
+    with pytest.raises(ValueError, match="item 2: 2 choices, where the first item has 3"):
         encode("choice", [CHOICES[0], replace(CHOICES[1], choices=("a", "b"), label=0)], tokenizer)
     with pytest.raises(ValueError, match="label 3 is none of its 3 choices, counted from 0"):
         encode("choice", [replace(CHOICES[0], label=3)], tokenizer)

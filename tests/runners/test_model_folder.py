@@ -17,7 +17,8 @@ from xlift.registry import weights
 from xlift.registry.findings import BadInput
 from xlift.registry.known.architectures import ARCHITECTURES, FIELDS
 from xlift.registry.manifest.load import load
-from xlift.registry.sources import folder_digest
+from xlift.registry.plan import expand
+from xlift.registry.sources import Sources, folder_digest
 from xlift.registry.stage import Data
 from xlift.runners import model
 from xlift.runners.kinds import KINDS
@@ -38,6 +39,11 @@ matrix: {intermediate: [none], target: [xnli], seed: {count: 1, from: 1}}
 TEXTS = Data(source="local", kind="mlm", task="texts")
 opened: list[str] = []
 sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
+
+
+def looked(path: Path):
+    study = load(path)
+    return look(expand(study, Sources(study)))
 
 
 def sharded(folder: Path) -> Path:
@@ -192,10 +198,10 @@ def test_a_folder_that_would_be_worse_in_training_is_found_before(fault, folders
     harm, code, words = FAULTS[fault]
     shutil.copytree(folders("xlmr"), tmp_path / "model")
     (tmp_path / "study.yaml").write_text(STUDY)
-    assert not look(load(tmp_path / "study.yaml"))
+    assert not looked(tmp_path / "study.yaml")
     harm(tmp_path / "model")
     try:
-        found = look(load(tmp_path / "study.yaml"))
+        found = looked(tmp_path / "study.yaml")
     except BadInput as error:
         found = error.findings
     assert [finding.code for finding in found] == [code] and words in f"{found[0].message} {found[0].hint}", found
@@ -210,7 +216,7 @@ def test_a_tokenizer_that_knows_nothing_is_found(folders, tmp_path):
     vocabulary = [[piece, score] for piece, score in told["model"]["vocab"] if piece.startswith("<")]
     told["model"]["vocab"] = vocabulary
     path.write_text(json.dumps(told))
-    (found,) = look(load(tmp_path / "study.yaml"))
+    (found,) = looked(tmp_path / "study.yaml")
     assert "knows no piece" in found.message
 
 
@@ -224,3 +230,22 @@ def test_what_is_no_number_is_found_in_every_form_of_floats(dtype, wrong, tmp_pa
     (rows,) = weights.parts(tmp_path).values()
     path = tmp_path / "model.safetensors"
     assert finite(path, rows["a"]) and finite(path, rows["x"]) == (wrong is None or not dtype.is_floating_point)
+
+
+@pytest.mark.parametrize("kind", ["pair", "retrieve"])
+def test_lengths_that_leave_no_room_for_text_are_found(folders, tmp_path, kind):
+    shutil.copytree(folders("xlmr"), tmp_path / "model")
+    target = {"pair": "xnli", "retrieve": "tatoeba"}[kind]
+
+    def codes(scoring: str, recipe: str = "max_length: 64") -> list[str]:
+        text = STUDY.replace("target: [xnli]", f"target: [{target}]") + f"scoring: {{{scoring}}}\n"
+        (tmp_path / "study.yaml").write_text(text + (f"recipe: {{{recipe}}}\n" if kind == "pair" else ""))
+        return [finding.code for finding in looked(tmp_path / "study.yaml")]
+
+    least = {"pair": 6, "retrieve": 3}[kind]  # special tokens, and a token of each text
+    assert codes(f"max_length: {least}") == [] and codes(f"max_length: {least - 1}") == ["E231"]
+    if kind == "pair":
+        assert codes("max_length: 64", f"max_length: {least - 1}") == ["E231"]
+    else:
+        assert codes("max_length: 64, prefix: 'query: '") == []
+        assert codes(f"max_length: 64, prefix: '{'the same again ' * 40}'") == ["E231"]
