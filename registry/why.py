@@ -25,11 +25,15 @@ class Why:
 
 
 def why(plan: Plan, store: Store, stage: str | None = None) -> list[Why]:
-    """The reasons of all that would run, or of one stage, by how its id begins. UserError where it is none of the plan's."""
+    """The reasons of all that would run, or that another version keeps from it, or of one stage, by how its id begins.
+
+    UserError where it is none of the plan's.
+    """
     todo = plan.todo(store) if stage is None else (_named(plan, stage),)
-    again = {step.stage.id for step in todo}
-    finished = dict(_finished(store))
-    return [_why(step, plan, store, again, finished) for step in todo]
+    again, finished = {step.stage.id for step in todo}, dict(_finished(store))
+    foreign = plan.foreign(store) if stage is None else ()
+    asked = [step for step in plan.steps if step.stage.id in again or step.stage.id in foreign]
+    return [_why(step, plan, store, again, finished) for step in asked]
 
 
 def _named(plan: Plan, name: str) -> Step:

@@ -1,15 +1,20 @@
 """Stores that older versions wrote are read by this one: their runs, scores, cards and checkpoints."""
 
 import io
+import shlex
 import shutil
 import tarfile
+import warnings
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from xlift import cli
 from xlift.analysis import facts, gains
 from xlift.analysis.report import page
+from xlift.registry.findings import UserError
 from xlift.registry.kept import NotRead
 from xlift.registry.stage import Stage
 from xlift.registry.store import Damaged, Store
@@ -54,19 +59,27 @@ def test_its_report_is_made(store, tmp_path):
     assert "Is a store of version 0.1 still read?" in made.read_text(encoding="utf-8")
 
 
-BEFORE = Path(__file__).parent / "reference" / "store-form-0"
+FORMS = Path(__file__).parent / "reference"
 
 
-def test_a_store_from_before_files_had_a_form_number(tmp_path, recwarn):
-    """Its runs, trials, registrations, failures, and a table that was imported as runs of its own."""
-    with tarfile.open(BEFORE / "store.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
+def unpacked(form: int, folder: Path) -> Path:
+    """A store, and the manifests beside it."""
+    shutil.copytree(FORMS / f"store-form-{form}", folder, dirs_exist_ok=True)
+    with tarfile.open(folder / "store.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.mark.parametrize("form", [0, 1])  # 0: before files had a form number, and tables were imported as runs
+def test_a_store_of_another_form_is_read_whole(form, tmp_path, recwarn):
+    """Its runs, trials, registrations, failures, and a table."""
+    unpacked(form, tmp_path)
     store = Store(tmp_path / "store")
     assert {card.study for card in store.cards()} == {"small", "reported", "diverges"}
     connection = facts.connect(store, store.cards())
     for view, columns in (("scores", SCORES), ("gains", GAINS)):
         found = facts.query(connection, f"SELECT {columns} FROM {view} ORDER BY ALL")
-        then = pd.read_csv(BEFORE / f"then-{view}.csv")
+        then = pd.read_csv(tmp_path / f"then-{view}.csv")
         pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(found.to_csv(index=False))), then, check_exact=True)
     failed = facts.query(connection, "SELECT DISTINCT reason FROM missing WHERE study = 'diverges'")["reason"]
     assert len(failed) and failed.str.contains("Diverged: step 2 of 3").all()
@@ -77,3 +90,41 @@ def test_a_store_from_before_files_had_a_form_number(tmp_path, recwarn):
 
 SCORES = "study, model, intermediate, target, language, seed, metric, score, items, chance, se"
 GAINS = "study, model, treatment, target, language, seed, gain"
+
+
+VERBS = (
+    "plan study.yaml",
+    "why study.yaml",
+    "run study.yaml --no-mlflow --device cpu",
+    "run diverges.yaml --no-mlflow --device cpu",
+    "tune study.yaml --no-mlflow --device cpu",
+    "register study.yaml",
+    "register table.yaml",
+    "report study.yaml --no-mlflow",
+    "report table.yaml --no-mlflow",
+    "gains study.yaml",
+    "gains table.yaml",
+    "import scores.csv table.yaml",
+    "sync study.yaml",
+    "sql 'SELECT * FROM scores'",
+)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_store_of_a_form_that_is_not_known_is_named_and_left_as_it_is(tmp_path, monkeypatch, verb, locked):
+    monkeypatch.chdir(unpacked(99, tmp_path))
+    if not locked:
+        (tmp_path / "study.lock.yaml").unlink()
+
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()}
+
+    before, said = files(), ""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        done = CliRunner().invoke(cli.app, [*shlex.split(verb), "--store", "store"])
+    said = " ".join([done.output, str(done.exception), *(str(each.message) for each in warned)])
+    assert done.exception is None or isinstance(done.exception, SystemExit | UserError), done.exception
+    assert "form 99" in said or "xlift-lock/99" in said, said
+    assert before == {path: data for path, data in files().items() if path in before}
