@@ -168,3 +168,15 @@ def test_an_mlflow_experiment_can_be_the_table(tmp_path, monkeypatch):
     assert "which the store has already" in xlift(*arguments, folder=tmp_path, environment=address).stdout
     assert python.gains(study, store=tmp_path / "store")["gain"].tolist() == [0.125, 0.125]
     assert "has no experiment" in xlift(*arguments[:-1], "other", folder=tmp_path, environment=address, check=2).stderr
+
+
+def test_results_that_are_kept_as_a_table_give_the_gains_of_then(tmp_path):
+    kept = PUBLISHED.parent / "results" / "xtreme-mini"
+    found = python.gains(kept / "study.yaml", store=tmp_path / "store")
+    then = pd.read_csv(kept / "gains.csv")
+    axes = ["model", "intermediate", "target", "language"]
+    both = found.merge(then, on=axes, suffixes=("", "_then"))
+    assert len(found) == len(then) == len(both) == 360
+    assert (both["gain"] - both["gain_then"]).abs().max() < 2e-6  # scores are kept with six digits
+    for name in ("target_group", "metric", "same_task", "at_chance", "collapsed", "lp"):
+        assert (both[name] == both[f"{name}_then"]).all()
