@@ -52,6 +52,11 @@ def edits(name: str) -> bool:
     return _plain(name) in EDITS
 
 
+def spread(name: str) -> bool:
+    """Whether a name is of how far scores scatter, which harnesses print as a metric of its own: acc_stderr, f1_std."""
+    return bool(re.search(r"(^|_)(stderr|std|sd|se|ci|var|variance)$", _plain(name)))
+
+
 def _plain(name: str) -> str:
     plain = re.sub(r"^(test|eval|dev|val|validation)[_/]", "", name.strip().casefold()).split(",")[0]
     return re.sub(r"[@ -].*", "", plain)

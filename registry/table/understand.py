@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from xlift.registry.findings import Finding, UserError, similar, unfit
 from xlift.registry.known import lab
-from xlift.registry.known.metrics import Metric
+from xlift.registry.known.metrics import Metric, spread
 from xlift.registry.known.metrics import known as known_metric
 from xlift.registry.known.models import MODELS
 from xlift.registry.known.tasks import TASKS, Task
@@ -197,7 +197,12 @@ def _tasks(reading: Reading, rows: Iterable[Row]) -> dict[str, Task]:
 
 def _metric(reading: Reading, name: str, wanted: str, there: Mapping[str, None], *, declared: bool) -> str:
     """The metric of which a target's gains are."""
-    named = [metric for metric in there if metric]
+    named = [metric for metric in there if metric and (metric == wanted or not spread(metric))]
+    if there and not named and any(there):
+        message = f"{name} has {' and '.join(there)}, which is no score"
+        hint = "name the column of scores, and that of standard errors as se"
+        reading.findings.append(Finding("E525", reading.root.at(("data",)).place, message, hint))
+        return wanted
     if not there or (not named and wanted):
         return wanted
     if not named:
@@ -219,7 +224,7 @@ def _metrics(reading: Reading, rows: Iterable[Row]) -> None:
     """Metrics whose direction nobody told, and those that no row has."""
     named = {row.metric: row for row in rows if row.metric}
     for name, row in named.items():
-        if name not in reading.manifest.metrics and known_metric(name) is None:
+        if name not in reading.manifest.metrics and known_metric(name) is None and not spread(name):
             hint = f"write metrics: {{{name}: {{better: higher, range: [0, 1]}}}}, or what it is"
             reading.complain(
                 "W537", row.line, f"metric '{name}' is not known: more is taken for better, within 0 and 1", hint, name

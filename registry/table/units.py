@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import combinations
 from math import inf
 
-from xlift.registry.known.metrics import edits
+from xlift.registry.known.metrics import edits, spread
 from xlift.registry.known.models import MODELS
 from xlift.registry.known.tasks import TASKS
 from xlift.registry.manifest.sections import Scaled, TableManifest, Unit
@@ -51,7 +51,7 @@ def _mixed(reading: Reading, rows: Sequence[Row]) -> None:
         """Rows whose unit nobody declared of the column or, of scores, of their metric."""
         if role in manifest.data.units:
             return []
-        mine = [row for row in rows if unit(manifest, role, row.metric) == wanted]
+        mine = [row for row in rows if unit(manifest, role, row.metric) == wanted and not spread(row.metric)]
         return [row for row in mine if role != "score" or row.metric not in declared]
 
     shares = asked("score", "percent")

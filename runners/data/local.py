@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from xlift.registry.files import DataError, content, digest, named, path
-from xlift.registry.findings import UserError
+from xlift.registry.findings import UserError, first_line
 from xlift.registry.stage import Data
 from xlift.runners.data import rows
 from xlift.runners.data.examples import Example
@@ -101,6 +101,8 @@ def _json(file: Path, text: str, data: Data) -> Iterator[Item]:
         found = json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{file}:{error.lineno}: not JSON ({error.msg}); write one array of objects") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file}: not JSON that can be read ({first_line(error)}); write one array of objects") from None
     if not isinstance(found, list):
         raise DataError(f"{file}:1: a JSON {type(found).__name__}, not an array; write one array of objects, or .jsonl")
     for number, row in enumerate(found, 1):
@@ -116,6 +118,8 @@ def _object(line: str, wanted: str) -> Any:
         return json.loads(line)
     except json.JSONDecodeError as error:
         raise UserError(f"not JSON ({error.msg}, column {error.colno}); write {wanted}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets thousands deep
+        raise UserError(f"not JSON that can be read ({first_line(error)}); write {wanted}") from None
 
 
 def _csv(file: Path, text: str, data: Data) -> Iterator[Item]:

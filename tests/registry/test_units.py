@@ -106,6 +106,15 @@ def test_a_standard_error_of_exactly_zero_is_none(made):
     assert [row.standard_error for row in study.rows[:5]] == [None, None, None, 0, None]
 
 
+@pytest.mark.parametrize("name", ["acc_stderr", "acc_stderr,none", "f1_std", "stderr"])
+def test_what_scores_scatter_by_is_no_score(made, name):
+    rows = [{**row, "metric": name, "score": "0.4"} for row in percent()]
+    (said,) = [finding for finding in found(made, rows) if finding.code == "E525" and "xnli" in finding.message]
+    assert f"has {name}, which is no score" in said.message
+    assert not found(made, [*percent(), *rows])  # beside scores it is neither one nor in another unit
+    assert {row.metric for row in made([*percent(), *rows], PERCENT).rows if row.score > 0.1} == {"accuracy", "f1"}
+
+
 SIZES = {
     "in millions": ({"a": 278, "b": 560, "c": 3500, "d": 10700}, "E523", "278000000"),
     "one in millions": ({"a": 278}, "E523", "278000000"),
