@@ -17,6 +17,7 @@ never touches what its successor committed. Every .json but stage.json carries a
 version wrote is neither read, nor written over, nor computed again.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -34,7 +35,7 @@ from pydantic import ValidationError
 from xlift.registry import claims, kept
 from xlift.registry.card import StudyCard, Trial
 from xlift.registry.claims import Claim, write_atomically
-from xlift.registry.findings import UserError
+from xlift.registry.findings import UserError, first_line
 from xlift.registry.kept import Kept, NotUnderstood
 from xlift.registry.registration import Registration
 from xlift.registry.score import Score
@@ -120,8 +121,9 @@ class Store:
         for path in sorted((self.root / "runs").glob("*/record.json")):
             try:
                 yield path.parent.name, self.stage(path.parent.name)
-            except (OSError, ValueError):
-                continue
+            except (OSError, ValueError) as error:
+                what = f"{path.parent}/stage.json is damaged ({first_line(error)}), and its run is compared with nothing"
+                warnings.warn(what, kept.NotRead, stacklevel=2)
 
     def state(self, stage_id: str) -> State:
         """`finished` as soon as something is committed; see `missing` for the parts of an evaluation."""
@@ -252,7 +254,7 @@ class Store:
                 whole = file.read().rpartition(b"\n")[0]
         except FileNotFoundError:
             return [], offset
-        return [json.loads(line) for line in whole.splitlines()], offset + len(whole) + bool(whole)
+        return self._logged(stage_id, whole.splitlines()), offset + len(whole) + bool(whole)
 
     def last(self, stage_id: str) -> dict[str, float] | None:
         """The last whole line of a run's log; None where there is none."""
@@ -262,7 +264,19 @@ class Store:
                 lines = file.read().rpartition(b"\n")[0].splitlines()
         except FileNotFoundError:
             return None
-        return json.loads(lines[-1]) if lines else None
+        return next(iter(self._logged(stage_id, lines[-1:])), None)
+
+    def _logged(self, stage_id: str, lines: list[bytes]) -> list[dict[str, float]]:
+        """Lines of a log as rows; what is damaged is said, and left out."""
+        rows = []
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                if isinstance(row := json.loads(line), dict):
+                    rows.append(row)
+        if lost := len(lines) - len(rows):
+            what = f"{self.folder(stage_id)}/log.jsonl: {lost} of {len(lines)} lines are damaged, and left out"
+            warnings.warn(what, kept.NotRead, stacklevel=3)
+        return rows
 
     def save_card(self, card: StudyCard) -> None:
         """Keep what is known of a study. Raises `NotUnderstood` where another version's card of it stands."""

@@ -8,9 +8,10 @@ import pandas as pd
 from xlift.analysis.report.table import count, points, signed
 from xlift.registry.card import StudyCard
 from xlift.registry.carriers import told_lineages
-from xlift.registry.known.languages import same_language
+from xlift.registry.known.languages import is_mean, same_language
 
 FLOOR = 0.5  # share of a model's baselines that are not above chance, from which on all of them are a floor
+TELLING = 3  # scores that two seeds have in common by copying, hardly by chance
 SMALL = 0.02  # standard error of a score over its items, from which on a test set is small: a gain's is 1.4 times that
 
 
@@ -32,7 +33,9 @@ def faults(card: StudyCard, rows: pd.DataFrame, scores: pd.DataFrame) -> tuple[s
         ),
         *_families(rows),
         *_languages(card, rows),
+        *_means(rows),
         *_replicates(rows),
+        *_copied(rows, scores),
         *_items(rows, scores),
     )
 
@@ -115,6 +118,25 @@ def _replicates(rows: pd.DataFrame) -> Iterator[str]:
         yield (
             f"One run each: every one of the {rows['treated_run'].nunique():,} treated trainings was made once. How much another "
             "seed would change a gain is not known, and the spread between models holds it unseen."
+        )
+
+
+def _means(rows: pd.DataFrame) -> Iterator[str]:
+    for label in sorted(filter(is_mean, rows["language"].unique())):
+        yield f"A mean among the languages: '{label}' looks like one over languages, and counts here as one more of them."
+
+
+def _copied(rows: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
+    """Runs with the very scores of another seed, but for those that learnt nothing and so answer alike."""
+    lost = rows[rows["collapsed"]]
+    runs = scores[~scores["stage"].isin({*lost["treated_stage"], *lost["baseline_stage"]})].drop_duplicates(["stage", "language"])
+    told = runs.sort_values("language").groupby(["model", "treatment", "target", "stage"])["score"].agg([tuple, "size"])
+    told = told[told["size"] >= TELLING].reset_index()
+    copies = int(told.duplicated(["model", "treatment", "target", "tuple"]).sum())
+    if copies:
+        yield (
+            f"Copied seeds: {copies:,} of the {count(len(told), 'run')} have every score of another seed. Copies are no "
+            "replicates: with them runs seem to vary less than they do, and intervals are too narrow."
         )
 
 

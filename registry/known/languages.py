@@ -81,6 +81,7 @@ _LONGER = (
     "yo:yor zh:zho:chi:cmn"
 )
 _NAMES: dict[str, str] = {name: code for code, *names in (word.split(":") for word in _LONGER.split()) for name in (code, *names)}
+MEANS = frozenset("avg average mean all overall macro micro total".split())
 _NAMES |= {language.name.casefold(): code for code, language in LANGUAGES.items()}
 
 
@@ -96,3 +97,8 @@ def base_language(text: str) -> str:
 
 def same_language(one: str, other: str) -> bool:
     return base_language(one) == base_language(other)
+
+
+def is_mean(label: str) -> bool:
+    """Whether a label is how tables call what is over all languages."""
+    return label.casefold() in MEANS

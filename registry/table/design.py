@@ -3,12 +3,11 @@
 import unicodedata
 from collections.abc import Mapping
 
-from xlift.registry.known.languages import base_language, same_language
+from xlift.registry.known.languages import base_language, is_mean, same_language
 from xlift.registry.known.tasks import Task
 from xlift.registry.table.reading import Reading
 from xlift.registry.table.runs import Row
 
-MEANS = frozenset("avg average mean all overall macro micro total".split())
 NONE = frozenset("nan na n/a null no - base baseline untreated without".split())  # how people write of no intermediate task
 OTHER = ("model", "target", "language")  # a row that differs in these is another experiment
 TELLING = 3  # scores that two seeds have in common by copying, hardly by chance
@@ -54,9 +53,27 @@ def check(reading: Reading, rows: list[Row], tasks: Mapping[str, Task]) -> None:
         if first.protocol != row.protocol:
             message = f"{row.target} was scored as '{row.protocol}' here and as '{first.protocol}' in line {first.line}"
             reading.complain("E528", row.line, message, "scores of different protocols make no gain; choose one by 'where'")
+    _alike(reading, rows)
     _languages(reading, rows)
     _copies(reading, rows, tasks)
     _pairs(reading, rows, tasks)
+
+
+def _alike(reading: Reading, rows: list[Row]) -> None:
+    """Names that a reader takes for one, and that are two here."""
+    for axis in ("model", "family", "intermediate", "variant", "target", "metric", "source", "protocol"):
+        first: dict[str | None, Row] = {getattr(row, axis): row for row in reversed(rows)}
+        alike: dict[str, str] = {}
+        for name, row in reversed(first.items()):
+            if name is None:
+                continue
+            twin = alike.setdefault("".join(unicodedata.normalize("NFKC", name).casefold().split()), name)
+            if twin != name:
+                column = reading.columns.get(axis, axis)
+                message = f"column '{column}': '{name}' and '{twin}' in line {first[twin].line} look alike, and are two here"
+                reading.complain(
+                    "W542", row.line, message, "write one name in one way, or two that a reader can tell apart", name
+                )
 
 
 def _languages(reading: Reading, rows: list[Row]) -> None:
@@ -66,7 +83,7 @@ def _languages(reading: Reading, rows: list[Row]) -> None:
         first.setdefault(row.language, row)
     for label, row in first.items():
         base = base_language(label)
-        if label.casefold() in MEANS and len(first) > 1:
+        if is_mean(label) and len(first) > 1:
             column = reading.columns.get("language", "language")
             message = f"'{label}' looks like a mean over languages, and is one more language here"
             reading.complain("W541", row.line, message, f"write data: {{where: \"{column} != '{label}'\"}}", label)
@@ -108,7 +125,7 @@ def _copies(reading: Reading, rows: list[Row], tasks: Mapping[str, Task]) -> Non
             f"seed {row.seed} of {row.model}, {row.treated or 'untreated'}, {row.target} has all {count} scores of seed {twin}"
         )
         message += f", and so {len(copies) - 1} runs more" if copies[1:] else ""
-        hint = "copies are no replicates: they make standard errors too small; keep one, by 'where'"
+        hint = "copies are no replicates, nor are runs that answer everything alike: keep one of them, by 'where'"
         reading.complain("W540", row.line, message, hint)
 
 

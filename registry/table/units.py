@@ -54,7 +54,7 @@ def _mixed(reading: Reading, rows: Sequence[Row]) -> None:
         mine = [row for row in rows if unit(manifest, role, row.metric) == wanted and not spread(row.metric)]
         return [row for row in mine if role != "score" or row.metric not in declared]
 
-    shares = asked("score", "percent")
+    shares = [row for row in asked("score", "percent") if manifest.metric(row.metric).high < inf or edits(row.metric)]
     _parts(reading, shares, "score", lambda score: abs(score) <= SMALL, "is within 0 and 1 %", "fraction")
     rates = [row for row in asked("score", "fraction") if edits(row.metric) and manifest.metric(row.metric).high == inf]
     _parts(reading, rates, "score", lambda score: score > MOST_EDITS, f"is above {MOST_EDITS:g}", "percent")

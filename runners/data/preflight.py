@@ -40,21 +40,15 @@ def lengths(plan: Plan, model: str) -> list[tuple[str, str, int, str]]:
 
 
 def _short(plan: Plan) -> list[Finding]:
-    """Lengths that leave models made here no room for text; those of others are looked at with their tokenizers."""
-    made = [model.id for model in plan.study.facts.models.values() if model.section.make]
-    return list(
-        dict.fromkeys(
-            Finding(
-                "E231",
-                plan.study.place_of_task(task),
-                f"{task}: max_length {length} leaves no room for text beside the special tokens",
-                f"at least {MADE[kind in PAIRS] + 1 + (kind in PAIRS)} is needed",
-            )
-            for model in made
-            for task, kind, length, _ in lengths(plan, model)
-            if length < MADE[kind in PAIRS] + 1 + (kind in PAIRS)
-        )
-    )
+    """Lengths that leave models made here no room for text (E231); those of others are looked at with their tokenizers."""
+    found: dict[Finding, None] = {}
+    for model in [model.id for model in plan.study.facts.models.values() if model.section.make]:
+        for task, kind, length, _ in lengths(plan, model):
+            least = MADE[kind in PAIRS] + 1 + (kind in PAIRS)
+            if length < least:
+                message = f"{task}: max_length {length} leaves no room for text beside the special tokens"
+                found[Finding("E231", plan.study.place_of_task(task), message, f"at least {least} is needed")] = None
+    return list(found)
 
 
 def _wanted(plan: Plan) -> dict[Wanted, Data]:
@@ -63,8 +57,8 @@ def _wanted(plan: Plan) -> dict[Wanted, Data]:
     targets = dict.fromkeys(cell.target for cell in plan.cells if not cell.declared)
     for step in (*plan.steps, *(plan.builder.tried if plan.builder else ())):
         for part in step.stage.data.parts if step.stage.kind != "evaluate" else ():
-            for language in part.languages or (facts.source_language,):
-                found[part.task, part.split or "train", language] = part
+            for language in part.languages or (facts.source_language,) if part.split is None else ():
+                found[part.task, "train", language] = part  # of which trials keep a part
         data = step.stage.data
         if step.stage.kind == "evaluate" and data.split:
             found[data.task, data.split, facts.source_language] = data
@@ -84,7 +78,7 @@ def _file(plan: Plan, sources: Sources, data: Data, split: str, language: str) -
         yield Finding("E501", place, f"{what}: {message or hint}", hint if message else None)
         return
     try:
-        sets.check(examples, scored=split not in ("train", "kept"))
+        sets.check(examples, scored=split != "train")
     except Unfit as error:
         if error.at is not None:  # whatever is drawn of a file, its items are counted as they stand in it
             _, whole = read(sources, data.model_copy(update={"limit": None, "split": None}), FILES.get(split, split), language)

@@ -198,3 +198,18 @@ def test_a_lock_of_a_newer_form_is_not_to_be_deleted(folder):
     with pytest.raises(BadInput, match=f"(?s)xlift-lock/99.*{VERSION}") as error:
         read_lock(Path("harmed.yaml"), "harmed")
     assert "delete" not in str(error.value)
+
+
+def test_damaged_logs_and_stages_are_said_and_the_rest_goes_on(folder):
+    store = Store(folder / "store")
+    trained = next(name for name, stage in store.finished() if stage.kind == "train")
+    whole = '{"step": 1, "loss": 2.5}\n'
+    (store.folder(trained) / "log.jsonl").write_text(whole + "\0\0\0\n[1]\n" + whole + '{"step": 3, "lo')
+    with pytest.warns(NotRead, match="2 of 4 lines are damaged"):
+        assert store.log(trained)[0] == [{"step": 1, "loss": 2.5}] * 2
+    assert store.last(trained) == {"step": 1, "loss": 2.5}
+    runs = len(list(store.finished()))
+    (store.folder(trained) / "stage.json").write_text("{")
+    with pytest.warns(NotRead, match="stage.json is damaged"):
+        assert len(list(store.finished())) == runs - 1
+    assert "6 finished" in verb("plan", "other.yaml") and verb("why", "other.yaml") and verb("report", "harmed.yaml")

@@ -214,3 +214,20 @@ def test_another_unicode_form_of_a_name_is_named(made):
 def test_what_two_scores_of_one_thing_differ_in_is_named_whatever_column_it_is(made):
     rows = [{**row, "filter": name} for row in table() for name in ("strict", "flexible")]
     assert "differs in 'filter'" in found(made, rows, MANIFEST)[0].message
+
+
+@pytest.mark.parametrize("pair", [("XLM-R", "xlm-r"), ("e\u0301", "\u00e9"), ("a b", "ab"), ("ﬁne", "fine")], ids=ascii)
+@pytest.mark.parametrize("axis", ["model", "intermediate", "target"])
+def test_names_that_look_alike_and_are_two_are_said(made, pair, axis):
+    old = {"model": ("a", "b"), "intermediate": ("mnli", "qqp"), "target": ("xnli", "mine")}[axis]
+    rows = table() + [{**row, "intermediate": "qqp"} for row in table() if row["intermediate"] == "mnli"]
+    new = dict(zip(old, pair, strict=True))
+    said = found(made, [{**row, axis: new.get(row[axis], row[axis])} for row in rows], MANIFEST)
+    assert [finding.code for finding in said] == ["W542"] and pair[0] in said[0].message and pair[1] in said[0].message
+    assert not found(made, rows, MANIFEST)
+
+
+def test_a_loss_beside_percentages_is_no_fraction(made):
+    rows = percent()
+    losses = [{**row, "metric": "eval_loss", "score": "0.7"} for row in rows]
+    assert not found(made, [*rows, *losses], PERCENT + "tasks: {xnli: {metric: accuracy}, mine: {metric: f1}}\n")

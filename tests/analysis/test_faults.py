@@ -1,0 +1,32 @@
+"""What the page says of copies and means among the rows of a table (review A3.21)."""
+
+import tabled
+
+from xlift import studies
+from xlift.registry.manifest.load import read
+from xlift.registry.store import Store
+
+
+def notes(folder, rows: tabled.Rows) -> list[str]:
+    folder.mkdir()
+    (folder / "scores.csv").write_text(tabled.text_of(rows))
+    (folder / "study.yaml").write_text(tabled.MANIFEST)
+    study, store = read(folder / "study.yaml"), Store(folder / "store")
+    studies.imported(study, store)
+    made = studies.report_of(study.card(), store, ())
+    return [note for note in made.notes if note.startswith(("Copied seeds", "A mean among"))]
+
+
+def test_copies_of_seeds_and_means_among_languages_are_on_the_page(tmp_path):
+    rows = tabled.table()
+    rows += [{**row, "language": "fr", "score": f"{float(row['score']) / 2:.4f}"} for row in rows if row["language"] == "de"]
+    assert not notes(tmp_path / "faultless", rows)
+    key = ("model", "intermediate", "target", "language")
+    first = {tuple(row[name] for name in key): row["score"] for row in reversed(rows)}
+    copied = [{**row, "score": first[tuple(row[name] for name in key)]} if row["model"] == "a" else row for row in rows]
+    (said,) = notes(tmp_path / "copies", copied)
+    assert "4 of the 32 runs have every score of another seed" in said
+    (said,) = notes(
+        tmp_path / "means", [{**row, "language": {"fr": "AVG"}.get(row["language"], row["language"])} for row in rows]
+    )
+    assert "'AVG' looks like one over languages" in said
