@@ -7,6 +7,7 @@ from typing import Any
 
 from xlift.registry.card import Cell, Scalar, SearchCard
 from xlift.registry.findings import relative
+from xlift.registry.kinds import CORPORA, KINDS
 from xlift.registry.known import lab
 from xlift.registry.known.pretraining import pretraining
 from xlift.registry.known.tasks import Task, same_training_data
@@ -184,7 +185,7 @@ class Builder:
         make = self._train if values else self.train  # trials are many, and each is made once
         step = make(search.model, name, beside, seed, before.stage if before else None, values, cut=True)
         step = replace(step, blocked=step.blocked or waits or (before and before.blocked) or missing)
-        parts = [part for part in step.stage.data.parts if part.kind != "mlm"]
+        parts = [part for part in step.stage.data.parts if part.kind not in CORPORA]
         return step, tuple(self._judge(search.model, part, step) for part in parts)
 
     def _judge(self, model: str, part: Data, training: Step) -> Step:
@@ -284,7 +285,7 @@ class Builder:
             parent=parent,
             data=self._data(
                 task,
-                limit=None if task.kind == "mine" else self._limit(target).test,
+                limit=self._limit(target).test if KINDS[task.kind].divisible else None,
                 metric=task.metric,
                 normaliser=None if task.normaliser == "squad" else task.normaliser,
             ),
@@ -319,7 +320,7 @@ class Builder:
             return f"licence: bring {task.licensed}"
         if self.study.manifest.data.source == "local" and self.sources.data is None:
             return "no data: give --data DIR"
-        if task.kind == "mlm":
+        if task.kind in CORPORA:
             return f"no text of {task.name}"
         return f"no {split} data of {task.name}"
 

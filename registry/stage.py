@@ -2,19 +2,23 @@
 
 What changes the numbers is here and is hashed. How a stage is run (device, workers, micro-batches, paths) is in
 `runners.run.Env` and is not. A field at its default is left out of the hash, so that a new field changes no old id;
-the defaults themselves are therefore pinned by a test, and never edited. NUMBERS stands for the code.
+the defaults themselves are therefore pinned by a test, and never edited. NUMBERS stands for the code, and a
+kind's own number for what is its alone.
 """
 
 from functools import cached_property
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
+from xlift.registry.kinds import KINDS, READ_BY
 from xlift.registry.spec import Spec, canonical, digest
 
 NUMBERS = 3  # in every id: raised, with a line in the changelog, by a change of the code that changes what stages compute
-Kind = Literal["pair", "tag", "span", "choice", "retrieve", "mine", "mlm"]
-RETRIEVAL: tuple[Kind, ...] = ("retrieve", "mine")  # by the states of whole sentences; nothing is trained
+if TYPE_CHECKING:
+    KindName = str
+else:
+    KindName = Literal[tuple(KINDS)]
 Normaliser = Literal["squad", "mlqa"]
 Split = Literal["dev", "kept", "held-out"]
 Origin = Literal["own", "imported", "published"]
@@ -104,18 +108,10 @@ class Scoring(Spec):
     prefix: str = Field("", description="text put before every sentence in retrieval")
 
 
-# Fields that only some kinds read. A stage of another kind has them at their defaults, so that they do not change its id.
-READ_BY: dict[str, tuple[Kind, ...]] = {
-    "mask": ("mlm",),
-    "stride": ("span",),
-    "answer_length": ("span",),
-    "layer": RETRIEVAL,
-    "prefix": RETRIEVAL,
-}
 Part = TypeVar("Part", Recipe, Scoring)
 
 
-def as_read(part: Part, *kinds: Kind) -> Part:
+def as_read(part: Part, *kinds: str) -> Part:
     """A recipe or scoring with only what one of `kinds` reads."""
     fields = [name for name in part.model_fields_set if set(READ_BY.get(name, kinds)) & set(kinds)]
     return type(part)(**{name: getattr(part, name) for name in fields})
@@ -138,7 +134,7 @@ class Data(Spec):
     """What the examples of a stage are; the files of test languages are named in each part of the scores instead."""
 
     source: Literal["lab", "local"]
-    kind: Kind | Literal["mixture"]
+    kind: KindName | Literal["mixture"]
     task: str
     digest: str | None = Field(None, description="sha-256 of the training data, or of the lab's world")
     split: Split | None = Field(
@@ -182,6 +178,8 @@ class Stage(Spec):
         content = self.model_dump(mode="json", exclude_defaults=True, exclude={"parent"})
         if self.data.kind == "mixture":
             del content["data"]["task"]  # a name, and nothing but a name
+        if own := {part.kind: KINDS[part.kind].numbers for part in self.data.parts if KINDS[part.kind].numbers != 1}:
+            content["kinds"] = own
         return digest(content | {"numbers": NUMBERS} | ({"parent": self.parent.id} if self.parent else {}))[:16]
 
     def entropy(self, data: Data) -> int:

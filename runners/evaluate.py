@@ -1,7 +1,6 @@
 """Zero-shot scores of a trained model in one language."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +8,7 @@ import torch
 
 from xlift.registry.findings import UserError
 from xlift.registry.score import Score
-from xlift.registry.stage import RETRIEVAL, Data, Scoring
-from xlift.runners.data.examples import Parallel, Sentence
+from xlift.registry.stage import Data, Scoring
 from xlift.runners.kinds import kind_of, retrieve
 from xlift.runners.kinds.base import Batch, Feature, Kind
 from xlift.runners.model import Net
@@ -22,8 +20,7 @@ def score(
 ) -> list[Score]:
     """The task's metrics on `examples`; the one that gains are computed on comes first."""
     kind = kind_of(data.kind, texts=net.texts)
-    if data.kind in RETRIEVAL:
-        examples = [_prefixed(e, scoring.prefix) for e in examples]
+    examples = [example.prefixed(scoring.prefix) for example in examples]
     features = kind.encode(examples, net.reading(scoring), data, language)
     outputs = predict(net, kind, features, scoring, device=device, budget=budget)
     with torch.device(device):
@@ -42,12 +39,6 @@ def score(
         )
         for index, m in enumerate(measures)
     ]
-
-
-def _prefixed(example: Parallel | Sentence, prefix: str) -> Parallel | Sentence:
-    if isinstance(example, Sentence):
-        return replace(example, text=prefix + example.text)
-    return replace(example, source=prefix + example.source, pivot=prefix + example.pivot)
 
 
 @torch.inference_mode()

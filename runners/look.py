@@ -8,10 +8,11 @@ import numpy as np
 
 from xlift.registry import weights
 from xlift.registry.findings import Finding, UserError, first_line
+from xlift.registry.kinds import KINDS
 from xlift.registry.known.parameters import FROM_PADDING
 from xlift.registry.manifest.models import Model
 from xlift.registry.plan import Plan
-from xlift.runners.data.preflight import PAIRS, lengths
+from xlift.runners.data.preflight import lengths
 
 SENTENCES = ("The cat sat on the mat.", "Кот сидел на коврике.", "猫坐在垫子上。")
 PIECE = 1 << 24  # numbers looked at at once
@@ -43,7 +44,7 @@ def _lengths(plan: Plan, model: Model, folder: Path) -> Iterator[Finding]:
     for task, kind, length, prefix in lengths(plan, model.id):
         place = plan.study.place_of_task(task)
         try:
-            room = tokens.room_for(tokenizer, pair=kind in PAIRS and not model.section.form, max_length=length)
+            room = tokens.room_for(tokenizer, pair=KINDS[kind].texts == 2 and not model.section.form, max_length=length)
         except UserError as error:
             message, _, hint = str(error).rpartition("; ")
             yield Finding("E231", place, f"{model.id}, {task}: {message}", hint)

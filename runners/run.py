@@ -18,13 +18,15 @@ from torch import nn
 from xlift.registry.claims import Claim, write_atomically
 from xlift.registry.files import DataError
 from xlift.registry.findings import UserError
+from xlift.registry.kinds import RETRIEVAL
 from xlift.registry.plan import Step
 from xlift.registry.spec import digest
-from xlift.registry.stage import RETRIEVAL, Data, Stage
+from xlift.registry.stage import Data, Stage
 from xlift.registry.store import Store, part
 from xlift.runners import data, evaluate, model, train
-from xlift.runners.data.examples import Example, Text
 from xlift.runners.kinds import kind_of
+from xlift.runners.kinds.example import Example
+from xlift.runners.kinds.mlm import Text
 from xlift.runners.model import Net
 from xlift.runners.pool import Env
 from xlift.runners.train import Log, Objective, Watch

@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from xlift.registry.kinds import CORPORA, KINDS
+
 Reads = Literal["first", "mean", "last"]
 
 
@@ -55,7 +57,7 @@ class Architecture:
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of task that it runs on."""
-        return ("pair", "tag", "span", "choice", "retrieve", "mine", *(("mlm",) if self.masked else ()))
+        return tuple(name for name in KINDS if name not in CORPORA or self.masked)
 
     @property
     def masked(self) -> bool:

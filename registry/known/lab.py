@@ -23,9 +23,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from xlift.registry.known.tasks import ROLES, Task
+from xlift.registry.kinds import KINDS
+from xlift.registry.known.tasks import Task
 from xlift.registry.spec import Spec, digest
-from xlift.registry.stage import Kind, Positive
+from xlift.registry.stage import KindName, Positive
 
 GENERATOR = 2  # raise it with every change of `xlift.runners.data.lab` that changes a byte
 SPLITS = ("train", "dev", "test")
@@ -167,10 +168,10 @@ class World(Spec):
         return self
 
 
-def _task(name: str, kind: Kind, source: str, metric: str = "accuracy", **facts: Any) -> Task:
+def _task(name: str, kind: KindName, source: str, metric: str = "accuracy", **facts: Any) -> Task:
     facts.setdefault("languages", tuple(LANGUAGES))
     facts.setdefault("trains_on", name)
-    return Task(name, kind, metric, f"generated; {source}", fields={role: role for role in ROLES[kind]}, **facts)
+    return Task(name, kind, metric, f"generated; {source}", fields={role: role for role in KINDS[kind].roles}, **facts)
 
 
 _NLI = ("entailment", "neutral", "contradiction")

@@ -5,30 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from xlift.registry.kinds import KINDS
 from xlift.registry.known.languages import XTREME
-from xlift.registry.stage import Kind, Normaliser
+from xlift.registry.stage import KindName, Normaliser
 
-# What the examples of a kind are made of; a task's `fields` maps these roles to the columns of its files.
-ROLES: dict[str, tuple[str, ...]] = {
-    "pair": ("first", "second", "label"),
-    "tag": ("tokens", "tags"),
-    "span": ("context", "question", "answers"),
-    "choice": ("context", "question", "stem", "choices", "label"),
-    "retrieve": ("source", "pivot"),
-    "mine": ("text", "side", "pairs", "split"),
-    "mlm": ("text",),
-}
-OPTIONAL = {"choice": ("context", "question", "stem")}  # roles that a file may lack; they are '' then
-# What is computed for a kind; the first is the usual one.
-METRICS: dict[str, tuple[str, ...]] = {
-    "pair": ("accuracy",),
-    "choice": ("accuracy",),
-    "retrieve": ("accuracy",),
-    "mine": ("f1",),
-    "mlm": (),
-    "tag": ("entity_f1", "f1_xtreme", "accuracy"),
-    "span": ("f1", "exact_match"),
-}
 MARKED = re.compile(r"^[BIEOLSUMHWV][-_]|[-_][BIEOLSUMHWV]$")  # labels that say where in a chunk they stand
 PUNCTUATION = (".", ",", ":", "''", "``", "#", "$", "-LRB-", "-RRB-", "-NONE-")  # tags of the Penn treebank
 MLQA_LANGUAGES = ("ar", "de", "en", "es", "hi", "vi", "zh")  # whose articles MLQA's comparison of answers knows
@@ -41,7 +21,7 @@ def computed(kind: str, labels: tuple[str, ...]) -> tuple[str, ...]:
     of speech: of other schemes (BIOES) or of numbers it would count what is no chunk.
     """
     if kind != "tag":
-        return METRICS[kind]
+        return KINDS[kind].metrics
     if all(label == "O" or label[:2] in ("B-", "I-") for label in labels):
         return "entity_f1", "accuracy"
     bare = all(label[:1].isalpha() and not MARKED.search(label) for label in labels if label not in PUNCTUATION)
@@ -59,7 +39,7 @@ class Task:
     """
 
     name: str
-    kind: Kind | Literal["mixture"]
+    kind: KindName | Literal["mixture"]
     metric: str
     source: str
     trains_on: str | None

@@ -8,6 +8,7 @@ from pathlib import Path
 from xlift.registry import weights
 from xlift.registry.card import MEAN, POOLED, Analysis
 from xlift.registry.findings import Finding, similar
+from xlift.registry.kinds import CORPORA, READ_BY, RETRIEVAL
 from xlift.registry.known import lab
 from xlift.registry.known.languages import LANGUAGES, base_language
 from xlift.registry.known.tasks import Task
@@ -19,7 +20,7 @@ from xlift.registry.manifest.models import Model, declared_models
 from xlift.registry.manifest.sections import Exclude, Include, Manifest, TaskSection, merged, texts
 from xlift.registry.manifest.tasks import check_patterns, declared_tasks
 from xlift.registry.manifest.tuned import check_tuning
-from xlift.registry.stage import READ_BY, RETRIEVAL, Recipe, Scoring
+from xlift.registry.stage import Recipe, Scoring
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,8 @@ def _corpora(at: Complaints, tasks: Mapping[str, Task]) -> None:
 
 
 def _corpus(at: Complaints, section: str, name: str, languages: tuple[str, ...] | None, tasks: Mapping[str, Task]) -> None:
-    if name not in tasks or tasks[name].kind != "mlm":
-        corpora = [task.name for task in tasks.values() if task.kind == "mlm"]
+    if name not in tasks or tasks[name].kind not in CORPORA:
+        corpora = [task.name for task in tasks.values() if task.kind in CORPORA]
         at.complain("E201", (section, "corpus"), f"no corpus '{name}'", similar(name, corpora))
     elif at.manifest.data.source == "local" and not languages:
         at.complain("E102", (section,), "key 'languages' is missing", "name the languages of the corpus")
@@ -148,7 +149,7 @@ def _axis_task(at: Complaints, axis: str, name: str, path: tuple[str | int, ...]
         at.complain("E201", path, f"unknown task '{name}'", similar(name, choices))
     elif axis == "intermediate" and task.kind in RETRIEVAL:
         at.complain("E302", path, f"{name} is retrieval, which is not trained", "use it as a target")
-    elif axis == "target" and (task.kind == "mlm" or not task.languages):
+    elif axis == "target" and (task.kind in CORPORA or not task.languages):
         at.complain("E302", path, f"{name} has no tests", "use it as an intermediate task, or give its languages")
     elif axis == "target" and task.trains_on and (trained := tasks.get(task.trains_on)):
         if task.kind in RETRIEVAL:
@@ -207,7 +208,7 @@ def _unmasked(
 
     It goes on with the head that a model's weights bring, in one of the forms known here.
     """
-    texts = {name for name in axes["intermediate"] if name in tasks and tasks[name].kind == "mlm"}
+    texts = {name for name in axes["intermediate"] if name in tasks and tasks[name].kind in CORPORA}
     for index, section in enumerate(at.manifest.models):
         model = models.get(section.id)
         held = weights.tensors(model.folder) if model and model.folder else {}

@@ -10,7 +10,7 @@ from xlift.registry.findings import unfit
 from xlift.registry.known.lab import World
 from xlift.registry.known.metrics import Better, Metric, known
 from xlift.registry.spec import Spec
-from xlift.registry.stage import Kind, Mixing, Normaliser, Origin, Positive, Recipe, Scoring, Shape
+from xlift.registry.stage import KindName, Mixing, Normaliser, Origin, Positive, Recipe, Scoring, Shape
 
 
 def shown(name: str) -> str:
@@ -87,7 +87,7 @@ class Pretrain(Spec):
 class TaskSection(Spec):
     """What differs from the known task of this name, or a task of your own."""
 
-    kind: Kind | None = Field(None, description="needed for a task of your own")
+    kind: KindName | None = Field(None, description="needed for a task of your own")
     labels: tuple[Text, ...] | None = Field(None, description="in the order of the classes")
     fields: dict[str, str] | None = Field(None, description="role -> column of the files")
     files: Text | None = None

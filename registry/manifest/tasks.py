@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 
 from xlift.registry.findings import similar
+from xlift.registry.kinds import CORPORA, KINDS, RETRIEVAL
 from xlift.registry.known import lab
-from xlift.registry.known.tasks import METRICS, MLQA_LANGUAGES, OPTIONAL, ROLES, TASKS, Task, computed
+from xlift.registry.known.tasks import MLQA_LANGUAGES, TASKS, Task, computed
 from xlift.registry.manifest.complaints import Complaints
 from xlift.registry.manifest.sections import Mixture, TaskSection
-from xlift.registry.stage import RETRIEVAL
 
 
 def check_patterns(at: Complaints) -> None:
@@ -20,7 +20,7 @@ def check_patterns(at: Complaints) -> None:
     }
     for path, (pattern, kind) in patterns.items():
         bare = re.sub(r"\{(task|split|language)\}", "x", pattern)
-        needed = ("{language}",) if kind == "mlm" else ("{split}", "{language}")
+        needed = ("{language}",) if kind in CORPORA else ("{split}", "{language}")
         if set(bare) & set("{}") or not all(name in pattern for name in needed) or not _below(bare):
             at.complain(
                 "E207",
@@ -76,8 +76,8 @@ def _mixture(at: Complaints, name: str, section: Mixture, tasks: dict[str, Task]
             at.complain("E201", path, f"unknown task '{other}'", similar(other, tasks))
         elif task.kind in RETRIEVAL:
             at.complain("E302", path, f"{other} is retrieval, which is not trained", "remove it")
-        elif task.kind in ("mlm", "mixture"):
-            hint = "write variant: [plain, mlm] to go on with the text" if task.kind == "mlm" else "name its tasks"
+        elif task.kind in (*CORPORA, "mixture"):
+            hint = "write variant: [plain, mlm] to go on with the text" if task.kind in CORPORA else "name its tasks"
             at.complain("E302", path, f"{other} is no task that a mixture can hold", hint)
         elif other in section.of[:index]:
             at.complain("E301", path, f"'{other}' stands twice", "keep one")
@@ -98,7 +98,7 @@ def _override(at: Complaints, name: str, known: Task | None, section: TaskSectio
         _usual_metric(kind, section.labels or ()),
         "declared in the manifest",
         trains,
-        fields={role: role for role in ROLES[kind] if role not in OPTIONAL.get(kind, ())},
+        fields={role: role for role in KINDS[kind].roles if role not in KINDS[kind].optional},
     )
     changes = {
         key: getattr(section, key)
@@ -106,8 +106,10 @@ def _override(at: Complaints, name: str, known: Task | None, section: TaskSectio
         if getattr(section, key) is not None
     }
     task = dataclasses.replace(base, trains_on=trains, fields={**base.fields, **(section.fields or {})}, **changes)
-    for role in sorted(set(task.fields) - set(ROLES[kind])):
-        at.complain("E203", ("tasks", name, "fields", role), f"kind {kind} has no role '{role}'", similar(role, ROLES[kind]))
+    for role in sorted(set(task.fields) - set(KINDS[kind].roles)):
+        at.complain(
+            "E203", ("tasks", name, "fields", role), f"kind {kind} has no role '{role}'", similar(role, KINDS[kind].roles)
+        )
     metrics = computed(kind, task.labels)
     if metrics and task.metric not in metrics and (section.metric or section.labels):
         at.complain(
@@ -118,7 +120,7 @@ def _override(at: Complaints, name: str, known: Task | None, section: TaskSectio
             if kind == "tag" and task.metric == "entity_f1"
             else similar(task.metric, metrics),
         )
-    if section.limit.test and kind == "mine":
+    if section.limit.test and not KINDS[kind].divisible:
         at.complain("E203", ("tasks", name, "limit"), "a limit would part sentences from their translations", "remove it")
     if section.normaliser and kind != "span":
         at.complain("E203", ("tasks", name, "normaliser"), f"kind {kind} compares no answers", "remove it")
@@ -129,7 +131,7 @@ def _override(at: Complaints, name: str, known: Task | None, section: TaskSectio
             f"mlqa does not compare answers in {', '.join(others)}",
             f"write normaliser: squad, or keep to {', '.join(MLQA_LANGUAGES)}",
         )
-    if kind in ("pair", "tag") and len(task.labels) < 2:
+    if KINDS[kind].labels == "needed" and len(task.labels) < 2:
         at.complain("E204", ("tasks", name), f"task '{name}' needs its labels", "add 'labels: [..., ...]'")
     if len(set(task.labels)) < len(task.labels):
         at.complain("E204", ("tasks", name, "labels"), "a label stands twice", "keep one")
@@ -140,4 +142,4 @@ def _usual_metric(kind: str, labels: tuple[str, ...]) -> str:
     """Entities where labels begin and continue spans, otherwise accuracy; F1 for answers."""
     if kind == "tag":
         return "entity_f1" if any(label.startswith("B-") for label in labels) else "accuracy"
-    return next(iter(METRICS[kind]), "")
+    return next(iter(KINDS[kind].metrics), "")

@@ -8,10 +8,11 @@ from pydantic import ValidationError
 
 from xlift.registry.card import Scalar
 from xlift.registry.findings import similar
+from xlift.registry.kinds import READ_BY
 from xlift.registry.known.tasks import Task
 from xlift.registry.manifest.complaints import Complaints
 from xlift.registry.manifest.sections import Range, Tuning
-from xlift.registry.stage import READ_BY, Recipe
+from xlift.registry.stage import Recipe
 
 SPLITS = ("dev", "held-out")
 

@@ -3,10 +3,11 @@
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 
+from xlift.registry.kinds import READ_BY
 from xlift.registry.known.tasks import Task
 from xlift.registry.manifest.complaints import Complaints
 from xlift.registry.manifest.sections import Manifest, TaskSection, texts
-from xlift.registry.stage import READ_BY, Recipe, Scoring
+from xlift.registry.stage import Recipe, Scoring
 
 Path = tuple[str | int, ...]
 

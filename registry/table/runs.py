@@ -9,11 +9,12 @@ from typing import Any
 from xlift.registry.card import Cell, StageCard, StudyCard
 from xlift.registry.carriers import lineages
 from xlift.registry.findings import Finding, Place
+from xlift.registry.kinds import RETRIEVAL
 from xlift.registry.known.tasks import Task, same_training_data
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.sections import TableManifest
 from xlift.registry.spec import canonical, digest
-from xlift.registry.stage import RETRIEVAL, Origin
+from xlift.registry.stage import Origin
 
 FAMILY = "imported"  # of models whose family is not told
 COUNTED = ("acc", "exact_match")  # metrics, by the start of their names, that are shares of items: binomial

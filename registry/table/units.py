@@ -7,11 +7,11 @@ from dataclasses import replace
 from itertools import combinations
 from math import inf
 
+from xlift.registry.kinds import RETRIEVAL
 from xlift.registry.known.metrics import edits, spread
 from xlift.registry.known.models import MODELS
 from xlift.registry.known.tasks import TASKS
 from xlift.registry.manifest.sections import Scaled, TableManifest, Unit
-from xlift.registry.stage import RETRIEVAL
 from xlift.registry.table.reading import Reading
 from xlift.registry.table.runs import Row
 

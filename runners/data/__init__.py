@@ -1,14 +1,14 @@
 """Sources of examples, behind one function."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 
 from xlift.registry.files import DataError
 from xlift.registry.sources import Sources
 from xlift.registry.spec import digest
 from xlift.registry.stage import Data
 from xlift.runners.data import lab, local
-from xlift.runners.data.examples import Choice, Example, Pair, Parallel, Question, Tagged, Text
+from xlift.runners.kinds.example import Example
 
 FILES = {"dev": "dev", "kept": "train", "held-out": "train"}  # where a part of the data is
 HELD_OUT = 10  # one item of so many
@@ -42,19 +42,9 @@ def drawn(examples: list[Example], limit: int | None) -> list[Example]:
         return examples
     strata: dict[Hashable, list[tuple[str, int]]] = defaultdict(list)
     for index, example in enumerate(examples):
-        strata[_stratum(example)].append((digest([index]), index))
+        strata[example.stratum].append((digest([index]), index))
     ranked = [((rank + 0.5) / len(stratum), *key) for stratum in strata.values() for rank, key in enumerate(sorted(stratum))]
     return [examples[index] for index in sorted(index for _, _, index in sorted(ranked)[:limit])]
-
-
-def _stratum(example: Example) -> Hashable:
-    """The label of an example, or whether it has an answer; None where there is neither."""
-    match example:
-        case Pair(label=label) | Choice(label=label):
-            return label
-        case Question(answers=answers):
-            return bool(answers)
-    return None
 
 
 def held_out(example: Example) -> bool:
@@ -62,14 +52,4 @@ def held_out(example: Example) -> bool:
 
     Items on one text, such as questions on one context or hypotheses on one premise, fall on one side.
     """
-    return int(digest(list(_text(example)))[:8], 16) % HELD_OUT == 0
-
-
-def _text(example: Example) -> Iterator[str]:
-    match example:
-        case Pair(first=text) | Text(text=text) | Parallel(pivot=text) | Question(context=text):
-            yield text
-        case Tagged(tokens=tokens):
-            yield from tokens
-        case Choice():
-            yield from (example.context, example.stem) if example.context or example.stem else (example.question,)
+    return int(digest(list(example.group))[:8], 16) % HELD_OUT == 0

@@ -19,7 +19,7 @@ from xlift.registry.files import DataError, content, digest, named, path
 from xlift.registry.findings import UserError, first_line
 from xlift.registry.stage import Data
 from xlift.runners.data import rows
-from xlift.runners.data.examples import Example
+from xlift.runners.kinds.example import Example
 
 __all__ = ["DataError", "digest", "path", "read"]
 

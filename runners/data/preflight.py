@@ -6,13 +6,14 @@ findings = look(plan, sources)        # all of them, with their places in the ma
 from collections.abc import Iterator
 
 from xlift.registry.findings import Finding
+from xlift.registry.kinds import KINDS
 from xlift.registry.plan import Plan
 from xlift.registry.sources import Sources
 from xlift.registry.stage import Data
-from xlift.runners.data import FILES, DataError, read, sets
-from xlift.runners.data.sets import Unfit
+from xlift.runners.data import FILES, DataError, read
+from xlift.runners.kinds import kind_of
+from xlift.runners.kinds.example import Unfit
 
-PAIRS = ("pair", "span", "choice")  # kinds whose sequences hold two texts
 MADE = (2, 4)  # special tokens around one text and around two, of a tokenizer that is made here
 Wanted = tuple[str, str, str]  # task, split, language
 
@@ -44,7 +45,7 @@ def _short(plan: Plan) -> list[Finding]:
     found: dict[Finding, None] = {}
     for model in [model.id for model in plan.study.facts.models.values() if model.section.make]:
         for task, kind, length, _ in lengths(plan, model):
-            least = MADE[kind in PAIRS] + 1 + (kind in PAIRS)
+            least = MADE[KINDS[kind].texts - 1] + KINDS[kind].texts
             if length < least:
                 message = f"{task}: max_length {length} leaves no room for text beside the special tokens"
                 found[Finding("E231", plan.study.place_of_task(task), message, f"at least {least} is needed")] = None
@@ -78,7 +79,7 @@ def _file(plan: Plan, sources: Sources, data: Data, split: str, language: str) -
         yield Finding("E501", place, f"{what}: {message or hint}", hint if message else None)
         return
     try:
-        sets.check(examples, scored=split != "train")
+        kind_of(data.kind).example.check(examples, scored=split != "train")
     except Unfit as error:
         if error.at is not None:  # whatever is drawn of a file, its items are counted as they stand in it
             _, whole = read(sources, data.model_copy(update={"limit": None, "split": None}), FILES.get(split, split), language)

@@ -1,32 +1,20 @@
-"""The forms that tasks have, each with its behaviour."""
+"""The forms that tasks have, a module each: its example, how a file's row is read, and what a model learns and is scored by.
+
+A module is named as its row in `registry.kinds`, and has a `KIND`. It is imported where it is first asked for, and imports torch
+where that is first used: what reads data alone needs none.
+"""
+
+from importlib import import_module
 
 from xlift.runners.kinds.base import Kind
-from xlift.runners.kinds.choice import ChoiceKind
-from xlift.runners.kinds.mine import MineKind
-from xlift.runners.kinds.mlm import MlmKind
-from xlift.runners.kinds.pair import PairKind
-from xlift.runners.kinds.retrieve import RetrieveKind
-from xlift.runners.kinds.span import SpanKind
-from xlift.runners.kinds.tag import TagKind
-from xlift.runners.kinds.text import ChoiceText, PairText, SpanText, TagText
-
-KINDS: dict[str, Kind] = {
-    "pair": PairKind(),
-    "tag": TagKind(),
-    "span": SpanKind(),
-    "choice": ChoiceKind(),
-    "retrieve": RetrieveKind(),
-    "mine": MineKind(),
-    "mlm": MlmKind(),
-}
-TEXTS: dict[str, Kind] = {
-    "pair": PairText(KINDS["pair"]),
-    "tag": TagText(KINDS["tag"]),
-    "span": SpanText(KINDS["span"]),
-    "choice": ChoiceText(KINDS["choice"]),
-}
 
 
-def kind_of(name: str, *, texts: bool) -> Kind:
+def kind_of(name: str, *, texts: bool = False) -> Kind:
     """A kind by its name; `texts`: as text to text, where it is trained."""
-    return TEXTS.get(name, KINDS[name]) if texts else KINDS[name]
+    if texts:
+        from xlift.runners.kinds.text import TEXTS
+
+        if name in TEXTS:
+            return TEXTS[name]
+    kind: Kind = import_module(f"{__name__}.{name}").KIND
+    return kind

@@ -1,18 +1,27 @@
 """What every kind of task provides: how examples become sequences, a head, a loss, predictions and scores."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
+from typing import TYPE_CHECKING, Any
 
 from xlift.registry.findings import UserError
 from xlift.registry.stage import Data, Scoring
-from xlift.runners.metrics import Measure
+from xlift.runners.kinds.example import Example
+from xlift.runners.later import Later
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor, nn
+    from transformers import PreTrainedTokenizerFast
+
+    from xlift.runners.metrics import Measure
+else:
+    np = Later("numpy")
+    torch = Later("torch")
 
 IGNORE = -100  # a label that bears no loss, as in torch.nn.functional.cross_entropy
 
@@ -59,7 +68,7 @@ class Batch:
     def padded_labels(self) -> Tensor:
         """(sequences, length) int64, for kinds with a label a token; padding is `IGNORE`."""
         rows = [torch.as_tensor(f.labels) for f in self.features]
-        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORE).to(self.ids.device)
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORE).to(self.ids.device)
 
 
 def finite(outputs: Tensor) -> np.ndarray:
@@ -72,6 +81,8 @@ def finite(outputs: Tensor) -> np.ndarray:
 
 class Kind(ABC):
     """Behaviour shared by all tasks of one form. Stateless."""
+
+    example: type[Example]
 
     @abstractmethod
     def encode(self, examples: Sequence[Any], reading: Reading, data: Data, language: str) -> list[Feature]:

@@ -5,9 +5,10 @@ A softmax over choices or over positions cancels what is added to all of them, s
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import gelu, linear
 
 from xlift.registry.known.architectures import ARCHITECTURES
-from xlift.runners.kinds.base import Batch
+from xlift.runners.kinds.base import IGNORE, Batch
 
 
 class Sentence(nn.Module):
@@ -63,3 +64,48 @@ def initialise(head: nn.Module, encoder: nn.Module) -> None:
             nn.init.normal_(module.weight, std=spread)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+class Scores(Sentence):
+    """One score a sequence, as rows of choices."""
+
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        return super().forward(hidden, batch).view(len(batch.features), -1)  # (features, choices)
+
+
+class Vocabulary(nn.Module):
+    """Dense, gelu, layer norm, and a decoder whose weights are the encoder's input embeddings; on predicted tokens only.
+
+    Embeddings may be narrower than hidden states (ELECTRA, RemBERT): the dense layer leads from these to those.
+    """
+
+    def __init__(self, encoder: nn.Module, dropout: float):
+        super().__init__()
+        config = encoder.config
+        embeddings = encoder.get_input_embeddings()
+        self.tied = (embeddings,)  # in a tuple, so that its weights belong to the encoder alone
+        count, width = embeddings.weight.shape
+        self.dense = nn.Linear(config.hidden_size, width)
+        eps = getattr(config, "layer_norm_eps", getattr(config, "norm_eps", 1e-12))  # DistilBERT names none
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.bias = nn.Parameter(torch.zeros(count))
+        self.dropout = nn.Dropout(dropout)
+        initialise(self, encoder)
+
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        chosen = hidden[batch.padded_labels() != IGNORE]  # (predicted, hidden)
+        state = self.norm(gelu(self.dense(self.dropout(chosen))))
+        return linear(state, self.tied[0].weight, self.bias)  # (predicted, vocabulary)
+
+
+class Matrix(nn.Module):
+    """One map from predicted tokens onto the vocabulary, with weights of its own, as EuroBERT learns (Boizard et al. 2025)."""
+
+    def __init__(self, encoder: nn.Module, dropout: float):
+        super().__init__()
+        self.matrix = nn.Linear(encoder.config.hidden_size, encoder.get_input_embeddings().num_embeddings, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        initialise(self, encoder)
+
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        return self.matrix(self.dropout(hidden[batch.padded_labels() != IGNORE]))  # (predicted, vocabulary)

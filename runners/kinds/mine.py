@@ -5,21 +5,92 @@ to its four nearest. Each sentence proposes its best; proposals are taken from t
 the one with the best F1 on the sentences that tune (notes/science.md, section 5).
 """
 
-from collections.abc import Sequence
-from typing import final
+from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, final
 
 from xlift.registry.stage import Data, Scoring
-from xlift.runners import metrics
-from xlift.runners.data.examples import Sentence
-from xlift.runners.data.sets import translations
-from xlift.runners.kinds import tokens
+from xlift.runners.kinds import columns
 from xlift.runners.kinds.base import Feature, Reading
+from xlift.runners.kinds.columns import Fault
+from xlift.runners.kinds.example import Example, Row, Unfit, scorable
 from xlift.runners.kinds.retrieve import PIVOT, SOURCE, SentenceKind, unit
-from xlift.runners.metrics import Measure
+from xlift.runners.later import Later
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from xlift.runners import metrics
+    from xlift.runners.kinds import tokens
+    from xlift.runners.metrics import Measure
+else:
+    np = Later("numpy")
+    metrics = Later("xlift.runners.metrics")
+    torch = Later("torch")
+    tokens = Later("xlift.runners.kinds.tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence(Example):
+    """One of many, of which a few are translations of each other.
+
+    Two of the two sides that share a name in `pairs` are; most have none. The threshold is set on those that tune.
+    """
+
+    text: str
+    side: str  # source or pivot
+    pairs: tuple[str, ...]
+    tunes: bool
+
+    @classmethod
+    def read(cls, row: Row, data: Data, place: str) -> Sentence:
+        text = columns.string(columns.column(row, data, "text"), "text")
+        if not text.strip():
+            raise Fault("the sentence is empty; take it out")
+        side, split = (columns.column(row, data, role) for role in ("side", "split"))
+        if side not in ("source", "pivot"):
+            raise Fault(
+                f"the side is {columns.shown(side)}; write source, or pivot for a sentence in the source language of the study"
+            )
+        if split not in ("dev", "test"):
+            raise Fault(f"the split is {columns.shown(split)}; write dev for what the threshold is set on, or test")
+        return cls(text, side, columns.strings(columns.column(row, data, "pairs") or "", "pairs"), split == "dev")
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        return (self.text,)
+
+    def prefixed(self, prefix: str) -> Sentence:
+        return replace(self, text=prefix + self.text)
+
+    @classmethod
+    def check(cls, examples: Sequence[Sentence], *, scored: bool) -> None:
+        """Unfit where a split has no translations to find, too."""
+        if scored:
+            scorable(examples)
+        translations(examples)
+
+
+OTHER = {"source": "pivot", "pivot": "source"}
+
+
+def translations(examples: Sequence[Sentence]) -> list[set[int]]:
+    """For each sentence the indices of those of the other side that translate it; Unfit where a split has none."""
+    named: dict[tuple[str, str, bool], list[int]] = defaultdict(list)
+    for at, example in enumerate(examples):
+        for name in example.pairs:
+            named[name, example.side, example.tunes].append(at)
+    found = [{at for name in e.pairs for at in named.get((name, OTHER[e.side], e.tunes), ())} for e in examples]
+    for split in ("dev", "test"):
+        if not any(pairs for e, pairs in zip(examples, found, strict=True) if e.tunes == (split == "dev")):
+            raise Unfit(f"no two sentences of split {split} share a pair, so nothing can be found there")
+    return found
+
 
 NEIGHBOURS = 4
 Mined = list[tuple[int, int, float]]  # of one side, of the other, their score; the best first
@@ -28,6 +99,8 @@ Mined = list[tuple[int, int, float]]  # of one side, of the other, their score; 
 @final
 class MineKind(SentenceKind):
     """Outputs are embeddings (sentences, hidden); a prediction is the index of the example that translates one, or -1."""
+
+    example = Sentence
 
     def encode(self, examples: Sequence[Sentence], reading: Reading, data: Data, language: str) -> list[Feature]:
         """One feature an example; the caller has put `Scoring.prefix` before its text."""
@@ -103,3 +176,6 @@ def best_cut(scores: Sequence[float], right: Sequence[bool], gold: int) -> float
     if not correct[last]:
         return float("inf")
     return scores[last] if last + 1 == len(scores) else (scores[last] + scores[last + 1]) / 2
+
+
+KIND = MineKind()

@@ -4,66 +4,60 @@ A text is one sequence. What is hidden is drawn by `prepare`, for a whole optimi
 so that it does not depend on how the batch is cut into micro-batches.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, Never, final
+from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, gelu, linear
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Never, final
 
 from xlift.registry.findings import UserError
 from xlift.registry.known.architectures import ARCHITECTURES
 from xlift.registry.stage import Data, Scoring
-from xlift.runners.data.examples import Text
-from xlift.runners.kinds import heads, tokens
+from xlift.runners.kinds import columns
 from xlift.runners.kinds.base import IGNORE, Batch, Feature, Kind, Reading, finite
+from xlift.runners.kinds.columns import Fault
+from xlift.runners.kinds.example import Example, Row
+from xlift.runners.later import Later
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor, nn
+    from torch.nn import functional
+
+    from xlift.runners.kinds import heads, tokens
+else:
+    np = Later("numpy")
+    torch = Later("torch")
+    functional = Later("torch.nn.functional")
+    heads = Later("xlift.runners.kinds.heads")
+    tokens = Later("xlift.runners.kinds.tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Example):
+    text: str
+
+    @classmethod
+    def read(cls, row: Row, data: Data, place: str) -> Text:
+        text = columns.string(columns.column(row, data, "text"), "text")
+        if not text.strip():
+            raise Fault("the text is empty; take the item out")
+        return cls(text)
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        return (self.text,)
+
 
 HIDDEN, REPLACED = 0.8, 0.1  # shares of the predicted tokens; the rest stays as it is
-
-
-class Vocabulary(nn.Module):
-    """Dense, gelu, layer norm, and a decoder whose weights are the encoder's input embeddings; on predicted tokens only.
-
-    Embeddings may be narrower than hidden states (ELECTRA, RemBERT): the dense layer leads from these to those.
-    """
-
-    def __init__(self, encoder: nn.Module, dropout: float):
-        super().__init__()
-        config = encoder.config
-        embeddings = encoder.get_input_embeddings()
-        self.tied = (embeddings,)  # in a tuple, so that its weights belong to the encoder alone
-        count, width = embeddings.weight.shape
-        self.dense = nn.Linear(config.hidden_size, width)
-        eps = getattr(config, "layer_norm_eps", getattr(config, "norm_eps", 1e-12))  # DistilBERT names none
-        self.norm = nn.LayerNorm(width, eps=eps)
-        self.bias = nn.Parameter(torch.zeros(count))
-        self.dropout = nn.Dropout(dropout)
-        heads.initialise(self, encoder)
-
-    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
-        chosen = hidden[batch.padded_labels() != IGNORE]  # (predicted, hidden)
-        state = self.norm(gelu(self.dense(self.dropout(chosen))))
-        return linear(state, self.tied[0].weight, self.bias)  # (predicted, vocabulary)
-
-
-class Matrix(nn.Module):
-    """One map from predicted tokens onto the vocabulary, with weights of its own, as EuroBERT learns (Boizard et al. 2025)."""
-
-    def __init__(self, encoder: nn.Module, dropout: float):
-        super().__init__()
-        self.matrix = nn.Linear(encoder.config.hidden_size, encoder.get_input_embeddings().num_embeddings, bias=False)
-        self.dropout = nn.Dropout(dropout)
-        heads.initialise(self, encoder)
-
-    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
-        return self.matrix(self.dropout(hidden[batch.padded_labels() != IGNORE]))  # (predicted, vocabulary)
 
 
 @final
 class MlmKind(Kind):
     """Outputs are (predicted tokens, vocabulary); there is no prediction and no metric."""
+
+    example = Text
 
     def encode(self, examples: Sequence[Text], reading: Reading, data: Data, language: str) -> list[Feature]:
         """One sequence a text, cut at `Reading.max_length`; nothing is predicted before `prepare`."""
@@ -72,7 +66,7 @@ class MlmKind(Kind):
 
     def head(self, encoder: nn.Module, data: Data, dropout: float) -> nn.Module:
         own = ARCHITECTURES[encoder.config.model_type].language_head or {}
-        return (Matrix if "matrix" in own.values() else Vocabulary)(encoder, dropout)
+        return (heads.Matrix if "matrix" in own.values() else heads.Vocabulary)(encoder, dropout)
 
     def prepare(self, features: Sequence[Feature], tokenizer: Any, mask: float, rng: np.random.Generator) -> list[Feature]:
         """A share `mask` of each text's tokens, at least one, is predicted: 80 % hidden, 10 % replaced, 10 % as they are.
@@ -88,7 +82,7 @@ class MlmKind(Kind):
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         labels = batch.padded_labels()
-        return cross_entropy(outputs.float(), labels[labels != IGNORE], reduction="sum")
+        return functional.cross_entropy(outputs.float(), labels[labels != IGNORE], reduction="sum")
 
     def split(self, outputs: Tensor, batch: Batch) -> list[np.ndarray]:
         """(predicted tokens, vocabulary) a feature."""
@@ -121,3 +115,6 @@ def _masked(
     others = rng.choice(usual, size=len(chosen))
     ids[chosen] = np.where(fate < HIDDEN, hide, np.where(fate < HIDDEN + REPLACED, others, ids[chosen]))
     return replace(feature, sequences=(ids,), labels=labels, units=len(chosen))
+
+
+KIND = MlmKind()

@@ -1,23 +1,61 @@
 """One text or two, and one label: entailment, paraphrase."""
 
-from collections.abc import Sequence
-from typing import final
+from __future__ import annotations
 
-import numpy as np
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
 
 from xlift.registry.stage import Data, Scoring
-from xlift.runners import metrics
-from xlift.runners.data.examples import Pair
-from xlift.runners.kinds import heads, labels, tokens
+from xlift.runners.kinds import columns, labels
 from xlift.runners.kinds.base import Batch, Feature, Kind, Reading
-from xlift.runners.metrics import Measure
+from xlift.runners.kinds.example import Example, Row
+from xlift.runners.later import Later
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+    from torch.nn import functional
+
+    from xlift.runners import metrics
+    from xlift.runners.kinds import heads, tokens
+    from xlift.runners.metrics import Measure
+else:
+    np = Later("numpy")
+    metrics = Later("xlift.runners.metrics")
+    functional = Later("torch.nn.functional")
+    heads = Later("xlift.runners.kinds.heads")
+    tokens = Later("xlift.runners.kinds.tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair(Example):
+    first: str
+    second: str
+    label: str
+
+    @classmethod
+    def read(cls, row: Row, data: Data, place: str) -> Pair:
+        return cls(
+            columns.string(columns.column(row, data, "first"), "first text"),
+            columns.string(columns.column(row, data, "second"), "second text"),
+            columns.label(columns.column(row, data, "label"), data),
+        )
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        return (self.first,)
+
+    @property
+    def stratum(self) -> str:
+        return self.label
 
 
 @final
 class PairKind(Kind):
     """Outputs are (sequences, classes); a prediction is a label."""
+
+    example = Pair
 
     def encode(self, examples: Sequence[Pair], reading: Reading, data: Data, language: str) -> list[Feature]:
         """One sequence an example, the longer text cut first."""
@@ -38,7 +76,7 @@ class PairKind(Kind):
         return heads.Sentence(encoder, len(labels.indices(data)), dropout)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        return cross_entropy(outputs.float(), batch.stacked_labels(), reduction="sum")
+        return functional.cross_entropy(outputs.float(), batch.stacked_labels(), reduction="sum")
 
     def decode(
         self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Pair], data: Data, scoring: Scoring
@@ -49,3 +87,6 @@ class PairKind(Kind):
     def measure(self, predictions: Sequence[str], examples: Sequence[Pair], data: Data, language: str) -> list[Measure]:
         measures = [metrics.class_accuracy([e.label for e in examples], predictions, len(labels.indices(data)))]
         return metrics.primary_first(measures, data.metric)
+
+
+KIND = PairKind()

@@ -4,20 +4,59 @@ The query is the sentence in the source language of the study (the pivot), the p
 notes/science.md section 5; two sentences that are equal in the pool count as different.
 """
 
-from collections.abc import Sequence
-from typing import Never, final
+from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Never, final
 
 from xlift.registry.findings import UserError
 from xlift.registry.stage import Data, Scoring
-from xlift.runners import metrics
-from xlift.runners.data.examples import Parallel
-from xlift.runners.kinds import heads, tokens
+from xlift.runners.kinds import columns
 from xlift.runners.kinds.base import Batch, Feature, Kind, Reading
-from xlift.runners.metrics import Measure
+from xlift.runners.kinds.columns import Fault
+from xlift.runners.kinds.example import Example, Row
+from xlift.runners.later import Later
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor, nn
+    from torch.nn import functional
+
+    from xlift.runners import metrics
+    from xlift.runners.kinds import heads, tokens
+    from xlift.runners.metrics import Measure
+else:
+    np = Later("numpy")
+    metrics = Later("xlift.runners.metrics")
+    torch = Later("torch")
+    functional = Later("torch.nn.functional")
+    heads = Later("xlift.runners.kinds.heads")
+    tokens = Later("xlift.runners.kinds.tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Parallel(Example):
+    """A sentence and its translation in the source language of the study."""
+
+    source: str
+    pivot: str
+
+    @classmethod
+    def read(cls, row: Row, data: Data, place: str) -> Parallel:
+        source, pivot = (columns.string(columns.column(row, data, role), role) for role in ("source", "pivot"))
+        if not source.strip() or not pivot.strip():
+            raise Fault("a sentence is empty; take the pair out")
+        return cls(source, pivot)
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        return (self.pivot,)
+
+    def prefixed(self, prefix: str) -> Parallel:
+        return replace(self, source=prefix + self.source, pivot=prefix + self.pivot)
+
 
 SOURCE, PIVOT = "source", "pivot"  # the sides of a translation
 
@@ -35,6 +74,8 @@ class SentenceKind(Kind):
 @final
 class RetrieveKind(SentenceKind):
     """Outputs are embeddings (sequences, hidden), which `pool` makes; a prediction is the index of an example."""
+
+    example = Parallel
 
     def encode(self, examples: Sequence[Parallel], reading: Reading, data: Data, language: str) -> list[Feature]:
         """Two features an example, its source and then its pivot; the caller has put `Scoring.prefix` before both texts."""
@@ -70,7 +111,7 @@ def relative_layer(layers: int) -> int:
 
 def pool(hidden: Tensor, mask: Tensor) -> Tensor:
     """`heads.mean` of one layer's hidden states (sequences, length, hidden), of length 1."""
-    return nn.functional.normalize(heads.mean(hidden, mask), dim=-1)
+    return functional.normalize(heads.mean(hidden, mask), dim=-1)
 
 
 def nearest(query: np.ndarray, pool: np.ndarray, *, block: int = 1024) -> np.ndarray:
@@ -82,7 +123,10 @@ def nearest(query: np.ndarray, pool: np.ndarray, *, block: int = 1024) -> np.nda
 
 def unit(rows: np.ndarray) -> Tensor:
     """Embeddings (n, dim) of length 1, fp32, on torch's default device; UserError where one is not finite."""
-    made = nn.functional.normalize(torch.tensor(rows, dtype=torch.float32), dim=-1)
+    made = functional.normalize(torch.tensor(rows, dtype=torch.float32), dim=-1)
     if not made.isfinite().all():
         raise UserError("an embedding is not finite, so it has no neighbour; score in fp32 or look at the checkpoint")
     return made
+
+
+KIND = RetrieveKind()

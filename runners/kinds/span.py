@@ -4,21 +4,102 @@ A long context becomes several windows, each after the whole question. The quest
 special tokens, and the overlap of windows to half of a window, so that every window moves on.
 """
 
+from __future__ import annotations
+
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import final
-
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from typing import TYPE_CHECKING, Any, final
 
 from xlift.registry.stage import Data, Scoring
-from xlift.runners import metrics
-from xlift.runners.data.examples import Question
-from xlift.runners.kinds import heads, tokens
+from xlift.runners.kinds import columns
 from xlift.runners.kinds.base import Batch, Feature, Kind, Reading, finite
-from xlift.runners.metrics import Measure
+from xlift.runners.kinds.columns import Fault
+from xlift.runners.kinds.example import Example, Row, Unfit, scorable
+from xlift.runners.later import Later
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+    from torch.nn import functional
+
+    from xlift.runners import metrics
+    from xlift.runners.kinds import heads, tokens
+    from xlift.runners.metrics import Measure
+else:
+    np = Later("numpy")
+    metrics = Later("xlift.runners.metrics")
+    functional = Later("torch.nn.functional")
+    heads = Later("xlift.runners.kinds.heads")
+    tokens = Later("xlift.runners.kinds.tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Example):
+    """`starts` are character offsets of `answers` in `context`; both are empty where there is no answer."""
+
+    context: str
+    question: str
+    answers: tuple[str, ...]
+    starts: tuple[int, ...]
+    id: str
+
+    @classmethod
+    def read(cls, row: Row, data: Data, place: str) -> Question:
+        context = columns.string(columns.column(row, data, "context"), "context")
+        texts, starts = _answers(columns.column(row, data, "answers"))
+        for text, start in zip(texts, starts, strict=True):
+            if not text:
+                raise Fault("an answer is empty; give an unanswerable question empty lists, and take hidden answers out")
+            if start < 0 or context[start : start + len(text)] != text:
+                at = context.find(text)
+                raise Fault(
+                    f"answer {text!r} is not at character {start} of the context; "
+                    + (f"it is at {at}" if at >= 0 else "it is nowhere in it: correct the item or take it out")
+                )
+        name = row.get(data.fields.get("id", "id"), place)
+        return cls(context, columns.string(columns.column(row, data, "question"), "question"), texts, starts, str(name))
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        return (self.context,)
+
+    @property
+    def stratum(self) -> bool:
+        return bool(self.answers)
+
+    @property
+    def gold(self) -> tuple[bool, ...]:
+        return ()
+
+    @classmethod
+    def check(cls, examples: Sequence[Question], *, scored: bool) -> None:
+        """Unfit where no question that is scored has an answer; all may have one."""
+        if scored:
+            scorable(examples)
+        if scored and not any(example.answers for example in examples):
+            raise Unfit("no question has an answer")
+
+
+def _answers(value: Any) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The texts and starts of {"text": […], "answer_start": […]}, in .csv and .tsv as JSON."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise Fault(f"the answers are not JSON ({error.msg}); {_ANSWERS}") from error
+    if not isinstance(value, dict) or not isinstance(value.get("text"), list) or not isinstance(value.get("answer_start"), list):
+        raise Fault(f"the answers are {columns.shown(value)}; {_ANSWERS}")
+    texts, starts = columns.strings(value["text"], "answers"), value["answer_start"]
+    if len(texts) != len(starts):
+        raise Fault(f"{len(texts)} answers but {len(starts)} starts; {_ANSWERS}")
+    if wrong := [start for start in starts if not isinstance(start, int) or isinstance(start, bool)]:
+        raise Fault(f"answer_start is {columns.shown(wrong[0])}; write a character offset")
+    return texts, tuple(starts)
+
+
+_ANSWERS = 'write {"text": ["…"], "answer_start": [0]}'
+
 
 BEST = 20  # starts and ends that are tried in each window, as in BERT's reader (Devlin et al. 2019)
 
@@ -35,6 +116,8 @@ class Window:
 @final
 class SpanKind(Kind):
     """Outputs are (sequences, length, 2): start and end; a prediction is a text. A feature's trace is a `Window`."""
+
+    example = Question
 
     def encode(self, examples: Sequence[Question], reading: Reading, data: Data, language: str) -> list[Feature]:
         """One feature a window. Labels: first and last token of the first answer; both `Window.null` where the window has not
@@ -73,8 +156,10 @@ class SpanKind(Kind):
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """The mean of the losses of start and end, summed over windows; padding cannot be chosen."""
-        logits = outputs.float().masked_fill(~batch.mask[..., None], -torch.inf)
-        return cross_entropy(logits.transpose(1, 2).flatten(0, 1), batch.stacked_labels().flatten(), reduction="sum") / 2
+        logits = outputs.float().masked_fill(~batch.mask[..., None], -np.inf)
+        return (
+            functional.cross_entropy(logits.transpose(1, 2).flatten(0, 1), batch.stacked_labels().flatten(), reduction="sum") / 2
+        )
 
     def split(self, outputs: Tensor, batch: Batch) -> list[np.ndarray]:
         """(length, 2) a feature."""
@@ -143,3 +228,6 @@ def _best_span(logits: np.ndarray, window: Window, longest: int) -> tuple[float,
         return None
     start, end = np.unravel_index(total.argmax(), total.shape)
     return float(total[start, end]), int(window.offsets[starts[start], 0]), int(window.offsets[ends[end], 1])
+
+
+KIND = SpanKind()

@@ -7,27 +7,70 @@ A word without any sub-word (a lone control character) is given one unknown toke
 The encoder sees the sub-words of running text: words joined by blanks, or, in a language that writes none, one by one.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, final
+from __future__ import annotations
 
-import numpy as np
-from tokenizers import Encoding
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
 
 from xlift.registry.findings import UserError
 from xlift.registry.known.tasks import computed
 from xlift.registry.stage import Data, Scoring
-from xlift.runners import metrics
-from xlift.runners.data.examples import Tagged
-from xlift.runners.kinds import heads, labels, tokens
+from xlift.runners.kinds import columns, labels
 from xlift.runners.kinds.base import IGNORE, Batch, Feature, Kind, Reading, finite
-from xlift.runners.metrics import Measure
+from xlift.runners.kinds.columns import Fault
+from xlift.runners.kinds.example import Example, Row
+from xlift.runners.later import Later
+
+if TYPE_CHECKING:
+    import numpy as np
+    from tokenizers import Encoding
+    from torch import Tensor, nn
+    from torch.nn import functional
+
+    from xlift.runners import metrics
+    from xlift.runners.kinds import heads, tokens
+    from xlift.runners.metrics import Measure
+else:
+    np = Later("numpy")
+    metrics = Later("xlift.runners.metrics")
+    functional = Later("torch.nn.functional")
+    heads = Later("xlift.runners.kinds.heads")
+    tokens = Later("xlift.runners.kinds.tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged(Example):
+    tokens: tuple[str, ...]
+    tags: tuple[str, ...]
+
+    @classmethod
+    def read(cls, row: Row, data: Data, place: str) -> Tagged:
+        tokens = columns.strings(columns.column(row, data, "tokens"), "tokens")
+        tags = columns.column(row, data, "tags")
+        tags = tags.split() if isinstance(tags, str) else tags
+        if not isinstance(tags, list):
+            raise Fault(f"the tags are {columns.shown(tags)}, not a list; write a list of tags")
+        if len(tags) != len(tokens):
+            raise Fault(f"{len(tokens)} tokens but {len(tags)} tags; write one tag a token")
+        if not tokens:
+            raise Fault("no tokens; take the item out")
+        return cls(tokens, tuple(columns.label(tag, data) for tag in tags))
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        return self.tokens
+
+    @property
+    def gold(self) -> tuple[str, ...]:
+        return self.tags
 
 
 @final
 class TagKind(Kind):
     """Outputs are (sequences, length, tags); a prediction is a tuple of tags. A feature's trace is where labels stand."""
+
+    example = Tagged
 
     def encode(self, examples: Sequence[Tagged], reading: Reading, data: Data, language: str) -> list[Feature]:
         """One sequence an example, or several for a long sentence, without overlap."""
@@ -55,7 +98,9 @@ class TagKind(Kind):
         return heads.Token(encoder, len(labels.indices(data)), dropout)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        return cross_entropy(outputs.float().flatten(0, 1), batch.padded_labels().flatten(), ignore_index=IGNORE, reduction="sum")
+        return functional.cross_entropy(
+            outputs.float().flatten(0, 1), batch.padded_labels().flatten(), ignore_index=IGNORE, reduction="sum"
+        )
 
     def split(self, outputs: Tensor, batch: Batch) -> list[np.ndarray]:
         """(length, tags) a feature."""
@@ -126,3 +171,6 @@ def _fitting(words: Sequence[np.ndarray], room: int) -> Iterator[list[np.ndarray
         used += len(cut)
     if group:
         yield group
+
+
+KIND = TagKind()

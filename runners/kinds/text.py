@@ -16,12 +16,12 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from xlift.registry.findings import UserError
 from xlift.registry.stage import Data, Scoring
-from xlift.runners.data.examples import Choice, Pair, Question, Tagged
-from xlift.runners.data.sets import number_of_choices
-from xlift.runners.kinds import tokens
+from xlift.runners.kinds import choice, pair, span, tag, tokens
 from xlift.runners.kinds.base import IGNORE, Batch, Feature, Kind, Reading
-from xlift.runners.kinds.choice import asked, joined
-from xlift.runners.kinds.pair import PairKind
+from xlift.runners.kinds.choice import Choice, asked, joined, number_of_choices
+from xlift.runners.kinds.pair import Pair
+from xlift.runners.kinds.span import Question
+from xlift.runners.kinds.tag import Tagged
 from xlift.runners.metrics import Measure
 
 LONGEST = 64  # tokens of an answer that is written
@@ -124,7 +124,7 @@ class PairText(_Text):
 class ChoiceText(_Text):
     """A choice is the one whose number is likeliest."""
 
-    pairs = PairText(PairKind())
+    pairs = PairText(pair.KIND)
 
     def encode(self, examples: Sequence[Choice], reading: Reading, data: Data, language: str) -> list[Feature]:
         """The choices stand, numbered, where a pair's second text does."""
@@ -221,3 +221,11 @@ def _answer(example: Question, feature: Feature) -> str:
     """The answer, where the window holds it."""
     held = int(feature.labels[0]) != feature.trace.null or int(feature.labels[1]) != feature.trace.null
     return example.answers[0] if held and example.answers else ""
+
+
+TEXTS: dict[str, Kind] = {
+    "pair": PairText(pair.KIND),
+    "tag": TagText(tag.KIND),
+    "span": SpanText(span.KIND),
+    "choice": ChoiceText(choice.KIND),
+}

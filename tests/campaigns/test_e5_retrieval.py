@@ -16,7 +16,7 @@ from xlift.registry.manifest.load import load
 from xlift.registry.stage import Data, Scoring
 from xlift.runners import evaluate, model
 from xlift.runners.data import local
-from xlift.runners.kinds import KINDS, retrieve
+from xlift.runners.kinds import kind_of, retrieve
 from xlift.runners.kinds.base import Reading
 
 sys.path[:0] = [str(Path(__file__).parent)]
@@ -39,8 +39,8 @@ def test_the_untouched_encoder_retrieves_as_known(net, language, foreign_to_engl
     data = Data(source="local", kind="retrieve", task="tatoeba", fields=study.facts.tasks["tatoeba"].fields, metric="accuracy")
     examples = local.read(DATA, data, "test", language, study.manifest.data.files)[1][:500]
     prefixed = [replace(e, source=scoring.prefix + e.source, pivot=scoring.prefix + e.pivot) for e in examples]
-    features = KINDS["retrieve"].encode(prefixed, Reading(net.tokenizer, 128, 64), data, language)
-    outputs = np.stack(evaluate.predict(net, KINDS["retrieve"], features, scoring, device="cpu", budget=8192))
+    features = kind_of("retrieve").encode(prefixed, Reading(net.tokenizer, 128, 64), data, language)
+    outputs = np.stack(evaluate.predict(net, kind_of("retrieve"), features, scoring, device="cpu", budget=8192))
     foreign, english, right = outputs[0::2], outputs[1::2], np.arange(len(examples))
     assert round(float((retrieve.nearest(foreign, english) == right).mean()), 2) == foreign_to_english
     brute = np.array([max(right, key=lambda other: float(foreign[other] @ row)) for row in english])

@@ -19,7 +19,7 @@ from xlift.registry.known.languages import LANGUAGES
 from xlift.registry.known.tasks import TASKS
 from xlift.registry.stage import Data, Scoring
 from xlift.runners.data import local
-from xlift.runners.kinds import KINDS
+from xlift.runners.kinds import kind_of
 
 DATA = real_data.data()
 PATTERN = "{task}/{split}.{language}.jsonl"
@@ -116,7 +116,7 @@ def test_the_gold_labels_score_one(tokenizer, name, folder, language, split):  #
     features = encode(task.kind, examples, tokenizer, max_length=384, stride=128, described=described)
     outputs = planted(task.kind, features, len(task.labels) or 2)
     predictions = decode(task.kind, outputs, features, examples, described, Scoring(answer_length=384))
-    first = KINDS[task.kind].measure(predictions, examples, described, language)[0]
+    first = kind_of(task.kind).measure(predictions, examples, described, language)[0]
     assert first.metric == task.metric
     assert first.value > 0.8 if task.kind == "span" else first.value == 1.0  # an unknown run is one token
 
@@ -124,4 +124,4 @@ def test_the_gold_labels_score_one(tokenizer, name, folder, language, split):  #
 def test_the_hidden_labels_of_xcopas_test_set_are_refused():
     _, described, examples = mini("xcopa", "xcopa", "qu", "test")
     with pytest.raises(ValueError, match=r"the same gold label everywhere \(0\), so its labels are placeholders"):
-        KINDS["choice"].measure([0] * len(examples), examples, described, "qu")
+        kind_of("choice").measure([0] * len(examples), examples, described, "qu")

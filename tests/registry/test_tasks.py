@@ -3,9 +3,10 @@ from typing import get_args
 
 import pytest
 
+from xlift.registry.kinds import KINDS, RETRIEVAL
 from xlift.registry.known.languages import LANGUAGES
-from xlift.registry.known.tasks import ROLES, TASKS, same_training_data
-from xlift.registry.stage import RETRIEVAL, Kind
+from xlift.registry.known.tasks import TASKS, same_training_data
+from xlift.registry.stage import KindName
 
 INTERMEDIATE = "anli mnli qqp squad1 squad2 hellaswag ccg cosmosqa commonsenseqa".split()
 TARGETS = "xnli pawsx udpos panx xquad mlqa tydiqa bucc tatoeba".split()
@@ -17,13 +18,13 @@ def test_the_nine_intermediate_tasks_the_nine_targets_and_two_more_are_there():
 
 
 def test_every_kind_has_roles():
-    assert set(ROLES) == set(get_args(Kind))
+    assert tuple(KINDS) == get_args(KindName)
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_fields_name_the_roles_of_the_kind_and_only_parts_of_a_choice_may_lack(task):
-    missing = set(ROLES[task.kind]) - set(task.fields)
-    assert set(task.fields) <= set(ROLES[task.kind])
+    missing = set(KINDS[task.kind].roles) - set(task.fields)
+    assert set(task.fields) <= set(KINDS[task.kind].roles)
     lacking = {"commonsenseqa": {"context", "stem"}, "hellaswag": {"question"}}
     assert missing == lacking.get(task.name, {"stem"} if task.kind == "choice" else set())
 

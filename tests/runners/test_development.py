@@ -15,8 +15,11 @@ from xlift.registry.sources import Sources
 from xlift.registry.store import Store
 from xlift.registry.tuning import Search
 from xlift.runners import data
-from xlift.runners.data.examples import Choice, Pair, Question, Tagged
 from xlift.runners.data.preflight import look
+from xlift.runners.kinds.choice import Choice
+from xlift.runners.kinds.pair import Pair
+from xlift.runners.kinds.span import Question
+from xlift.runners.kinds.tag import Tagged
 from xlift.runners.run import Env, run
 
 STUDY = Editable("""\

@@ -16,9 +16,14 @@ from xlift.registry.known.memory import training_gb
 from xlift.registry.known.parameters import FORMULAS, Parameters
 from xlift.registry.stage import Data, Lora, Recipe, Scoring
 from xlift.runners import evaluate, model, train
-from xlift.runners.data.examples import Choice, Pair, Parallel, Question, Tagged, Text
-from xlift.runners.kinds import KINDS, kind_of, tokens
+from xlift.runners.kinds import kind_of, tokens
 from xlift.runners.kinds.base import IGNORE
+from xlift.runners.kinds.choice import Choice
+from xlift.runners.kinds.mlm import Text
+from xlift.runners.kinds.pair import Pair
+from xlift.runners.kinds.retrieve import Parallel
+from xlift.runners.kinds.span import Question
+from xlift.runners.kinds.tag import Tagged
 from xlift.runners.packing import collate
 from xlift.runners.train import Objective, fit
 
@@ -151,7 +156,7 @@ def test_it_learns_is_scored_and_is_the_same_after_it_was_saved(family, kind, fo
     recipe = Recipe(lr=3e-3, steps=44, epochs=None, batch=16, max_length=48, stride=8, dropout=0.0, head_dropout=0.0)
     net, lines = model.load(folders(family), recipe=recipe), []
     torch.manual_seed(0)
-    head = KINDS[kind].head(net.encoder, data(kind), 0.0)
+    head = kind_of(kind).head(net.encoder, data(kind), 0.0)
     fit(net, [Objective(data(kind), examples(kind), "en", head, 1)], recipe, 1, device="cpu", budget=512, log=lines.append)
     losses = [line["loss"] for line in lines]
     assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
@@ -160,7 +165,7 @@ def test_it_learns_is_scored_and_is_the_same_after_it_was_saved(family, kind, fo
     net.head = head
     model.save(net, tmp_path)
     again = model.load(tmp_path)
-    again.head = model.load_head(KINDS[kind].head(again.encoder, data(kind), 0.0), tmp_path)
+    again.head = model.load_head(kind_of(kind).head(again.encoder, data(kind), 0.0), tmp_path)
     first, second = (
         evaluate.score(each, examples(kind), data(kind), LIMITS, "en", "d", device="cpu", budget=512) for each in (net, again)
     )
@@ -171,17 +176,17 @@ def test_it_learns_is_scored_and_is_the_same_after_it_was_saved(family, kind, fo
 
 def outputs(net: model.Net, kind: str) -> list[np.ndarray]:
     """The head's outputs for every example alone, without padding."""
-    features = KINDS[kind].encode(examples(kind), net.reading(LIMITS), data(kind), "en")
-    return evaluate.predict(net, KINDS[kind], features, Scoring(), device="cpu", budget=1)
+    features = kind_of(kind).encode(examples(kind), net.reading(LIMITS), data(kind), "en")
+    return evaluate.predict(net, kind_of(kind), features, Scoring(), device="cpu", budget=1)
 
 
 @pytest.mark.parametrize("family", [name for name, (kind, _, _) in (FAMILIES | KIN).items() if ARCHITECTURES[kind].masked])
 def test_masked_language_modelling_goes_on_where_pretraining_left_it(family, tmp_path):
     folder = written(family, tmp_path, of=AutoModelForMaskedLM)
     net = model.load(folder)
-    head = KINDS["mlm"].head(net.encoder, data("mlm"), 0.0)
-    features = KINDS["mlm"].encode(examples("mlm", 8), net.reading(LIMITS), data("mlm"), "en")
-    features = KINDS["mlm"].prepare(features, net.tokenizer, 0.3, np.random.default_rng(0))
+    head = kind_of("mlm").head(net.encoder, data("mlm"), 0.0)
+    features = kind_of("mlm").encode(examples("mlm", 8), net.reading(LIMITS), data("mlm"), "en")
+    features = kind_of("mlm").prepare(features, net.tokenizer, 0.3, np.random.default_rng(0))
     batch = collate(features, net.padding, "cpu")
     whole = AutoModelForMaskedLM.from_pretrained(folder, attn_implementation=net.encoder.config._attn_implementation).eval()
     with torch.inference_mode():
@@ -202,9 +207,9 @@ def test_sentences_are_retrieved_by_pooled_states(family, folders):
 def test_padding_and_neighbours_change_nothing(family, kind, folders):
     net = model.load(folders(family))
     torch.manual_seed(0)
-    net.head = KINDS[kind].head(net.encoder, data(kind), 0.0)
-    features = KINDS[kind].encode(examples(kind), net.reading(LIMITS), data(kind), "en")
-    together = evaluate.predict(net, KINDS[kind], features, Scoring(), device="cpu", budget=10**6)
+    net.head = kind_of(kind).head(net.encoder, data(kind), 0.0)
+    features = kind_of(kind).encode(examples(kind), net.reading(LIMITS), data(kind), "en")
+    together = evaluate.predict(net, kind_of(kind), features, Scoring(), device="cpu", budget=10**6)
     for mine, other in zip(together, outputs(net, kind), strict=True):
         np.testing.assert_allclose(mine, other, atol=2e-5)
 
@@ -219,23 +224,23 @@ def test_what_a_causal_model_is_read_from_has_seen_what_it_must(family, folders)
         ("span", lambda e: Question(e.context + " 狐狸", e.question, e.answers, e.starts, e.id)),
     ):
         torch.manual_seed(0)
-        net.head = KINDS[kind].head(net.encoder, data(kind), 0.0)
+        net.head = kind_of(kind).head(net.encoder, data(kind), 0.0)
         before, after = [], []
         for found, changed in ((before, lambda e: e), (after, change)):
-            features = KINDS[kind].encode(
+            features = kind_of(kind).encode(
                 [changed(e) for e in examples(kind, 4)], net.reading(Scoring(max_length=64, stride=8)), data(kind), "en"
             )
             for output, feature in zip(
-                evaluate.predict(net, KINDS[kind], features, Scoring(), device="cpu", budget=1), features, strict=True
+                evaluate.predict(net, kind_of(kind), features, Scoring(), device="cpu", budget=1), features, strict=True
             ):
                 found.append(output[feature.trace.null] if kind == "span" else output)
         assert all(not np.allclose(a, b, atol=1e-6) for a, b in zip(before, after, strict=True)), kind
-    net.head = KINDS["tag"].head(net.encoder, data("tag"), 0.0)
+    net.head = kind_of("tag").head(net.encoder, data("tag"), 0.0)
     words = ("the", "wrotex"), ("the", "wrotey")
     found = []
     for tagged in words:
-        features = KINDS["tag"].encode([Tagged(tagged, ("X", "Y"))], net.reading(LIMITS), data("tag"), "en")
-        (rows,) = evaluate.predict(net, KINDS["tag"], features, Scoring(), device="cpu", budget=1)
+        features = kind_of("tag").encode([Tagged(tagged, ("X", "Y"))], net.reading(LIMITS), data("tag"), "en")
+        (rows,) = evaluate.predict(net, kind_of("tag"), features, Scoring(), device="cpu", budget=1)
         found.append(rows[features[0].trace[1]])
     assert not np.allclose(*found, atol=1e-6)
 
@@ -280,8 +285,8 @@ def test_weights_that_lack_a_tensor_are_refused(folders, tmp_path):
 def test_a_batch_of_a_causal_model_is_read_at_each_sequence_s_own_end(folders):
     net = model.load(folders("qwen3"))
     torch.manual_seed(0)
-    head = KINDS["pair"].head(net.encoder, data("pair"), 0.0)
-    features = KINDS["pair"].encode(examples("pair"), net.reading(LIMITS), data("pair"), "en")
+    head = kind_of("pair").head(net.encoder, data("pair"), 0.0)
+    features = kind_of("pair").encode(examples("pair"), net.reading(LIMITS), data("pair"), "en")
     batch = collate(features, net.padding, "cpu")
     hidden = net.hidden(batch)
     own = torch.stack([hidden[at, feature.tokens - 1] for at, feature in enumerate(features)])
@@ -292,7 +297,7 @@ def test_a_batch_of_a_causal_model_is_read_at_each_sequence_s_own_end(folders):
 def test_a_cut_model_is_the_first_layers_of_the_whole_one(family, folders, tmp_path):
     whole, cut = model.load(folders(family)), model.load(folders(family), layers=1)
     batch = collate(
-        KINDS["retrieve"].encode(examples("retrieve", 3), whole.reading(LIMITS), data("retrieve"), "en"),
+        kind_of("retrieve").encode(examples("retrieve", 3), whole.reading(LIMITS), data("retrieve"), "en"),
         whole.padding,
         "cpu",
     )
@@ -313,7 +318,7 @@ def test_with_low_rank_adaptation_the_weights_stay_until_it_is_merged(family, fo
     net, lines = model.load(folders(family), recipe=recipe), []
     before = {name: tensor.clone() for name, tensor in net.encoder.state_dict().items()}
     model.adapt(net, recipe.lora, 1)
-    head = KINDS["pair"].head(net.encoder, data("pair"), 0.0)
+    head = kind_of("pair").head(net.encoder, data("pair"), 0.0)
     fit(net, [Objective(data("pair"), examples("pair"), "en", head, 1)], recipe, 1, device="cpu", budget=512, log=lines.append)
     losses = [line["loss"] for line in lines]
     assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])
@@ -325,7 +330,7 @@ def test_with_low_rank_adaptation_the_weights_stay_until_it_is_merged(family, fo
     assert net.encoder.state_dict().keys() == before.keys()
     model.save(net, tmp_path)
     again = model.load(tmp_path)
-    again.head = model.load_head(KINDS["pair"].head(again.encoder, data("pair"), 0.0), tmp_path)
+    again.head = model.load_head(kind_of("pair").head(again.encoder, data("pair"), 0.0), tmp_path)
     for mine, other in zip(adapted, outputs(again, "pair"), strict=True):
         np.testing.assert_allclose(mine, other, atol=1e-4)
     changed = [name for name, tensor in again.encoder.state_dict().items() if not torch.equal(tensor, before[name])]

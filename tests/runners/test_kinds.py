@@ -9,10 +9,16 @@ import pytest
 import torch
 
 from xlift.registry import stage
+from xlift.registry.kinds import KINDS
 from xlift.registry.stage import Data, Scoring
-from xlift.runners.data.examples import Choice, Pair, Parallel, Question, Tagged, Text
-from xlift.runners.kinds import KINDS, tokens
+from xlift.runners.kinds import kind_of, tokens
 from xlift.runners.kinds.base import IGNORE, Reading
+from xlift.runners.kinds.choice import Choice
+from xlift.runners.kinds.mlm import Text
+from xlift.runners.kinds.pair import Pair
+from xlift.runners.kinds.retrieve import Parallel
+from xlift.runners.kinds.span import Question
+from xlift.runners.kinds.tag import Tagged
 
 SCORING = Scoring()
 
@@ -45,7 +51,7 @@ def data(kind, **more):
 
 
 def encode(kind, examples, tokenizer, *, max_length=64, stride=8, described=None):
-    return KINDS[kind].encode(examples, Reading(tokenizer, max_length, stride), described or data(kind), "en")
+    return kind_of(kind).encode(examples, Reading(tokenizer, max_length, stride), described or data(kind), "en")
 
 
 def text_of(feature, tokenizer):
@@ -70,14 +76,14 @@ def planted(kind, features, labels=0):
 
 
 def decode(kind, outputs, features, examples, described=None, scoring=SCORING):
-    return KINDS[kind].decode(outputs, features, examples, described or data(kind), scoring)
+    return kind_of(kind).decode(outputs, features, examples, described or data(kind), scoring)
 
 
 # All kinds
 
 
 def test_there_is_one_kind_for_every_name():
-    assert set(KINDS) == set(typing.get_args(stage.Kind))
+    assert tuple(KINDS) == typing.get_args(stage.KindName)
 
 
 EXAMPLES = {"pair": PAIRS, "tag": TAGGED, "span": QUESTIONS, "choice": CHOICES, "mlm": TEXTS}
@@ -86,7 +92,7 @@ EXAMPLES = {"pair": PAIRS, "tag": TAGGED, "span": QUESTIONS, "choice": CHOICES, 
 @pytest.fixture(params=EXAMPLES)
 def trained(request, tokenizer, encoder):
     """A kind that can be trained, its features ready for a batch, and a head."""
-    kind = KINDS[request.param]
+    kind = kind_of(request.param)
     features = encode(request.param, EXAMPLES[request.param], tokenizer, max_length=32)
     torch.manual_seed(0)
     head = kind.head(encoder, data(request.param), 0.1).eval()
@@ -185,7 +191,7 @@ def test_pairs_are_decoded_to_their_labels(tokenizer):
     features = encode("pair", PAIRS, tokenizer)
     predictions = decode("pair", planted("pair", features, 2), features, PAIRS)
     assert predictions == ["yes", "no", "no"]
-    (measure,) = KINDS["pair"].measure(predictions, PAIRS, data("pair"), "en")
+    (measure,) = kind_of("pair").measure(predictions, PAIRS, data("pair"), "en")
     assert (measure.value, measure.chance, measure.items) == (1.0, pytest.approx(2 / 3), 3)
 
 
@@ -214,7 +220,7 @@ def test_every_word_is_scored_once_however_short_the_sequences(tokenizer, max_le
     assert all((f.labels != IGNORE).sum() == f.units for f in features)
     predictions = decode("tag", planted("tag", features, 3), features, TAGGED)
     assert predictions == [e.tags for e in TAGGED]
-    measures = KINDS["tag"].measure(predictions, TAGGED, data("tag"), "en")
+    measures = kind_of("tag").measure(predictions, TAGGED, data("tag"), "en")
     assert [(m.metric, m.value) for m in measures] == [("entity_f1", 1.0), ("accuracy", 1.0)]
 
 
@@ -236,9 +242,9 @@ def test_a_word_without_sub_words_is_one_unknown_token(tokenizer):
 def test_tags_without_prefixes_are_scored_as_xtreme_does(tokenizer):
     described = data("tag", labels=("NOUN", "VERB"), metric="f1_xtreme")
     examples = [Tagged(("a", "b"), ("NOUN", "VERB"))] * 2
-    measures = KINDS["tag"].measure([("NOUN", "NOUN"), ("NOUN", "VERB")], examples, described, "en")
+    measures = kind_of("tag").measure([("NOUN", "NOUN"), ("NOUN", "VERB")], examples, described, "en")
     assert [(m.metric, m.value) for m in measures] == [("f1_xtreme", pytest.approx(4 / 7)), ("accuracy", 0.75)]
-    by_words = KINDS["tag"].measure([("NOUN", "NOUN")] * 2, examples, described.model_copy(update={"metric": "accuracy"}), "en")
+    by_words = kind_of("tag").measure([("NOUN", "NOUN")] * 2, examples, described.model_copy(update={"metric": "accuracy"}), "en")
     assert by_words[0].metric == "accuracy"
 
 
@@ -313,10 +319,10 @@ def test_choices_are_decoded_to_the_index_of_the_right_one(tokenizer, encoder, p
     features = encode("choice", CHOICES, tokenizer)
     assert [len(f.sequences) for f in features] == [3, 3]
     assert "".join(text_of(features[0], tokenizer)[1]).count("</s>") == 3
-    outputs = forward(encoder, KINDS["choice"].head(encoder, data("choice"), 0.0), padded(features))
+    outputs = forward(encoder, kind_of("choice").head(encoder, data("choice"), 0.0), padded(features))
     assert outputs.shape == (2, 3)
     predictions = decode("choice", planted("choice", features, 3), features, CHOICES)
-    (measure,) = KINDS["choice"].measure(predictions, CHOICES, data("choice"), "en")
+    (measure,) = kind_of("choice").measure(predictions, CHOICES, data("choice"), "en")
     assert (predictions, measure.value) == ([1, 2], 1.0)
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from xlift.registry.known.lab import PIVOT, World
 from xlift.registry.stage import Data
-from xlift.runners.data.examples import Pair
 from xlift.runners.data.lab import read
 from xlift.runners.data.lab.tasks import asked, pair
+from xlift.runners.kinds.pair import Pair
 
 WORLD = World(languages=(PIVOT, "bo3", "ce1"), train_items=2400, test_items=900)
 CHANCE = {"lab-entail": 1 / 3, "lab-entail-mixed": 1 / 3, "lab-duplicate": 0.5, "lab-paraphrase": 0.5}

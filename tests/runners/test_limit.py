@@ -10,7 +10,11 @@ from xlift.registry.manifest.load import load
 from xlift.registry.sources import Sources
 from xlift.registry.stage import Data
 from xlift.runners.data import drawn, read
-from xlift.runners.data.examples import Choice, Pair, Question, Tagged, Text
+from xlift.runners.kinds.choice import Choice
+from xlift.runners.kinds.mlm import Text
+from xlift.runners.kinds.pair import Pair
+from xlift.runners.kinds.span import Question
+from xlift.runners.kinds.tag import Tagged
 
 TEXTS = [Text(f"{number}") for number in range(120)]
 

@@ -7,12 +7,16 @@ import json
 import pytest
 
 from xlift.registry import files
-from xlift.registry.known.tasks import ROLES
 from xlift.registry.stage import Data
 from xlift.runners.data import local
-from xlift.runners.data.examples import Choice, Pair, Parallel, Question, Sentence, Tagged, Text
 from xlift.runners.data.local import DataError
-from xlift.runners.data.rows import READERS
+from xlift.runners.kinds.choice import Choice
+from xlift.runners.kinds.mine import Sentence
+from xlift.runners.kinds.mlm import Text
+from xlift.runners.kinds.pair import Pair
+from xlift.runners.kinds.retrieve import Parallel
+from xlift.runners.kinds.span import Question
+from xlift.runners.kinds.tag import Tagged
 
 PATTERN = "{task}.{split}.{language}.jsonl"
 PAIRS = [{"a": "one", "b": "two", "label": 1}, {"a": "drei", "b": "“vier”\u2028fünf", "label": 0}]
@@ -88,7 +92,6 @@ def test_every_kind_reads_its_own_roles(tmp_path):
     assert one(tmp_path, mined, "mine") == Sentence("x", "pivot", ("a", "b"), True)
     assert one(tmp_path, mined | {"pairs": None, "split": "test"}, "mine") == Sentence("x", "pivot", (), False)
     assert one(tmp_path, {"text": "words"}, "mlm") == Text("words")
-    assert set(READERS) == set(ROLES)
 
 
 def test_choices_are_a_list_or_several_columns(tmp_path):

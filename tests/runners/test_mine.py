@@ -14,10 +14,9 @@ from xlift.registry.stage import Data, Scoring
 from xlift.registry.store import Store
 from xlift.runners import evaluate, model
 from xlift.runners.data.bucc import convert
-from xlift.runners.data.examples import Sentence
 from xlift.runners.data.rows import example
-from xlift.runners.kinds import KINDS
-from xlift.runners.kinds.mine import best_cut, mined
+from xlift.runners.kinds import kind_of
+from xlift.runners.kinds.mine import Sentence, best_cut, mined
 from xlift.runners.run import Env, run
 
 CPU = {"device": "cpu", "budget": 512}
@@ -91,17 +90,17 @@ def sentences(pairs: int = 12, alone: int = 20) -> tuple[list[Sentence], list[np
 
 def test_translations_are_found_at_the_threshold_of_the_development_sentences():
     examples, states = sentences()
-    found = KINDS["mine"].decode(states, [], examples, BUCC, Scoring())
-    (measure,) = KINDS["mine"].measure(found, examples, BUCC, "de")
+    found = kind_of("mine").decode(states, [], examples, BUCC, Scoring())
+    (measure,) = kind_of("mine").measure(found, examples, BUCC, "de")
     assert measure.metric == "f1" and measure.value > 0.9 and measure.items == 32 and measure.chance == 0
     assert all(found[found[i]] == i for i in range(len(found)) if found[i] >= 0)
     hidden = [e if e.tunes or e.pairs == ("p3",) else replace(e, pairs=()) for e in examples]
-    assert KINDS["mine"].decode(states, [], hidden, BUCC, Scoring()) == found  # the test's own pairs set no threshold
+    assert kind_of("mine").decode(states, [], hidden, BUCC, Scoring()) == found  # the test's own pairs set no threshold
     scattered = [
         s if not e.tunes else np.random.default_rng(i).normal(size=64)
         for i, (e, s) in enumerate(zip(examples, states, strict=True))
     ]
-    assert KINDS["mine"].decode(scattered, [], examples, BUCC, Scoring()) != found
+    assert kind_of("mine").decode(scattered, [], examples, BUCC, Scoring()) != found
 
 
 def test_f1_counts_each_pair_once():
@@ -113,7 +112,7 @@ def test_f1_counts_each_pair_once():
     ]
     tuning = [Sentence("s", "source", ("a",), True), Sentence("t", "pivot", ("a",), True)]
     guess = [3, 5, 4, 0, 2, 1, 7, 6]  # one of three found, one of two translations
-    (measure,) = KINDS["mine"].measure(guess, examples + tuning, BUCC, "de")
+    (measure,) = kind_of("mine").measure(guess, examples + tuning, BUCC, "de")
     assert measure.value == pytest.approx(2 * 1 / (3 + 2)) and measure.items == 3
 
 
@@ -122,7 +121,7 @@ def test_a_split_without_translations_is_refused(tunes):
     examples, states = sentences()
     bare = [replace(e, pairs=()) if e.tunes == tunes else e for e in examples]
     with pytest.raises(UserError, match=f"no two sentences of split {'dev' if tunes else 'test'} share a pair"):
-        KINDS["mine"].decode(states, [], bare, BUCC, Scoring())
+        kind_of("mine").decode(states, [], bare, BUCC, Scoring())
 
 
 STUDY = """\
@@ -165,7 +164,7 @@ def test_bucc_runs_whole_and_is_retrieval(tmp_path, encoder, tokenizer):
     assert run(step, Env(tmp_path / "store", Sources(read, tmp_path / "data")))
     (score,) = Store(tmp_path / "store").scores(step.stage.id)
     examples = [example(json.loads(line), BUCC, "here") for line in (tmp_path / "data" / "bucc" / "test.de.jsonl").open()]
-    net, mine = model.load(tmp_path / "model"), KINDS["mine"]
+    net, mine = model.load(tmp_path / "model"), kind_of("mine")
     alone = [
         evaluate.predict(net, mine, mine.encode([e], net.reading(step.stage.scoring), BUCC, "de"), step.stage.scoring, **CPU)[0]
         for e in examples

@@ -21,7 +21,7 @@ from xlift.registry.plan import expand
 from xlift.registry.sources import Sources, folder_digest
 from xlift.registry.stage import Data
 from xlift.runners import model
-from xlift.runners.kinds import KINDS
+from xlift.runners.kinds import kind_of
 from xlift.runners.look import finite, look
 
 # Fields of transformers' configurations that nobody but us chooses: dropouts are the recipe's, heads our own, the rest is how.
@@ -70,7 +70,7 @@ def test_what_is_opened_is_what_is_hashed(family, parts, folders, tmp_path):
     opened.clear()
     net = model.load(folder)
     if ARCHITECTURES[net.encoder.config.model_type].masked:
-        model.continued(KINDS["mlm"].head(net.encoder, TEXTS, 0.0), folder, None)
+        model.continued(kind_of("mlm").head(net.encoder, TEXTS, 0.0), folder, None)
     assert {Path(name).name for name in opened if name.startswith(str(folder))} == set(weights.opened(folder))
     for one, other in zip(whole.encoder.state_dict().values(), net.encoder.state_dict().values(), strict=True):
         assert torch.equal(one, other)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from xlift.registry.stage import RETRIEVAL, Data, Scoring
-from xlift.runners.data.examples import Parallel, Text
-from xlift.runners.kinds import KINDS, retrieve
+from xlift.registry.kinds import RETRIEVAL
+from xlift.registry.stage import Data, Scoring
+from xlift.runners.kinds import kind_of, retrieve
 from xlift.runners.kinds.base import IGNORE, Reading
+from xlift.runners.kinds.mlm import Text
+from xlift.runners.kinds.retrieve import Parallel
 
 PARALLEL = [Parallel("Der Fuchs springt.", "The fox jumps."), Parallel("Ein Brief.", "A letter."), Parallel("狐狸", "fox")]
 TEXTS = [Text("The quick brown fox jumps over the lazy dog."), Text("Ein Brief."), Text("Numbers such as 1999.")]
@@ -18,11 +20,11 @@ def data(kind):
 
 
 def encode(kind, examples, tokenizer):
-    return KINDS[kind].encode(examples, Reading(tokenizer, 64, 8), data(kind), "de")
+    return kind_of(kind).encode(examples, Reading(tokenizer, 64, 8), data(kind), "de")
 
 
 def decode(kind, outputs, features, examples):
-    return KINDS[kind].decode(outputs, features, examples, data(kind), Scoring())
+    return kind_of(kind).decode(outputs, features, examples, data(kind), Scoring())
 
 
 # Retrieve
@@ -36,7 +38,7 @@ def test_retrieval_encodes_source_then_pivot_and_asks_for_the_pivot(tokenizer):
     outputs = [row for pair in zip(sources, pivots, strict=True) for row in pair]
     predictions = decode("retrieve", outputs, features, PARALLEL)
     assert predictions == [0, 1, 0]
-    (measure,) = KINDS["retrieve"].measure(predictions, PARALLEL, data("retrieve"), "de")
+    (measure,) = kind_of("retrieve").measure(predictions, PARALLEL, data("retrieve"), "de")
     assert (measure.value, measure.chance) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
 
 
@@ -64,9 +66,9 @@ def test_the_relative_layer_is_fourteen_of_twenty_four(layers, layer):
 @pytest.mark.parametrize("kind", RETRIEVAL)
 def test_retrieval_is_not_trained(kind, tokenizer, encoder, padded):
     with pytest.raises(ValueError, match="retrieval, which has no head"):
-        KINDS[kind].head(encoder, data(kind), 0.1)
+        kind_of(kind).head(encoder, data(kind), 0.1)
     with pytest.raises(ValueError, match="retrieval is not trained"):
-        KINDS[kind].loss(torch.zeros(2, 4), padded(encode("retrieve", PARALLEL[:1], tokenizer)))
+        kind_of(kind).loss(torch.zeros(2, 4), padded(encode("retrieve", PARALLEL[:1], tokenizer)))
 
 
 def test_embeddings_that_are_not_finite_have_no_neighbour():
@@ -78,7 +80,7 @@ def test_embeddings_that_are_not_finite_have_no_neighbour():
 
 
 def prepared(features, tokenizer, seed=0, share=0.15):
-    return KINDS["mlm"].prepare(features, tokenizer, share, np.random.default_rng(seed))
+    return kind_of("mlm").prepare(features, tokenizer, share, np.random.default_rng(seed))
 
 
 def test_masking_hides_fifteen_percent_and_keeps_special_tokens(tokenizer):
@@ -121,7 +123,7 @@ def predict(encoder, head, batch):
 
 
 def test_the_decoder_is_tied_to_the_encoders_embeddings(tokenizer, encoder, padded):
-    head = KINDS["mlm"].head(encoder, data("mlm"), 0.0)
+    head = kind_of("mlm").head(encoder, data("mlm"), 0.0)
     vocabulary = len(tokenizer)
     assert sum(p.numel() for p in head.parameters()) == 32 * 32 + 32 + 2 * 32 + vocabulary
     batch = padded(prepared(encode("mlm", TEXTS, tokenizer), tokenizer))
@@ -137,4 +139,4 @@ def test_masked_language_modelling_is_not_scored():
     with pytest.raises(ValueError, match="not scored"):
         decode("mlm", [], [], [])
     with pytest.raises(ValueError, match="no metric"):
-        KINDS["mlm"].measure([], TEXTS, data("mlm"), "de")
+        kind_of("mlm").measure([], TEXTS, data("mlm"), "de")

@@ -27,9 +27,12 @@ from xlift.registry.sources import Sources
 from xlift.registry.stage import Data, Mixing
 from xlift.registry.store import Store
 from xlift.runners import model, train
-from xlift.runners.data.examples import Choice, Pair, Tagged, Text
-from xlift.runners.kinds import KINDS
+from xlift.runners.kinds import kind_of
 from xlift.runners.kinds.base import Reading
+from xlift.runners.kinds.choice import Choice
+from xlift.runners.kinds.mlm import Text
+from xlift.runners.kinds.pair import Pair
+from xlift.runners.kinds.tag import Tagged
 from xlift.runners.model import Net
 from xlift.runners.packing import collate
 from xlift.runners.run import Env, Unscored, run
@@ -212,13 +215,13 @@ def test_tags_of_a_byte_level_tokenizer_see_running_text():
     tokenizer, words = bytewise(), ("the", "cat", "sat", "on", "mats")
     described = Data(source="local", kind="tag", task="t", labels=("X", "Y"))
     example = Tagged(words, ("X", "Y", "X", "Y", "X"))
-    (feature,) = KINDS["tag"].encode([example], Reading(tokenizer, 40, 8), described, "en")
+    (feature,) = kind_of("tag").encode([example], Reading(tokenizer, 40, 8), described, "en")
     running = tokenizer(" ".join(words))["input_ids"]
     assert feature.sequences[0].tolist() == running
     shown = tokenizer.convert_ids_to_tokens(feature.sequences[0][feature.trace].tolist())
     assert shown[0][0] != "Ġ" and all(piece[0] == "Ġ" for piece in shown[1:])
     assert feature.labels[feature.trace].tolist() == [0, 1, 0, 1, 0]
-    (apart,) = KINDS["tag"].encode([example], Reading(tokenizer, 40, 8), described, "zh")
+    (apart,) = kind_of("tag").encode([example], Reading(tokenizer, 40, 8), described, "zh")
     assert "Ġ" not in "".join(tokenizer.convert_ids_to_tokens(apart.sequences[0].tolist()))
 
 
@@ -226,7 +229,7 @@ def test_tags_of_a_word_initial_tokenizer_see_what_they_saw(tokenizer):
     words = ("Wer", "schrieb", "den", "Brief", "?")
     described = Data(source="local", kind="tag", task="t", labels=("X",))
     features = [
-        KINDS["tag"].encode([Tagged(words, ("X",) * 5)], Reading(tokenizer, 40, 8), described, language)[0]
+        kind_of("tag").encode([Tagged(words, ("X",) * 5)], Reading(tokenizer, 40, 8), described, language)[0]
         for language in ("de", "zh")
     ]
     assert np.array_equal(features[0].sequences[0], features[1].sequences[0]) and np.array_equal(*(f.trace for f in features))
@@ -236,7 +239,7 @@ def test_a_long_context_loses_its_end_and_never_the_question(tokenizer):
     context, question = "the quick brown fox jumps over the lazy dog " * 20, "who wrote the first letter?"
     described = Data(source="local", kind="choice", task="t")
     example = Choice(context, question, ("a woman", "the king of the islands"), 1)
-    (feature,) = KINDS["choice"].encode([example], Reading(tokenizer, 64, 8), described, "en")
+    (feature,) = kind_of("choice").encode([example], Reading(tokenizer, 64, 8), described, "en")
     asked = tokenizer(question, add_special_tokens=False)["input_ids"]
     for row, choice in zip(feature.sequences, example.choices, strict=True):
         text = tokenizer.decode(row, skip_special_tokens=True)
@@ -250,7 +253,7 @@ def test_a_long_context_loses_its_end_and_never_the_question(tokenizer):
 def test_short_choices_are_what_the_tokenizer_makes_of_a_pair(tokenizer):
     described = Data(source="local", kind="choice", task="t")
     example = Choice("a woman reads", "who?", ("the king", "a fox"), 0, stem="it is")
-    (feature,) = KINDS["choice"].encode([example], Reading(tokenizer, 64, 8), described, "en")
+    (feature,) = kind_of("choice").encode([example], Reading(tokenizer, 64, 8), described, "en")
     for row, choice in zip(feature.sequences, example.choices, strict=True):
         assert row.tolist() == tokenizer("a woman reads who?", f"it is {choice}")["input_ids"]
 
@@ -260,7 +263,7 @@ def test_pairs_are_cut_as_the_tokenizer_cuts_them(tokenizer, room):
     described = Data(source="local", kind="pair", task="t", labels=("a", "b"))
     first, second = "the quick brown fox jumps over", "a woman reads a book about old towns"
     for pair in ((first, second), (second, first), (first, "a"), ("a", first)):
-        (feature,) = KINDS["pair"].encode([Pair(*pair, "a")], Reading(tokenizer, room + 4, 8), described, "en")
+        (feature,) = kind_of("pair").encode([Pair(*pair, "a")], Reading(tokenizer, room + 4, 8), described, "en")
         assert feature.sequences[0].tolist() == tokenizer(*pair, truncation="longest_first", max_length=room + 4)["input_ids"]
 
 
@@ -279,7 +282,7 @@ def saved(folder: Path, encoder) -> Path:
 
 @pytest.mark.parametrize("kind", ["pair", "choice", "span"])
 def test_an_encoder_with_types_of_token_is_told_which_text_a_token_is_of(tokenizer, kind):
-    from xlift.runners.data.examples import Question
+    from xlift.runners.kinds.span import Question
 
     described = Data(source="local", kind=kind, task="t", labels=("a", "b") if kind == "pair" else ())
     example = {
@@ -287,7 +290,7 @@ def test_an_encoder_with_types_of_token_is_told_which_text_a_token_is_of(tokeniz
         "choice": Choice("a woman", "who?", ("the fox", "a book about towns"), 0),
         "span": Question("the fox jumps", "who jumps?", ("fox",), (4,), "1"),
     }[kind]
-    features = KINDS[kind].encode([example], Reading(tokenizer, 40, 8), described, "en")
+    features = kind_of(kind).encode([example], Reading(tokenizer, 40, 8), described, "en")
     batch = collate(features, tokenizer.pad_token_id, "cpu")
     separators = (batch.ids == tokenizer.sep_token_id).long()
     assert torch.equal(batch.types, (separators.cumsum(1) - separators >= 2).long() * batch.mask)
@@ -315,11 +318,11 @@ def test_an_encoder_with_types_of_token_is_told_which_text_a_token_is_of(tokeniz
 def test_masked_language_modelling_fits_encoders_with_narrow_embeddings(tokenizer, encoder):
     built = encoder()
     described = Data(source="local", kind="mlm", task="t")
-    features = KINDS["mlm"].encode([Text("the quick brown fox")] * 3, Reading(tokenizer, 40, 8), described, "en")
-    features = KINDS["mlm"].prepare(features, tokenizer, 0.3, np.random.default_rng(0))
+    features = kind_of("mlm").encode([Text("the quick brown fox")] * 3, Reading(tokenizer, 40, 8), described, "en")
+    features = kind_of("mlm").prepare(features, tokenizer, 0.3, np.random.default_rng(0))
     batch = collate(features, tokenizer.pad_token_id, "cpu")
-    head = KINDS["mlm"].head(built, described, 0.0)
-    loss = KINDS["mlm"].loss(head(Net(built, tokenizer).hidden(batch), batch), batch)
+    head = kind_of("mlm").head(built, described, 0.0)
+    loss = kind_of("mlm").loss(head(Net(built, tokenizer).hidden(batch), batch), batch)
     loss.backward()
     assert torch.isfinite(loss) and built.get_input_embeddings().weight.grad.abs().sum() > 0
 
@@ -356,7 +359,7 @@ def test_continued_language_modelling_begins_with_the_model_s_own_head(tmp_path,
 
 
 def heads_of(net: Net):
-    return KINDS["mlm"].head(net.encoder, Data(source="local", kind="mlm", task="t"), 0.0)
+    return kind_of("mlm").head(net.encoder, Data(source="local", kind="mlm", task="t"), 0.0)
 
 
 # 1.5, 1.9, 1.10: what a study is

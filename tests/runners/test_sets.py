@@ -11,9 +11,9 @@ from xlift.registry.plan import expand
 from xlift.registry.sources import Sources
 from xlift.runners import model
 from xlift.runners.data import held_out, preflight
-from xlift.runners.data.examples import Pair
 from xlift.runners.data.preflight import look
 from xlift.runners.kinds import tokens
+from xlift.runners.kinds.pair import Pair
 
 STUDY = """\
 schema: xlift/1

@@ -12,8 +12,9 @@ from xlift.registry.known.parameters import count
 from xlift.registry.manifest.load import load as read
 from xlift.registry.stage import Recipe, Scoring
 from xlift.runners import evaluate, model
-from xlift.runners.data.examples import Pair, Question
-from xlift.runners.kinds import KINDS, kind_of
+from xlift.runners.kinds import kind_of
+from xlift.runners.kinds.pair import Pair
+from xlift.runners.kinds.span import Question
 from xlift.runners.packing import collate
 from xlift.runners.train import Objective, fit
 
@@ -124,7 +125,7 @@ def test_a_written_answer_is_no_longer_than_the_scoring_allows_and_the_surest_wi
 def test_sentences_are_retrieved_by_the_encoder_s_states(folder):
     whole, half = model.load(folder, form=FORM), model.load(folder)
     given = examples("retrieve", 6)
-    features = KINDS["retrieve"].encode(given, whole.reading(LIMITS), data("retrieve"), "de")
+    features = kind_of("retrieve").encode(given, whole.reading(LIMITS), data("retrieve"), "de")
     one, other = (
         evaluate.predict(net, kind_of("retrieve", texts=net.texts), features, Scoring(), device="cpu", budget=512)
         for net in (whole, half)

@@ -13,9 +13,13 @@ from transformers import PreTrainedTokenizerFast, XLMRobertaModel
 
 from xlift.registry.stage import Data, Mixing, Recipe, Scoring
 from xlift.runners import evaluate, model, train
-from xlift.runners.data.examples import Choice, Pair, Question, Tagged, Text
-from xlift.runners.kinds import KINDS
+from xlift.runners.kinds import kind_of
 from xlift.runners.kinds.base import Reading
+from xlift.runners.kinds.choice import Choice
+from xlift.runners.kinds.mlm import Text
+from xlift.runners.kinds.pair import Pair
+from xlift.runners.kinds.span import Question
+from xlift.runners.kinds.tag import Tagged
 from xlift.runners.model import Net
 from xlift.runners.train import Diverged, Objective, fit
 
@@ -56,7 +60,7 @@ def data(kind: str, task: str = "t") -> Data:
 
 def objective(kind: str, net: Net, task: str = "t", entropy: int = 1) -> Objective:
     torch.manual_seed(0)
-    return Objective(data(kind, task), examples(kind), "en", KINDS[kind].head(net.encoder, data(kind, task), 0.0), entropy)
+    return Objective(data(kind, task), examples(kind), "en", kind_of(kind).head(net.encoder, data(kind, task), 0.0), entropy)
 
 
 @pytest.fixture
@@ -79,8 +83,8 @@ def net(encoder) -> Net:
 
 def gradient(net: Net, kind: str, budget: int) -> tuple[float, dict[str, torch.Tensor]]:
     task = objective(kind, net)
-    features = KINDS[kind].encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
-    features = KINDS[kind].prepare(features, net.tokenizer, 0.3, np.random.default_rng(1))
+    features = kind_of(kind).encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
+    features = kind_of(kind).prepare(features, net.tokenizer, 0.3, np.random.default_rng(1))
     for module in (net.encoder, task.head):
         module.zero_grad(set_to_none=True)
     loss, tokens = train._backward(net, task, features, RECIPE, "cpu", budget)
@@ -142,10 +146,10 @@ def test_what_no_memory_holds_ends_in_its_own_error(net, monkeypatch):
 def test_scores_are_the_same_where_memory_is_small(net, monkeypatch):
     task = objective("pair", net)
     net.head = task.head
-    features = KINDS["pair"].encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
-    whole = evaluate.predict(net, KINDS["pair"], features, Scoring(), device="cpu", budget=300)
+    features = kind_of("pair").encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
+    whole = evaluate.predict(net, kind_of("pair"), features, Scoring(), device="cpu", budget=300)
     small = Small(net, 60, monkeypatch)
-    cut = evaluate.predict(net, KINDS["pair"], features, Scoring(), device="cpu", budget=300)
+    cut = evaluate.predict(net, kind_of("pair"), features, Scoring(), device="cpu", budget=300)
     assert max(small.seen[-3:]) <= 60
     for mine, other in zip(cut, whole, strict=True):
         np.testing.assert_allclose(mine, other, atol=1e-5)
@@ -154,7 +158,7 @@ def test_scores_are_the_same_where_memory_is_small(net, monkeypatch):
 def test_the_loss_is_the_mean_over_the_units_of_the_whole_batch(net):
     """By the definition: every example alone, summed, divided by their number once."""
     task = objective("pair", net)
-    features = KINDS["pair"].encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
+    features = kind_of("pair").encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
     alone = [train._backward(net, task, [feature], RECIPE, "cpu", 1000)[0] for feature in features]
     assert train._backward(net, task, features, RECIPE, "cpu", 1000)[0] == pytest.approx(np.mean(alone), rel=1e-5)
 
@@ -252,7 +256,7 @@ def test_a_mixture_trains_every_head_and_draws_tasks_by_their_shares(net, monkey
 def test_gradients_are_clipped_to_the_recipe_s_norm(net):
     """A smaller clip makes smaller first steps of plain descent; AdamW's first step hides sizes, so the gradient is asked."""
     task = objective("pair", net)
-    features = KINDS["pair"].encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
+    features = kind_of("pair").encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
     seen: list[float] = []
 
     class Watched(torch.optim.SGD):
@@ -285,9 +289,9 @@ def test_what_is_saved_is_what_is_loaded(net, tmp_path: Path):
     names = model.save(saved, tmp_path / "checkpoint")
     assert {"config.json", "model.safetensors", "tokenizer.json", "head.safetensors"} <= set(names)
     loaded = model.load(tmp_path / "checkpoint")
-    loaded.head = model.load_head(KINDS["pair"].head(loaded.encoder, task.data, 0.0), tmp_path / "checkpoint")
-    features = KINDS["pair"].encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
-    again = KINDS["pair"].encode(task.examples, Reading(loaded.tokenizer, 48, 8), task.data, "en")
+    loaded.head = model.load_head(kind_of("pair").head(loaded.encoder, task.data, 0.0), tmp_path / "checkpoint")
+    features = kind_of("pair").encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
+    again = kind_of("pair").encode(task.examples, Reading(loaded.tokenizer, 48, 8), task.data, "en")
     for one, two in zip(features, again, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one.sequences, two.sequences, strict=True))
     batch = train.collate(features, net.padding, "cpu")

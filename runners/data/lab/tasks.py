@@ -7,7 +7,6 @@ from typing import Any
 from xlift.registry.findings import UserError
 from xlift.registry.known.lab import PIVOT, TASKS, World, items
 from xlift.registry.stage import Data
-from xlift.runners.data.examples import Choice, Example, Pair, Parallel, Question, Tagged, Text
 from xlift.runners.data.lab import pairs, questions
 from xlift.runners.data.lab.draw import Draw
 from xlift.runners.data.lab.lexicon import Lexicon, lexicon
@@ -15,6 +14,13 @@ from xlift.runners.data.lab.meaning import Meaning, Setting, draw_meaning, inven
 from xlift.runners.data.lab.pairs import Item, as_quantified
 from xlift.runners.data.lab.questions import Asked, Offered
 from xlift.runners.data.lab.realise import Said, Token, draw_style, noun_phrase, say, sentence, text, tokens_of
+from xlift.runners.kinds.choice import Choice
+from xlift.runners.kinds.example import Example
+from xlift.runners.kinds.mlm import Text
+from xlift.runners.kinds.pair import Pair
+from xlift.runners.kinds.retrieve import Parallel
+from xlift.runners.kinds.span import Question
+from xlift.runners.kinds.tag import Tagged
 
 GROUP = 4  # sentences that share names, numerals and length, in retrieval
 TAGS: dict[str, Callable[[Token], str]] = {
