@@ -130,9 +130,10 @@ def _copied(rows: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
     """Runs with the very scores of another seed, but for those that learnt nothing and so answer alike."""
     lost = rows[rows["collapsed"]]
     runs = scores[~scores["stage"].isin({*lost["treated_stage"], *lost["baseline_stage"]})].drop_duplicates(["stage", "language"])
-    told = runs.sort_values("language").groupby(["model", "treatment", "target", "stage"])["score"].agg([tuple, "size"])
+    cell = ["model", "intermediate", "variant", "target"]
+    told = runs.sort_values("language").groupby([*cell, "stage"])["score"].agg([tuple, "size"])
     told = told[told["size"] >= TELLING].reset_index()
-    copies = int(told.duplicated(["model", "treatment", "target", "tuple"]).sum())
+    copies = int(told.duplicated([*cell, "tuple"]).sum())
     if copies:
         yield (
             f"Copied seeds: {copies:,} of the {count(len(told), 'run')} have every score of another seed. Copies are no "

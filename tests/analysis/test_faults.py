@@ -3,6 +3,8 @@
 import tabled
 
 from xlift import studies
+from xlift.analysis import facts, gains
+from xlift.analysis.study.faults import faults
 from xlift.registry.manifest.load import read
 from xlift.registry.store import Store
 
@@ -13,8 +15,9 @@ def notes(folder, rows: tabled.Rows) -> list[str]:
     (folder / "study.yaml").write_text(tabled.MANIFEST)
     study, store = read(folder / "study.yaml"), Store(folder / "store")
     studies.imported(study, store)
-    made = studies.report_of(study.card(), store, ())
-    return [note for note in made.notes if note.startswith(("Copied seeds", "A mean among"))]
+    connection = facts.connect(store, [study.card()])
+    found = faults(study.card(), gains.gains(connection, "told"), gains.scores(connection, "told"))
+    return [note for note in found if note.startswith(("Copied seeds", "A mean among"))]
 
 
 def test_copies_of_seeds_and_means_among_languages_are_on_the_page(tmp_path):

@@ -27,23 +27,16 @@ NAMES = {
         "target": ["MLQA (F1: a, b)", "a/b"],
         "language": ["zh (Hans), old", "../x"],
     },
-    "signs": {
-        "model": ["$\\frac{", "a_b^c", "\\input{x}", "%"],
-        "intermediate": ["_$x$", "<b>&amp;"],
-        "target": ["{", "a -- b"],
-        "language": ["$", "#"],
-    },
-    "words": {
-        "model": ["model", "mean", "all", "none"],
-        "intermediate": ["Language", "treatment"],
+    "signs and words": {
+        "model": ["$\\frac{", "mean", "\\input{x}", "%"],
+        "intermediate": ["_$x$", "Language"],
         "target": ["XNLI", "xnli"],
-        "language": ["model", "Model"],
+        "language": ["model", "#"],
     },
-    "long": {axis: [f"{name}{'x' * 190}{i}" for i, name in enumerate(names)] for axis, names in PLAIN.items()},
-    "scripts": {
-        "model": ["模型", "نموذج", "हिन्दी", "é"],
-        "intermediate": ["任务", "e\u0301"],
-        "target": ["цель", "✓"],
+    "long, in many scripts": {
+        "model": ["模型", "نموذج" * 30, "हिन्दी", "é"],
+        "intermediate": [f"i{'x' * 190}1", f"i{'x' * 190}2"],
+        "target": ["цель" * 50, "✓"],
         "language": ["中文", "ქართული"],
     },
 }
