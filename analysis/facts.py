@@ -20,11 +20,12 @@ import pyarrow as pa
 
 from xlift.analysis import imported
 from xlift.analysis.imported import SCORES
-from xlift.registry.card import NONE, PLAIN, Cell, StageCard, StudyCard, target_group, treatment
+from xlift.registry.card import Cell, StageCard, StudyCard, target_group
 from xlift.registry.findings import UserError
 from xlift.registry.kept import NotRead, NotUnderstood
 from xlift.registry.known import lab
 from xlift.registry.known.languages import LANGUAGES, same_language
+from xlift.registry.pairing import is_baseline, left_out, pair, treatment, untreated
 from xlift.registry.score import Score
 from xlift.registry.spec import canonical
 
@@ -208,8 +209,8 @@ class _Runs:
             return "/".join([*axes, *([] if cell.retrieval or cell.prompted else [cell.target])]), "/".join(axes)
         chain = self._above(self.stages[cell.stage].parent)
         trained = [stage.id for stage in chain if stage.kind == "train"]
-        untreated = (cell.intermediate, cell.variant) == (NONE, PLAIN)
-        return chain[0].id if chain else cell.model, trained[-1] if trained and not untreated else cell.model
+        treated = trained and not untreated(cell.intermediate, cell.variant)
+        return chain[0].id if chain else cell.model, trained[-1] if treated else cell.model
 
     def _above(self, stage: str | None) -> list[StageCard]:
         """A stage and its ancestors, the earliest last."""
@@ -317,16 +318,17 @@ def _cell_rows(card: StudyCard) -> Iterator[tuple]:
     baselines: set[str] = set()
     trained, centre = _Runs(card), _centre(card)
     for cell in card.cells:
-        values = cell.model_dump(mode="json")
         run, intermediate_run = trained.of(cell)
         lp = log10(getattr(cell, card.analysis.x)) - centre
-        is_baseline = all(str(values[axis]) == level for axis, level in rule.baseline.items())
+        base = is_baseline(cell, rule)
         for language in cell.languages:
             is_source = same_language(language, card.source_language)
-            pair = canonical([cell.origin, *((values | {"language": language})[key] for key in rule.match)])
-            if is_baseline and pair in baselines:
-                raise UserError(f"{card.study}: two baselines for {pair}; analysis.gain.match has to name more of a cell's axes")
-            baselines |= {pair} if is_baseline else set()
+            common = canonical(pair(cell, language, rule))
+            if base and common in baselines:
+                raise UserError(
+                    f"{card.study}: two baselines for {common}; analysis.gain.match has to name more of a cell's axes"
+                )
+            baselines |= {common} if base else set()
             yield (
                 card.study,
                 cell.model,
@@ -348,10 +350,10 @@ def _cell_rows(card: StudyCard) -> Iterator[tuple]:
                 cell.blocked,
                 cell.declared,
                 target_group(cell, card.analysis.apart),
-                is_baseline,
-                is_source if rule.drop_languages is None else language in rule.drop_languages,
+                base,
+                left_out(language, rule, card.source_language),
                 is_source,
-                pair,
+                common,
                 cell.data.get(language),
                 cell.origin,
                 "lower" if card.outcomes.get(cell.target) in card.lower else "higher",

@@ -7,6 +7,7 @@ import pandas as pd
 from xlift.analysis import facts
 from xlift.analysis.facts import Facts
 from xlift.registry.findings import UserError
+from xlift.registry.pairing import treatment
 
 LEVELS = ["treatment", "target", "language", "seed"]  # averaged from the last to the first, each level equally
 
@@ -54,7 +55,7 @@ def scores(connection: Facts, study: str) -> pd.DataFrame:
 def missing(connection: Facts, study: str) -> pd.DataFrame:
     """Every cell and language that lacks its score or its gain, with the reason, and `treatment`."""
     rows = facts.query(connection, MISSING, [_known(connection, study)])
-    return rows.assign(treatment=[facts.treatment(*both) for both in zip(rows["intermediate"], rows["variant"], strict=True)])
+    return rows.assign(treatment=[treatment(*both) for both in zip(rows["intermediate"], rows["variant"], strict=True)])
 
 
 def nested_mean(rows: pd.DataFrame, by: Sequence[str], value: str = "gain") -> pd.DataFrame:

@@ -15,6 +15,7 @@ from xlift.registry.manifest.load import Study
 from xlift.registry.manifest.models import Model
 from xlift.registry.manifest.sections import Subset, TaskSection, merged, texts
 from xlift.registry.matrix import Combination, combinations, left_out
+from xlift.registry.pairing import untreated
 from xlift.registry.sources import ABSENT, Sources
 from xlift.registry.stage import Data, Mixing, Part, Recipe, Split, Stage, Weights, as_read
 from xlift.registry.tuning import Search, Treated, Values, basis, search_of
@@ -92,7 +93,7 @@ class Builder:
             chain.append(root)
         trained = self.facts.tasks[target].trains_on
         for name, beside, task in ((intermediate, variant, None), (trained or "none", "plain", trained)):
-            if (name, beside) != ("none", "plain"):
+            if not untreated(name, beside):
                 values, waits = self.found(model, intermediate, variant, task) if tuned else ((), None)
                 step = self.train(model, name, beside, seed, chain[-1].stage if chain else None, values)
                 chain.append(replace(step, blocked=step.blocked or waits))
@@ -178,7 +179,7 @@ class Builder:
         seed = self.study.manifest.tuning.seed
         _, missing, root = self.root(search.model)
         before, waits = root, missing
-        if search.target and treated != ("none", "plain"):
+        if search.target and not untreated(*treated):
             own, waits = self.found(search.model, *treated, None)
             before = self.train(search.model, *treated, seed, root.stage if root else None, own)
         name, beside = (search.target, "plain") if search.target else treated

@@ -8,8 +8,6 @@ from pydantic import Field
 from xlift.registry.kept import Kept
 from xlift.registry.spec import Spec
 
-PLAIN = "plain"  # the variant that needs no mention
-NONE = "none"  # no intermediate training; listed first
 POOLED, MEAN = "all", "mean"  # how tables call what is over all treatments: no treatment's names
 
 
@@ -53,11 +51,6 @@ def target_group(cell: Cell, apart: Iterable[str] | None) -> str:
     else:
         group = "set apart" if cell.target in (apart or ()) else "fine-tuned"
     return f"{group}, text to text" if cell.written else group
-
-
-def treatment(intermediate: str, variant: str) -> str:
-    """What is done before the target: "mnli", or "mnli + mlm"."""
-    return intermediate if variant == PLAIN else f"{intermediate} + {variant}"
 
 
 class StageCard(Spec):

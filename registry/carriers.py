@@ -6,9 +6,10 @@ same of the gains at hand, and whether the primary model tells size from its oth
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from xlift.registry.card import Cell, StudyCard, target_group, treatment
+from xlift.registry.card import Cell, StudyCard, target_group
 from xlift.registry.findings import Finding, Place
 from xlift.registry.known.languages import same_language
+from xlift.registry.pairing import is_baseline, treatment
 
 SPARE_MODELS = 3  # models beyond one a family, without which a slope is refused
 FEWEST_SIZES = 3
@@ -109,7 +110,7 @@ def _models(card: StudyCard) -> dict[str, dict[str, dict[str, tuple[str, float]]
     match = [name for name in rule.match if name in Cell.model_fields]
 
     def baseline(cell: Cell) -> bool:
-        return all(str(getattr(cell, axis)) == level for axis, level in rule.baseline.items())
+        return is_baseline(cell, rule)
 
     pairs = {tuple(getattr(cell, name) for name in match) for cell in cells if baseline(cell)}
     for cell in cells:

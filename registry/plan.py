@@ -77,11 +77,12 @@ class Plan:
 
     def where(self, condition: Condition) -> frozenset[str]:
         """The evaluations of the cells that a condition holds for."""
-        start = self.study.manifest.matrix.seed.start
+        assert self.builder is not None
+        start, available = self.study.manifest.matrix.seed.start, self.builder.sources.available
         return frozenset(
             cell.stage
             for cell in (*self.cells, *self.untuned)
-            if cell.stage and condition({**cell.model_dump(), "seed.index": cell.seed - start}, lambda name: False)
+            if cell.stage and condition({**cell.model_dump(), "seed.index": cell.seed - start}, available)
         )
 
     def gaps(self) -> dict[str, int]:

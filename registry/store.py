@@ -247,14 +247,19 @@ class Store:
         return None if record.exists() and record.stat().st_mtime_ns > failed else kept.read(Failure, path)
 
     def log(self, stage_id: str, offset: int = 0) -> tuple[list[dict[str, float]], int]:
-        """Whole lines of a run's log from a byte offset on, and the offset after them; an unfinished line waits."""
+        """Whole lines of a run's log from a byte offset on, and the offset after them; an unfinished line waits.
+
+        ValueError where a line after an offset above 0 is none: the log is another one.
+        """
         try:
             with open(self.folder(stage_id) / "log.jsonl", "rb") as file:
                 file.seek(offset)
                 whole = file.read().rpartition(b"\n")[0]
         except FileNotFoundError:
             return [], offset
-        return self._logged(stage_id, whole.splitlines()), offset + len(whole) + bool(whole)
+        lines = whole.splitlines()  # from an offset on, a broken one says that a new try is writing over the log
+        rows = [json.loads(line) for line in lines] if offset else self._logged(stage_id, lines)
+        return rows, offset + len(whole) + bool(whole)
 
     def last(self, stage_id: str) -> dict[str, float] | None:
         """The last whole line of a run's log; None where there is none."""

@@ -18,6 +18,11 @@ if TYPE_CHECKING:  # heavy packages are imported by what needs them
 
 __all__ = ["fit", "gains", "load", "plan", "report", "run"]
 
+# The rooms stand beside this folder in a checkout: of two checkouts in one environment each has its own.
+_checkout = Path(__file__).parents[1]
+if not (Path(__file__).parent / "registry").exists() and (_checkout / "registry" / "__init__.py").exists():
+    __path__.append(str(_checkout))
+
 AnyStudy: TypeAlias = "Study | TableStudy | str | PathLike[str]"
 Folder: TypeAlias = str | PathLike[str]
 

@@ -28,6 +28,7 @@ from xlift.analysis.study.tuned import Tuned
 from xlift.registry.card import StudyCard
 from xlift.registry.findings import UserError
 from xlift.registry.known.languages import same_language
+from xlift.registry.pairing import is_baseline
 from xlift.registry.registration import Registration, deviations
 
 LAB = (
@@ -307,7 +308,7 @@ def gains_table(rows: pd.DataFrame) -> Table:
 def _no_gain(card: StudyCard, missing: pd.DataFrame) -> str:
     """The reason why a study has none, as far as its card and what is `missing` know it."""
     rule = card.analysis.gain
-    treated = [cell for cell in card.cells if any(str(getattr(cell, axis)) != level for axis, level in rule.baseline.items())]
+    treated = [cell for cell in card.cells if not is_baseline(cell, rule)]
     if not treated:
         return "nothing here had intermediate training"
     tested = sorted({language for cell in treated for language in cell.languages})

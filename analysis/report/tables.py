@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from xlift.analysis.estimates import LEVEL
-from xlift.analysis.facts import NONE
 from xlift.analysis.report.table import DASH, Table, interval, plain, points, signed, slugs
 from xlift.analysis.study.slope import mean_gain
 from xlift.registry.card import MEAN
+from xlift.registry.pairing import NONE
 
 GAIN_NOTE = (
     "Gain = score with intermediate training minus score without, same model, target, language and seed, in points. "

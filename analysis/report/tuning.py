@@ -7,6 +7,7 @@ from xlift.analysis.report.answers import Plate
 from xlift.analysis.report.effects import number
 from xlift.analysis.report.table import DASH, Table, interval, plain, points, probability, signed, size
 from xlift.analysis.study.tuned import Tuned
+from xlift.registry.pairing import treatment
 from xlift.registry.tuning import told
 
 WHAT = {"tuned": "tuned", "own": "the study's own recipe", "change": "tuned − own"}
@@ -29,7 +30,7 @@ def search_table(tuned: Tuned) -> Table:
             state: sum(trial.state == state for trial in trials) for state in ("complete", "pruned", "infeasible", "failed")
         }
         hours, own = sum(trial.seconds for trial in trials) / 3600, tuned.own_score(search)
-        trained = search.target or search.intermediate + ("" if search.variant == "plain" else f" + {search.variant}")
+        trained = search.target or treatment(search.intermediate, search.variant)
         after = search.intermediate if search.target and search.intermediate != "none" else None
         budget = [f"{search.trials} trials"] if search.trials else []
         budget += [f"{search.hours:g} h"] if search.hours else []

@@ -16,7 +16,7 @@ import pandas as pd
 
 from xlift.analysis.mixed.model import Grid
 from xlift.analysis.study.bases import SIZE, Basis, Key, models_of
-from xlift.analysis.study.estimands import GAIN, SLOPE, TOLD, Estimand, Mean, axes, condition, lp, named, never
+from xlift.analysis.study.estimands import GAIN, SLOPE, TOLD, Estimand, Mean, axes, condition, lp, named
 from xlift.analysis.study.primary import Primary
 from xlift.registry.findings import UserError
 
@@ -305,7 +305,7 @@ def _combinations(mean: Mean, setting: Setting) -> pd.DataFrame:
     holds = condition(mean.condition, axes(rows))
     if lost := sorted(named(mean) - {*told, *single}):
         raise UserError(f"the primary model averages over {', '.join(lost)}, and so cannot tell '{mean.condition}'")
-    grid = grid[[holds({**single, **row}, never) for row in told.to_dict("records")]]
+    grid = grid[[holds({**single, **row}) for row in told.to_dict("records")]]
     if not len(grid):
         raise UserError(f"no gain has {mean.condition}")
     return grid

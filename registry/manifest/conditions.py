@@ -50,15 +50,18 @@ class Condition:
     text: str
     tree: ast.expr
 
-    def __call__(self, values: Mapping[str, Any], available: Callable[[str], bool]) -> bool:
+    def __call__(self, values: Mapping[str, Any], available: Callable[[str], bool] = lambda name: False) -> bool:
         return bool(_value(self.tree, values, available))
 
 
-def parse(text: str, axes: Mapping[str, frozenset[str]], numbers: Iterable[str] = NUMBERS) -> Condition:
+def parse(
+    text: str, axes: Mapping[str, frozenset[str]], numbers: Iterable[str] = NUMBERS, *, available: bool = True
+) -> Condition:
     """A condition over `axes` (name -> the texts it can be) and `numbers`, names of numbers.
 
     Raises:
-        BadCondition: it is not in the language, or compares a name with what it can never be.
+        BadCondition: it is not in the language, compares a name with what it can never be, or asks what is available where
+            nobody can tell (`available` is False).
     """
     if len(text) > LONGEST:
         raise BadCondition(f"a condition of {len(text)} characters", f"at most {LONGEST}")
@@ -73,6 +76,8 @@ def parse(text: str, axes: Mapping[str, frozenset[str]], numbers: Iterable[str] 
         kind = _check(tree, {**dict.fromkeys(numbers), **axes})
     except RecursionError:
         raise BadCondition("a condition nested too deeply", "split it into several rules") from None
+    if not available and any(isinstance(node, ast.Call) for node in ast.walk(tree)):
+        raise BadCondition("available(…) cannot be answered here", "ask it where cells are chosen: in a matrix, or with --only")
     if kind != "truth":
         raise BadCondition(f"a condition is true or false; this is a {kind}", "compare it with ==, <, in, …")
     return Condition(text, tree)

@@ -221,7 +221,7 @@ def _unmasked(
             if variant == "mlm" or intermediate in texts
         )
         seed = {"seed": at.manifest.matrix.seed.start, "seed.index": 0}
-        if all(any(out(point | model.values | seed, lambda name: False) for out in excludes) for point in wanted):
+        if all(any(out(point | model.values | seed) for out in excludes) for point in wanted):
             continue
         if model.architecture.masked:
             at.complain(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from xlift.registry.known.languages import base_language, is_mean, same_language
 from xlift.registry.known.tasks import Task
+from xlift.registry.pairing import is_baseline, left_out
 from xlift.registry.table.reading import Reading
 from xlift.registry.table.runs import Row
 
@@ -142,9 +143,9 @@ def _pairs(reading: Reading, rows: list[Row], tasks: Mapping[str, Task]) -> None
     mine = [row for row in rows if row.metric == tasks[row.target].metric]
     treated = []
     for row in mine:
-        if all(getattr(row, axis) == value for axis, value in rule.baseline.items()):
+        if is_baseline(row, rule):
             baselines.setdefault(key(row), row)
-        elif rule.drop_languages is not None or not same_language(row.language, reading.manifest.data.language):
+        elif not left_out(row.language, rule, reading.manifest.data.language):
             treated.append(row)
     alone = [row for row in treated if key(row) not in baselines]
     if treated and len(alone) == len(treated):

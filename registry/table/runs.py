@@ -13,6 +13,7 @@ from xlift.registry.kinds import RETRIEVAL
 from xlift.registry.known.tasks import Task, same_training_data
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.sections import TableManifest
+from xlift.registry.pairing import treatment, untreated
 from xlift.registry.spec import canonical, digest
 from xlift.registry.stage import Origin
 
@@ -48,9 +49,8 @@ class Row:
     @property
     def treated(self) -> str | None:
         """What was trained between the model and the target."""
-        if (self.intermediate, self.variant) == ("none", "plain"):
-            return None
-        return self.intermediate if self.variant == "plain" else f"{self.intermediate} + {self.variant}"
+        both = self.intermediate, self.variant
+        return None if untreated(*both) else treatment(*both)
 
     @property
     def cell(self) -> tuple[str, str, str, str, int, str]:

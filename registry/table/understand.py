@@ -105,14 +105,14 @@ def _chosen(reading: Reading, columns: dict[str, str]) -> list[tuple[int, dict[s
     axes = {name: frozenset(texts[name] for _, texts in rows) for name in reading.table.columns if name not in numbers}
     path = ("data", "where")
     try:
-        condition = conditions.parse(where, axes, numbers)
+        condition = conditions.parse(where, axes, numbers, available=False)
     except BadCondition as error:
         reading.findings.append(Finding("E303", reading.root.at(path).place, str(error), error.hint))
         return []
     found = [
         (line, texts)
         for line, texts in rows
-        if condition({name: number(text) if name in numbers else text for name, text in texts.items()}, lambda name: False)
+        if condition({name: number(text) if name in numbers else text for name, text in texts.items()})
     ]
     if rows and not found:
         reading.findings.append(Finding("E529", reading.root.at(path).place, "no row of the table is like that", "change where"))

@@ -262,19 +262,18 @@ class Mirror:
         points, offset = curve_points(view, self.store, shown.offset)
         self._plot(shown, points)
         shown.offset = offset
-        source_language = self.plan.study.facts.source_language
         if view.cell:
             own = self._statuses[view.cell.stage]
             base = self._statuses[view.baseline.stage.id].mark if view.baseline else None
             if (mark := f"{own.mark} {base}") != shown.mark and own.mark:
                 self._plot(shown, score_points(view, self.store))
-                self._plot(shown, mean_points([view], self.store, source_language, own.ended, name=""))
+                self._plot(shown, mean_points([view], self.store, self.plan, own.ended, name=""))
                 shown.mark = mark
         for target, cells in self._cells.get(view.key, {}).items():
             stages = [cell.cell.stage for cell in cells] + [cell.baseline.stage.id for cell in cells if cell.baseline]
             statuses = [self._statuses[stage] for stage in stages]
             if target not in shown.means and standing(statuses) == "FINISHED":
-                self._plot(shown, mean_points(cells, self.store, source_language, max(seen.ended for seen in statuses)))
+                self._plot(shown, mean_points(cells, self.store, self.plan, max(seen.ended for seen in statuses)))
                 shown.means += (target,)
 
     def _end(self, view: RunView, shown: _MlflowRun, status: str, statuses: list[StageStatus]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from xlift.registry.card import Cell
 from xlift.registry.findings import relative
+from xlift.registry.pairing import is_baseline, untreated
 from xlift.registry.plan import Plan, Step
 from xlift.registry.spec import Spec
 
@@ -91,7 +92,7 @@ def _families(plan: Plan, cells: Iterable[Cell], paired: Iterable[Cell], steps: 
     baselines, found = _baselines(plan, paired, steps), []
     homes: dict[str, tuple[str, str, str]] = {}  # model -> the parent that its pretraining stands under
     for group in groups:
-        if group[1:] == ("none", "plain") or group[0] not in homes:
+        if untreated(*group[1:]) or group[0] not in homes:
             homes[group[0]] = group
     for group, cells in groups.items():
         found += _family(group, cells, steps, homes[group[0]] == group, baselines)
@@ -105,7 +106,7 @@ def _baselines(plan: Plan, cells: Iterable[Cell], steps: dict[str, Step]) -> dic
     base, treated = {}, []
     for cell in [cell for cell in cells if cell.stage]:
         pair = tuple(getattr(cell, axis) for axis in axes)
-        if all(getattr(cell, axis) == level for axis, level in rule.baseline.items()):
+        if is_baseline(cell, rule):
             base[pair] = steps[cell.stage]
         else:
             treated.append((_key(cell), pair))
@@ -159,7 +160,7 @@ def _trainings(cell: Cell, parent: str, steps: dict[str, Step], home: bool) -> I
     lineage = [steps[stage.id] for stage in steps[cell.stage].stage.lineage]
     if home and lineage[0].stage.kind == "pretrain":
         yield _training(f"pretrain:{cell.model}", "pretrain", f"{cell.model} / pretrain", lineage[0], cell, parent)
-    if (cell.intermediate, cell.variant) != ("none", "plain"):
+    if not untreated(cell.intermediate, cell.variant):
         step = next(step for step in lineage if step.stage.kind == "train")
         name = f"{cell.model} / train {step.stage.data.task} / seed {cell.seed}"
         yield _training(f"train:{parent.removeprefix('parent:')}:{cell.seed}", "train", name, step, cell, parent)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from xlift.registry import claims
-from xlift.registry.plan import Step
+from xlift.registry.pairing import left_out
+from xlift.registry.plan import Plan, Step
 from xlift.registry.score import Score
 from xlift.registry.store import Store, part
 from xlift.runners.tracking.runs import NOTE, RunView
@@ -106,7 +107,7 @@ def curve_points(view: RunView, store: Store, offset: int) -> tuple[list[Point],
         return [], offset
     try:
         rows, after = store.log(view.training.stage.id, offset)
-    except json.JSONDecodeError:  # a new try is writing over the log: next time it is another view's run
+    except ValueError:  # a new try is writing over the log: next time it is another view's run
         return [], offset
     return [
         (f"train/{name}", row[name], int(row["time"]), int(row["step"])) for row in rows for name in row if name not in BESIDE
@@ -129,12 +130,13 @@ def score_points(view: RunView, store: Store) -> list[Point]:
     return points + [(f"chance/{target}/{language}", chance, at, 0) for language, (chance, at) in chances.items()]
 
 
-def mean_points(cells: Sequence[RunView], store: Store, source_language: str, at: int, name: str = "/{target}") -> list[Point]:
-    """`score` and `gain`, means over cells of one target and all languages but the source language; none if there is no other.
+def mean_points(cells: Sequence[RunView], store: Store, plan: Plan, at: int, name: str = "/{target}") -> list[Point]:
+    """`score` and `gain`, means over cells of one target and all languages that make gains; none if there is no such.
 
     A gain is a score less the baseline's in the same language; `score/<target>` and `gain/<target>` where cells are several.
     """
-    pairs = [pair for view in cells for pair in _pairs(view, store) if pair[0].language != source_language]
+    rule, source = plan.study.manifest.analysis.gain, plan.study.facts.source_language
+    pairs = [both for view in cells for both in _pairs(view, store) if not left_out(both[0].language, rule, source)]
     gains = [treated.value - base.value for treated, base in pairs if base]
     suffix = name.format(target=cells[0].cell.target)
     found = {"score": [treated.value for treated, _ in pairs], "gain": gains}

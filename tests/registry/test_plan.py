@@ -3,6 +3,9 @@ from collections import Counter
 import pytest
 
 from xlift.registry.findings import BadInput
+from xlift.registry.manifest import conditions
+from xlift.registry.manifest.load import load
+from xlift.registry.manifest.resolve import axes_of
 from xlift.registry.plan import describe, expand
 from xlift.registry.sources import Sources
 from xlift.registry.stage import Data, Lora, Recipe, Scoring, Shape, Stage, Weights
@@ -274,3 +277,30 @@ def test_cells_of_a_text_to_text_model_are_marked(study):
         ("xglm", False),
         ("own", True),
     }
+
+
+def test_what_is_available_is_answered_where_cells_are_chosen(tmp_path):
+    """Data that are there, in a local study: house.md, where it was always false."""
+    text = """\
+schema: xlift/1
+id: chosen
+question: q
+data: {source: local}
+models: [{id: tiny, make: {layers: 1, hidden: 32, heads: 2}}]
+pretrain: {corpus: text, languages: [en]}
+tasks:
+  here: {kind: pair, labels: ["0", "1"], languages: [en]}
+  text: {kind: mlm, files: "text.{language}.jsonl"}
+matrix: {intermediate: [none], target: [here], seed: {count: 1, from: 1}}
+"""
+    (tmp_path / "study.yaml").write_text(text)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "text.en.jsonl").write_text('{"text": "a"}\n')
+    for split in ("train", "test"):
+        rows = [f'{{"first": "{split}{i}", "second": "b", "label": {i % 2}}}' for i in range(4)]
+        (tmp_path / "here" / f"{split}.en.jsonl").write_text("\n".join(rows))
+    study = load(tmp_path / "study.yaml")
+    plan = expand(study, Sources(study, tmp_path))
+    axes = axes_of(study.manifest, study.facts.models)
+    assert len(plan.where(conditions.parse("available('here')", axes))) == 1
+    assert not plan.where(conditions.parse("available('elsewhere')", axes))

@@ -252,6 +252,7 @@ MANIFESTS = {  # change of the manifest -> code, and a word of the finding
     ("origin: published", "where: lang == 'de'"): ("E303", "lang"),
     ("origin: published", "where: language == 'fr'"): ("E303", "fr"),
     ("origin: published", "where: seed > 5"): ("E529", "no row"),
+    ("origin: published", "where: available('x')"): ("E303", "cannot be answered"),
     ("origin: published", "where: seed == 'x'"): ("E303", "number"),
     ("file: scores.csv", "file: none.csv"): ("E520", "none.csv"),
     ("file: scores.csv", "file: study.yaml"): ("E520", ".csv"),
