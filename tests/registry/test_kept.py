@@ -212,4 +212,4 @@ def test_damaged_logs_and_stages_are_said_and_the_rest_goes_on(folder):
     (store.folder(trained) / "stage.json").write_text("{")
     with pytest.warns(NotRead, match="stage.json is damaged"):
         assert len(list(store.finished())) == runs - 1
-    assert "6 finished" in verb("plan", "other.yaml") and verb("why", "other.yaml") and verb("report", "harmed.yaml")
+    assert "6 finished" in verb("plan", "other.yaml") and verb("why", "other.yaml") and verb("gains", "harmed.yaml")
