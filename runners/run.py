@@ -18,7 +18,7 @@ from torch import nn
 from xlift.registry.claims import Claim, write_atomically
 from xlift.registry.files import DataError
 from xlift.registry.findings import UserError
-from xlift.registry.kinds import RETRIEVAL
+from xlift.registry.kinds import CORPORA, RETRIEVAL
 from xlift.registry.plan import Step
 from xlift.registry.spec import digest
 from xlift.registry.stage import Data, Stage
@@ -94,7 +94,7 @@ def _headed(net: Net, objectives: Sequence[Objective]) -> Net:
     """The model with what was trained on it: one head, or those of a mixture's tasks."""
     if len(objectives) == 1:
         return replace(net, head=objectives[0].head)
-    return replace(net, heads={i: each.head for i, each in enumerate(objectives) if each.data.kind != "mlm"})
+    return replace(net, heads={i: each.head for i, each in enumerate(objectives) if each.data.kind not in CORPORA})
 
 
 def _watch(net: Net, objectives: Sequence[Objective], env: Env, log: Log, watched: Watched) -> Watch:
@@ -160,9 +160,9 @@ def _head(part: Data, net: Net, stage: Stage, env: Env, parent: Path | None) -> 
     """A new head; masked language modelling goes on with the one that pretraining left, where there is one."""
     torch.manual_seed(stage.entropy(part))
     head = kind_of(part.kind, texts=net.texts).head(net.encoder, part, stage.recipe.head_dropout)
-    if part.kind == "mlm" and parent and stage.parent and stage.parent.data.kind == "mlm":
+    if part.kind in CORPORA and parent and stage.parent and stage.parent.data.kind == part.kind:
         return model.load_head(head, parent)
-    if part.kind == "mlm" and stage.parent is None and stage.kind == "train":
+    if part.kind in CORPORA and stage.parent is None and stage.kind == "train":
         return model.continued(head, *_source(stage, env))
     return head
 

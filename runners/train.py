@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from xlift.registry.kinds import CORPORA
 from xlift.registry.stage import Data, Mixing, Recipe
 from xlift.runners import memory
 from xlift.runners.kinds import kind_of
@@ -101,7 +102,7 @@ def batch_shares(kinds: Sequence[str], items: Sequence[int], mixing: Mixing) -> 
     counted = np.minimum(items, mixing.cap or max(items)).astype(float)
     logs = np.log(np.maximum(counted, 1e-300)) / (np.inf if mixing.sampler == "uniform" else mixing.temperature)
     weights = np.exp(logs - logs.max())  # of the largest task 1, so that no temperature overflows
-    text = np.array([kind == "mlm" for kind in kinds])
+    text = np.array([kind in CORPORA for kind in kinds])
     if mixing.text is None or text.all() or not text.any():
         return weights / weights.sum(), counted.sum()
     shares = np.where(text, mixing.text * weights / weights[text].sum(), (1 - mixing.text) * weights / weights[~text].sum())

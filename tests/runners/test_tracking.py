@@ -404,6 +404,23 @@ def test_gains_stand_on_the_treated_run_on_its_parent_and_on_the_study(plan, sto
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.parametrize("dropped", [[], ["bo1"]])
+def test_means_leave_out_the_languages_that_the_study_does(planned, store, tmp_path, dropped):
+    """Whatever is declared: with none left out, the source language counts too."""
+    planned()
+    path = tmp_path / "small.yaml"
+    path.write_text(path.read_text() + f"analysis: {{gain: {{drop_languages: {dropped}}}}}\n")
+    study = load(path)
+    plan = expand(study, Sources(study))
+    plant_all(store, plan)
+    tracking.Mirror(plan, store).update()
+    treated, base = (step_of(plan, key, "evaluate") for key in (CHILD, CHILD.replace("lab-paraphrase", "none")))
+    kept = [language for language in treated.parts if language not in dropped]
+    gain = sum(value(treated, language) - value(base, language) for language in kept) / len(kept)
+    assert runs(store)[CHILD].data.metrics["gain"] == pytest.approx(gain)
+    assert study.facts.source_language in kept and len(kept) == len(treated.parts) - len(dropped)
+
+
 def test_a_gain_waits_for_its_baseline(plan, store):
     for step in plan.steps:
         if step.stage.id != step_of(plan, CHILD.replace("lab-paraphrase", "none"), "evaluate").stage.id:
