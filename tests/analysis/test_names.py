@@ -21,23 +21,17 @@ from xlift.registry.store import Store
 
 PLAIN = {"model": ["m1", "m2", "m3", "m4"], "intermediate": ["i1", "i2"], "target": ["t1", "t2"], "language": ["l1", "l2"]}
 NAMES = {
-    "marks": {
-        "model": ["a, b", "c'd", 'e"f', "g|h"],
-        "intermediate": ["mnli, then squad", """l'été "2" minus x | y at params = 1e9"""],
-        "target": ["MLQA (F1: a, b)", "a/b"],
-        "language": ["zh (Hans), old", "../x"],
-    },
-    "signs and words": {
-        "model": ["$\\frac{", "mean", "\\input{x}", "%"],
-        "intermediate": ["_$x$", "Language"],
-        "target": ["XNLI", "xnli"],
-        "language": ["model", "#"],
+    "marks and words": {
+        "model": ["a, b", "c'd", "$\\frac{", "mean"],
+        "intermediate": ["_mnli, then $squad$", """l'été "2" minus x | y at params = 1e9"""],
+        "target": ["XNLI (F1: a, b)", "a/b"],
+        "language": ["model", "../x # %"],
     },
     "long, in many scripts": {
-        "model": ["模型", "نموذج" * 30, "हिन्दी", "é"],
-        "intermediate": [f"i{'x' * 190}1", f"i{'x' * 190}2"],
-        "target": ["цель" * 50, "✓"],
-        "language": ["中文", "ქართული"],
+        "model": ["模型", "نموذج" * 30, "\\input{é}", 'e"f|g'],
+        "intermediate": [f"i{'x' * 190}1", f"Language{'x' * 190}2"],
+        "target": ["XNLI", "xnli"],
+        "language": ["中文", "ქართული" * 20],
     },
 }
 
