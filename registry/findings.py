@@ -104,8 +104,8 @@ def similar(name: str, known: Iterable[str], *, verb: str = "write") -> str:
 
 def unfit(name: str) -> str | None:
     """Why a name cannot be shown: what it holds that nobody sees (line breaks, turned writing, odd spaces), or its length."""
-    hidden = next((letter for letter in name if not letter.isprintable()), None)
-    if hidden is not None:
+    if not name.isprintable():
+        hidden = next(letter for letter in name if not letter.isprintable())
         return f"holds what cannot be seen: {unicodedata.name(hidden, 'a control character')} (U+{ord(hidden):04X})"
     return f"has {len(name)} characters, and {LONGEST_NAME} at most can be shown" if len(name) > LONGEST_NAME else None
 

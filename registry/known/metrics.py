@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from math import inf
 from typing import Literal
 
@@ -40,6 +41,7 @@ KNOWN: dict[str, Metric] = {
 AFTER = ("accuracy", "acc", "f1", "exact_match", "precision", "recall", "rouge", "bleu", "ndcg", "hits", "pass")
 
 
+@cache
 def known(name: str) -> Metric | None:
     """The facts of a metric by its name, as harnesses write it ("acc_norm,none", "eval_f1", "ndcg@10"); None if not known."""
     plain = _plain(name)
@@ -47,11 +49,13 @@ def known(name: str) -> Metric | None:
     return found or next((KNOWN[start] for start in AFTER if plain.startswith(f"{start}_")), None)
 
 
+@cache
 def edits(name: str) -> bool:
     """Whether a metric is a rate of edits: a fraction above 1 can be, and one far above it is a percentage."""
     return _plain(name) in EDITS
 
 
+@cache
 def spread(name: str) -> bool:
     """Whether a name is of how far scores scatter, which harnesses print as a metric of its own: acc_stderr, f1_std."""
     return bool(re.search(r"(^|_)(stderr|std|sd|se|ci|var|variance)$", _plain(name)))

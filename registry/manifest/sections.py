@@ -287,7 +287,9 @@ class TableManifest(Declared):
 
     def metric(self, name: str) -> Metric:
         """The facts of a metric: as declared, or as known; more is better, within 0 and 1, where it is neither."""
-        own, usual = self.metrics.get(name) or ReportedMetric(), known(name) or Metric()
+        own, usual = self.metrics.get(name), known(name) or Metric()
+        if own is None:
+            return usual
         low, high = own.range or (usual.low, usual.high)
         return Metric(own.better or usual.better, -inf if low is None else low, inf if high is None else high)
 
