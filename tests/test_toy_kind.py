@@ -20,10 +20,7 @@ from typing import final
 from xlift.runners.kinds import columns, labels
 from xlift.runners.kinds.base import Feature, Kind
 from xlift.runners.kinds.example import Example
-from xlift.runners.later import Later
-
-np, metrics, functional = Later("numpy"), Later("xlift.runners.metrics"), Later("torch.nn.functional")
-heads, tokens = Later("xlift.runners.kinds.heads"), Later("xlift.runners.kinds.tokens")
+from xlift.runners.later import functional, heads, metrics, np, tokens
 
 
 @dataclass(frozen=True, slots=True)

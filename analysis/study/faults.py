@@ -9,9 +9,9 @@ from xlift.analysis.report.table import count, points, signed
 from xlift.registry.card import StudyCard
 from xlift.registry.carriers import told_lineages
 from xlift.registry.known.languages import is_mean, same_language
+from xlift.registry.table.design import TELLING
 
 FLOOR = 0.5  # share of a model's baselines that are not above chance, from which on all of them are a floor
-TELLING = 3  # scores that two seeds have in common by copying, hardly by chance
 SMALL = 0.02  # standard error of a score over its items, from which on a test set is small: a gain's is 1.4 times that
 
 

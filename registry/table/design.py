@@ -2,11 +2,13 @@
 
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 
+from xlift.registry.card import Pairing
 from xlift.registry.known.languages import base_language, is_mean, same_language
 from xlift.registry.known.tasks import Task
-from xlift.registry.pairing import is_baseline, left_out
-from xlift.registry.table.reading import Reading
+from xlift.registry.pairing import is_baseline, left_out, pair
+from xlift.registry.table.reading import ENOUGH, Reading
 from xlift.registry.table.runs import Row
 
 NONE = frozenset("nan na n/a null no - base baseline untreated without".split())  # how people write of no intermediate task
@@ -134,10 +136,10 @@ def _pairs(reading: Reading, rows: list[Row], tasks: Mapping[str, Task]) -> None
     rule = reading.manifest.analysis.gain
     if set(rule.baseline) - {"intermediate", "variant"}:
         return  # which check_analysis says
-    match = [name for name in rule.match if name in Row.__dataclass_fields__]
+    rule = rule.model_copy(update={"match": tuple(name for name in rule.match if name in Row.__dataclass_fields__)})
 
     def key(row: Row) -> tuple:
-        return (row.origin, *(getattr(row, name) for name in match))
+        return pair(row, row.language, rule)
 
     baselines: dict[tuple, Row] = {}
     mine = [row for row in rows if row.metric == tasks[row.target].metric]
@@ -151,14 +153,14 @@ def _pairs(reading: Reading, rows: list[Row], tasks: Mapping[str, Task]) -> None
     if treated and len(alone) == len(treated):
         message = f"no row has the baseline of {alone[0].model} in {alone[0].target}, {alone[0].language}, nor of any other"
         usual = f"a baseline has {', '.join(f'{axis} {value}' for axis, value in rule.baseline.items())}"
-        nearest = _nearest(alone[0], mine, match, rule.baseline)
+        nearest = _nearest(alone[0], mine, rule)
         hint = f"{usual}; {nearest}" if nearest else f"{usual}; see analysis.gain.baseline"
         reading.complain("E531", alone[0].line, message, hint)
         return
     untreated = list(baselines.values())
-    for row in alone:
+    for number, row in enumerate(alone):
         message = f"no baseline for {row.model}, {row.target} in {row.language}: it makes no gain"
-        reading.complain("W531", row.line, message, _nearest(row, untreated, match, rule.baseline))
+        reading.complain("W531", row.line, message, _nearest(row, untreated, rule) if number < ENOUGH else None)
     for row in treated:
         other = baselines.get(key(row))
         if other and other.source != row.source:
@@ -170,9 +172,9 @@ def _pairs(reading: Reading, rows: list[Row], tasks: Mapping[str, Task]) -> None
             )
 
 
-def _nearest(row: Row, rows: list[Row], match: list[str], baseline: Mapping[str, str]) -> str | None:
+def _nearest(row: Row, rows: list[Row], rule: Pairing) -> str | None:
     """What comes nearest to a row's baseline, in words that name each axis in which it differs; None where nothing does."""
-    wanted = {"origin": row.origin, **{name: getattr(row, name) for name in match}, **baseline}
+    wanted = {"origin": row.origin, **{name: getattr(row, name) for name in rule.match}, **rule.baseline}
 
     def differing(other: Row) -> dict[str, str]:
         pairs = {name: (getattr(other, name), value) for name, value in wanted.items()}
@@ -190,6 +192,7 @@ def _nearest(row: Row, rows: list[Row], match: list[str], baseline: Mapping[str,
     return f"line {nearest.line} is nearest, and has {' and '.join(told)}"
 
 
+@lru_cache(maxsize=4096)
 def _form(one: object, other: object) -> str:
     """In what two names that mean the same differ."""
     if str(one).casefold() == str(other).casefold():

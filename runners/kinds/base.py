@@ -10,18 +10,13 @@ from typing import TYPE_CHECKING, Any
 from xlift.registry.findings import UserError
 from xlift.registry.stage import Data, Scoring
 from xlift.runners.kinds.example import Example
-from xlift.runners.later import Later
+from xlift.runners.later import np, torch
 
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerFast
 
     from xlift.runners.metrics import Measure
-else:
-    np = Later("numpy")
-    torch = Later("torch")
 
 IGNORE = -100  # a label that bears no loss, as in torch.nn.functional.cross_entropy
 

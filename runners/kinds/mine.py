@@ -18,21 +18,12 @@ from xlift.runners.kinds.base import Feature, Reading
 from xlift.runners.kinds.columns import Fault
 from xlift.runners.kinds.example import Example, Row, Unfit, scorable
 from xlift.runners.kinds.retrieve import PIVOT, SOURCE, SentenceKind, unit
-from xlift.runners.later import Later
+from xlift.runners.later import metrics, np, tokens, torch
 
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
     from torch import Tensor
 
-    from xlift.runners import metrics
-    from xlift.runners.kinds import tokens
     from xlift.runners.metrics import Measure
-else:
-    np = Later("numpy")
-    metrics = Later("xlift.runners.metrics")
-    torch = Later("torch")
-    tokens = Later("xlift.runners.kinds.tokens")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,21 +17,10 @@ from xlift.runners.kinds import columns
 from xlift.runners.kinds.base import IGNORE, Batch, Feature, Kind, Reading, finite
 from xlift.runners.kinds.columns import Fault
 from xlift.runners.kinds.example import Example, Row
-from xlift.runners.later import Later
+from xlift.runners.later import functional, heads, np, tokens
 
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
     from torch import Tensor, nn
-    from torch.nn import functional
-
-    from xlift.runners.kinds import heads, tokens
-else:
-    np = Later("numpy")
-    torch = Later("torch")
-    functional = Later("torch.nn.functional")
-    heads = Later("xlift.runners.kinds.heads")
-    tokens = Later("xlift.runners.kinds.tokens")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,22 +10,12 @@ from xlift.registry.stage import Data, Scoring
 from xlift.runners.kinds import columns, labels
 from xlift.runners.kinds.base import Batch, Feature, Kind, Reading
 from xlift.runners.kinds.example import Example, Row
-from xlift.runners.later import Later
+from xlift.runners.later import functional, heads, metrics, np, tokens
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor, nn
-    from torch.nn import functional
 
-    from xlift.runners import metrics
-    from xlift.runners.kinds import heads, tokens
     from xlift.runners.metrics import Measure
-else:
-    np = Later("numpy")
-    metrics = Later("xlift.runners.metrics")
-    functional = Later("torch.nn.functional")
-    heads = Later("xlift.runners.kinds.heads")
-    tokens = Later("xlift.runners.kinds.tokens")
 
 
 @dataclass(frozen=True, slots=True)

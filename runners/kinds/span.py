@@ -16,22 +16,12 @@ from xlift.runners.kinds import columns
 from xlift.runners.kinds.base import Batch, Feature, Kind, Reading, finite
 from xlift.runners.kinds.columns import Fault
 from xlift.runners.kinds.example import Example, Row, Unfit, scorable
-from xlift.runners.later import Later
+from xlift.runners.later import functional, heads, metrics, np, tokens
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor, nn
-    from torch.nn import functional
 
-    from xlift.runners import metrics
-    from xlift.runners.kinds import heads, tokens
     from xlift.runners.metrics import Measure
-else:
-    np = Later("numpy")
-    metrics = Later("xlift.runners.metrics")
-    functional = Later("torch.nn.functional")
-    heads = Later("xlift.runners.kinds.heads")
-    tokens = Later("xlift.runners.kinds.tokens")
 
 
 @dataclass(frozen=True, slots=True)

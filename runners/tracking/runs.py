@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from xlift.registry.card import Cell
 from xlift.registry.findings import relative
-from xlift.registry.pairing import is_baseline, untreated
+from xlift.registry.pairing import is_baseline, pair, untreated
 from xlift.registry.plan import Plan, Step
 from xlift.registry.spec import Spec
 
@@ -102,15 +102,14 @@ def _families(plan: Plan, cells: Iterable[Cell], paired: Iterable[Cell], steps: 
 def _baselines(plan: Plan, cells: Iterable[Cell], steps: dict[str, Step]) -> dict[str, Step]:
     """The evaluation that each treated cell is compared with, by the study's rule; by the treated cell's key."""
     rule = plan.study.manifest.analysis.gain
-    axes = [axis for axis in rule.match if axis != "language"]
     base, treated = {}, []
     for cell in [cell for cell in cells if cell.stage]:
-        pair = tuple(getattr(cell, axis) for axis in axes)
+        common = pair(cell, "", rule)  # an evaluation is of all its languages
         if is_baseline(cell, rule):
-            base[pair] = steps[cell.stage]
+            base[common] = steps[cell.stage]
         else:
-            treated.append((_key(cell), pair))
-    return {key: base[pair] for key, pair in treated if pair in base}
+            treated.append((_key(cell), common))
+    return {key: base[common] for key, common in treated if common in base}
 
 
 def _key(cell: Cell) -> str:
