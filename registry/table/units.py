@@ -132,18 +132,20 @@ def _errors(reading: Reading, rows: Iterable[Row]) -> None:
             continue
         low, high = (row.items / OFF, row.items * OFF) if row.items else ITEMS
         largest = (row.score - metric.low) * (metric.high - row.score)
-
-        def fits(se: float, low: float = low, high: float = high, largest: float = largest) -> bool:
-            return low <= largest / se**2 <= high
-
-        if not fits(row.se):
+        if not low <= (would := _items(largest, row.se)) <= high:
             there = f", and there are {row.items:,}" if row.items else ""
-            message = f"a standard error of {_shown(reading, row, 'se')} would take {largest / row.se**2:,.1f} items{there}"
+            message = f"a standard error of {_shown(reading, row, 'se')} would take {would:,.1f} items{there}"
             percent = unit(reading.manifest, "se", row.metric) == "percent"
             other = "fraction" if percent else "percent"
-            right = fits(row.se * 100 if percent else row.se / 100)
+            right = low <= _items(largest, row.se * 100 if percent else row.se / 100) <= high
             hint = f"write data: {{units: {{se: {other}}}}}" if right else "give that over items, or no column of them"
             reading.complain("E524", row.line, message, hint, _text(reading, row, "se"))
+
+
+def _items(variance: float, se: float) -> float:
+    """Of how many items a mean has this standard error; infinite where it is too small for squares."""
+    ratio = variance**0.5 / se if se else inf
+    return ratio * ratio
 
 
 def _parameters(reading: Reading, rows: Iterable[Row]) -> None:

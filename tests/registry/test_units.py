@@ -93,6 +93,11 @@ def test_a_standard_error_in_percent_beside_fractions_is_found(made):
     assert "units: {se: percent}" in str([finding.hint for finding in found(made, rows, MANIFEST)])
 
 
+@pytest.mark.parametrize("se", ["1e-300", "5e-324", "0.9"])
+def test_a_standard_error_beyond_all_test_sets_is_found_however_small_or_large(made, se):
+    assert {finding.code for finding in found(made, [{**row, "se": se} for row in table()], MANIFEST)} == {"E524"}
+
+
 def test_a_chance_of_one_item_in_a_thousand_is_no_fraction(made):
     rows = [{**row, "chance": "0.1" if row["target"] == "mine" else "33.3", "items": "1000"} for row in percent()]
     assert not found(made, rows)
