@@ -7,19 +7,17 @@ from typing import Any
 
 from xlift.registry.card import Cell, Scalar, SearchCard
 from xlift.registry.findings import relative
+from xlift.registry.inputs import ABSENT, Inputs
 from xlift.registry.kinds import CORPORA, KINDS
-from xlift.registry.known import lab
 from xlift.registry.known.pretraining import pretraining
 from xlift.registry.known.tasks import Task, same_training_data
-from xlift.registry.manifest.load import Study
 from xlift.registry.manifest.models import Model
 from xlift.registry.manifest.sections import Subset, TaskSection, merged, texts
 from xlift.registry.matrix import Combination, combinations, left_out
 from xlift.registry.pairing import untreated
-from xlift.registry.sources import ABSENT, Sources
 from xlift.registry.stage import Data, Mixing, Part, Recipe, Split, Stage, Weights, as_read
-from xlift.registry.tuning import Search, Treated, Values, basis, search_of
-from xlift.registry.tuning import part as part_of
+from xlift.registry.study import Study
+from xlift.registry.tuning import Search, Treated, Values, as_recipe, basis, search_of
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,8 @@ class Step:
 class Builder:
     """Stages of one study. Equal stages are made once."""
 
-    def __init__(self, study: Study, sources: Sources):
-        self.study, self.facts, self.sources = study, study.facts, sources
+    def __init__(self, study: Study, inputs: Inputs):
+        self.study, self.facts, self.inputs = study, study.facts, inputs
         self.train, self.root, self.parts = cache(self._train), cache(self._root), cache(self._parts)
         self.found, self.dev, self.training = cache(self._found), cache(self._dev), cache(self._training)
 
@@ -45,9 +43,9 @@ class Builder:
         """What is tuned, and the trainings that share it: intermediate ones before those of targets, smaller models first."""
         study, found = self.study, dict[Search, dict[Treated, None]]()
         tuning, models = study.manifest.tuning, study.facts.models
-        for cell in combinations(study, self.sources) if tuning else ():
+        for cell in combinations(study, self.inputs) if tuning else ():
             trained = study.facts.tasks[cell.target].trains_on
-            for target in () if left_out(study, cell, self.sources) else (None, *([trained] if trained else [])):
+            for target in () if left_out(study, cell, self.inputs) else (None, *([trained] if trained else [])):
                 search = search_of(tuning, cell.model, cell.intermediate, cell.variant, target)
                 if search:
                     found.setdefault(search, {})[cell.intermediate, cell.variant] = None
@@ -127,7 +125,7 @@ class Builder:
 
     def _same_files(self, intermediate: str, trained: str | None) -> bool:
         """Whether an intermediate task's training data are those of a target, under another name."""
-        digest = self.sources.digest(trained, "train", self.facts.source_language) if trained else None
+        digest = self.inputs.digest(trained, "train", self.facts.source_language) if trained else None
         return digest is not None and any(part.digest == digest for part in self.training(intermediate, "plain", False).parts)
 
     def _seen(self, name: str, target: str) -> tuple[str, ...] | None:
@@ -137,7 +135,7 @@ class Builder:
 
     def _root(self, name: str) -> tuple[Weights, str | None, Step | None]:
         model, pretrain = self.facts.models[name], self.study.manifest.pretrain
-        weights, missing = self.sources.weights(model)
+        weights, missing = self.inputs.weights(model)
         if not weights.make:
             return weights, missing, None
         data = self._texts(pretrain.corpus, pretrain.languages)
@@ -210,10 +208,10 @@ class Builder:
     def _dev(self, name: str) -> tuple[Split, str | None]:
         """Where the development data of a task are, and their digest: a file of them, or a tenth of its training data."""
         wanted, language = self.study.manifest.tuning.objective.split, self.facts.source_language
-        digest = None if wanted == "held-out" else self.sources.digest(name, "dev", language)
+        digest = None if wanted == "held-out" else self.inputs.digest(name, "dev", language)
         if digest or wanted == "dev":
             return "dev", digest
-        return "held-out", self.sources.digest(name, "train", language)
+        return "held-out", self.inputs.digest(name, "train", language)
 
     def _train(
         self, model: str, name: str, variant: str, seed: int, parent: Stage | None, values: Values = (), cut: bool = False
@@ -227,7 +225,7 @@ class Builder:
         recipe = self.facts.recipes[data.task if name == "none" else name]
         if variant == "mlm" and manifest.mlm:
             recipe = merged(recipe, manifest.mlm.recipe)
-        recipe = merged(recipe, part_of(values))
+        recipe = merged(recipe, as_recipe(values))
         stage = Stage(
             kind="train",
             weights=weights,
@@ -255,18 +253,18 @@ class Builder:
     def _examples(self, name: str, cut: bool) -> Data:
         language = self.facts.source_language
         split: Split | None = "kept" if cut and self.dev(name)[0] == "held-out" else None
-        digest = self.sources.digest(name, "train", language)
+        digest = self.inputs.digest(name, "train", language)
         return self._data(self.facts.tasks[name], digest=digest or ABSENT, limit=self._kept(name, (language,)), split=split)
 
     def _kept(self, name: str, languages: tuple[str, ...]) -> int | None:
         """The limit of a training set; None where it leaves nothing out."""
         limit = self._limit(name).train
-        whole = limit and all(self.sources.at_most(limit, name, language) for language in languages)
+        whole = limit and all(self.inputs.source.at_most(limit, name, language) for language in languages)
         return None if whole else limit
 
     def _texts(self, corpus: str, languages: tuple[str, ...] | None) -> Data:
-        languages = languages or self.sources.world.languages
-        digest = self.sources.texts(corpus, languages)
+        languages = languages or self.study.manifest.data.texts or ()
+        digest = self.inputs.texts(corpus, languages)
         return self._data(
             self.facts.tasks[corpus], digest=digest or ABSENT, languages=languages, limit=self._kept(corpus, languages)
         )
@@ -294,14 +292,13 @@ class Builder:
         return Step(stage, model, parts, None if parts else self._absent(task, "test"))
 
     def _parts(self, target: str) -> dict[str, str]:
-        found = {language: self.sources.digest(target, "test", language) for language in self._languages(target)}
+        found = {language: self.inputs.digest(target, "test", language) for language in self._languages(target)}
         return {language: digest for language, digest in found.items() if digest}
 
     def _languages(self, target: str) -> tuple[str, ...]:
         task, wanted = self.facts.tasks[target], self.study.manifest.languages
-        if self.study.manifest.data.source == "lab":
-            wanted = wanted or self.sources.world.languages
-        return tuple(language for language in task.languages if wanted is None or language in wanted)
+        wanted = self.study.manifest.data.languages if wanted is None else wanted
+        return tuple(language for language in task.languages if language in wanted)
 
     def _data(self, task: Task, **more: Any) -> Data:
         return Data(
@@ -319,11 +316,7 @@ class Builder:
     def _absent(self, task: Task, split: str) -> str:
         if task.licensed:
             return f"licence: bring {task.licensed}"
-        if self.study.manifest.data.source == "local" and self.sources.data is None:
-            return "no data: give --data DIR"
-        if task.kind in CORPORA:
-            return f"no text of {task.name}"
-        return f"no {split} data of {task.name}"
+        return self.inputs.source.why_absent(task, split)
 
 
 def _fitting(part: Part, model: Model, *kinds: Any) -> Part:
@@ -336,7 +329,7 @@ def seen(study: Study, name: str) -> tuple[Container[str], str] | None:
     """The languages that a model's pretraining saw, and where that is told; None where it is not known."""
     section, pretrain = study.facts.models[name].section, study.manifest.pretrain
     if section.make and pretrain:
-        return pretrain.languages or (study.manifest.data.world or lab.World()).languages, "made here"
+        return pretrain.languages or study.manifest.data.texts or (), "made here"
     if section.languages is not None:
         return section.languages, "the manifest"
     known = pretraining(section.hub)

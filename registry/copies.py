@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from xlift.registry.findings import Finding
+from xlift.registry.inputs import ABSENT
 from xlift.registry.plan import Plan
-from xlift.registry.sources import ABSENT
 
 
 def copies(plan: Plan) -> Iterator[Finding]:

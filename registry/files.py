@@ -1,7 +1,10 @@
-"""Data files on disk: where one is, what it holds, and its digest, which is the same whether or not it is compressed."""
+"""Files on disk: where one of data is, what it holds, its digest, which is the same whether or not it is compressed; and how a
+file is written whole."""
 
 import gzip
 import hashlib
+import os
+import secrets
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,3 +64,21 @@ def digest(file: Path) -> str:
     for piece in chunks(file):
         state.update(piece)
     return state.hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old bytes or the new ones, after a crash too."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        written(temporary, data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def written(path: Path, data: bytes) -> None:
+    """Write a file that outlasts a crash of the machine."""
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import Field, ValidationError
 
-from xlift.registry.claims import write_atomically
+from xlift.registry.files import write_atomically
 from xlift.registry.findings import UserError
 from xlift.registry.spec import Spec
 

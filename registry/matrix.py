@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
-from xlift.registry.manifest.load import Study
+from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.sections import Exclude
-from xlift.registry.sources import Sources
+from xlift.registry.study import Study
 
 
 class Combination(NamedTuple):
@@ -19,7 +19,7 @@ class Combination(NamedTuple):
     replicate: int  # counted from 0
 
 
-def combinations(study: Study, sources: Sources) -> Iterator[Combination]:
+def combinations(study: Study, inputs: Inputs) -> Iterator[Combination]:
     matrix, models = study.manifest.matrix, study.facts.models
     replicates = range(matrix.seed.count)
     yield from map(Combination._make, product(models, matrix.intermediate, matrix.variant, matrix.target, replicates))
@@ -32,7 +32,7 @@ def combinations(study: Study, sources: Sources) -> Iterator[Combination]:
             replicates,
         )
         for cell in map(Combination._make, points):
-            if condition is None or condition(_values(study, cell), sources.available):
+            if condition is None or condition(_values(study, cell), inputs.available):
                 yield cell
 
 
@@ -45,7 +45,7 @@ def _values(study: Study, cell: Combination) -> dict[str, object]:
     }
 
 
-def left_out(study: Study, cell: Combination, sources: Sources) -> Exclude | None:
+def left_out(study: Study, cell: Combination, inputs: Inputs) -> Exclude | None:
     """The rule of the manifest that leaves a cell out."""
-    rules = (rule for condition, rule in study.facts.excludes if condition(_values(study, cell), sources.available))
+    rules = (rule for condition, rule in study.facts.excludes if condition(_values(study, cell), inputs.available))
     return next(rules, None)

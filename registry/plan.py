@@ -7,14 +7,14 @@ from xlift.registry import carriers
 from xlift.registry.builder import Builder, Step, seen
 from xlift.registry.card import Cell, StageCard, StudyCard
 from xlift.registry.findings import BadInput, Finding, relative
+from xlift.registry.inputs import Inputs
 from xlift.registry.kept import NotUnderstood
 from xlift.registry.manifest.conditions import Condition
-from xlift.registry.manifest.load import Study
 from xlift.registry.manifest.sections import PIN
 from xlift.registry.matrix import combinations, left_out
-from xlift.registry.sources import Sources
 from xlift.registry.stage import Stage, Weights
 from xlift.registry.store import Store
+from xlift.registry.study import Study
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Plan:
     def where(self, condition: Condition) -> frozenset[str]:
         """The evaluations of the cells that a condition holds for."""
         assert self.builder is not None
-        start, available = self.study.manifest.matrix.seed.start, self.builder.sources.available
+        start, available = self.study.manifest.matrix.seed.start, self.builder.inputs.available
         return frozenset(
             cell.stage
             for cell in (*self.cells, *self.untuned)
@@ -139,11 +139,11 @@ class Plan:
         )
 
 
-def expand(study: Study, sources: Sources) -> Plan:
+def expand(study: Study, inputs: Inputs) -> Plan:
     """Every cell of the study's matrix with its chain of stages."""
-    _no_twins(study, sources)
+    _no_twins(study, inputs)
     tuning = study.manifest.tuning
-    builder = Builder(study, sources)
+    builder = Builder(study, inputs)
     if tuning is None:
         return _expanded(builder, {}, tuned=False)
     beside = _expanded(builder, {}, tuned=False) if tuning.beside else None
@@ -155,10 +155,10 @@ def expand(study: Study, sources: Sources) -> Plan:
 
 def _expanded(builder: Builder, steps: dict[str, Step], *, tuned: bool) -> Plan:
     """The cells and their steps beside those that are known; `tuned`: with what the searches found."""
-    study, sources, cells = builder.study, builder.sources, []
+    study, inputs, cells = builder.study, builder.inputs, []
     excluded: dict[str, int] = {}
-    for cell in dict.fromkeys(combinations(study, sources)):
-        rule = left_out(study, cell, sources)
+    for cell in dict.fromkeys(combinations(study, inputs)):
+        rule = left_out(study, cell, inputs)
         if rule and rule.kind == "excluded":
             excluded[rule.why] = excluded.get(rule.why, 0) + 1
             continue
@@ -171,11 +171,11 @@ def _expanded(builder: Builder, steps: dict[str, Step], *, tuned: bool) -> Plan:
     return Plan(study, tuple(steps.values()), tuple(cells), excluded, builder=builder)
 
 
-def _no_twins(study: Study, sources: Sources) -> None:
+def _no_twins(study: Study, inputs: Inputs) -> None:
     """BadInput where two models have the same weights: copies would count as two in a slope."""
     seen: dict[Weights, str] = {}
     for index, (name, model) in enumerate(study.facts.models.items()):
-        weights, missing = sources.weights(model)
+        weights, missing = inputs.weights(model)
         twin = None if weights.make or missing else seen.setdefault(weights, name)
         if twin not in (None, name):
             place = study.root.at(("models", index)).place

@@ -133,7 +133,7 @@ class Mixing(Spec):
 class Data(Spec):
     """What the examples of a stage are; the files of test languages are named in each part of the scores instead."""
 
-    source: Literal["lab", "local"]
+    source: str
     kind: KindName | Literal["mixture"]
     task: str
     digest: str | None = Field(None, description="sha-256 of the training data, or of the lab's world")

@@ -12,7 +12,7 @@ tuning/<search>/trial-<n>.json   a trial of a search (`registry.card.Trial`), wr
 studies/<id>.json            a study's cells and stages (`registry.card.StudyCard`), derived from its manifest
 tables/<digest>.parquet      the rows of a table of scores that were computed elsewhere, whole, under the digest of their content
 
-<n> is the number of the claim under which a file was written: an owner that was taken over while it slept, and goes on,
+<n> is the number of the lease under which a file was written: an owner that was taken over while it slept, and goes on,
 never touches what its successor committed. Every .json but stage.json carries a form number (`registry.kept`): what another
 version wrote is neither read, nor written over, nor computed again.
 """
@@ -32,11 +32,12 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from xlift.registry import claims, kept
+from xlift.registry import kept, leases
 from xlift.registry.card import StudyCard, Trial
-from xlift.registry.claims import Claim, write_atomically
+from xlift.registry.files import write_atomically
 from xlift.registry.findings import UserError, first_line
 from xlift.registry.kept import Kept, NotUnderstood
+from xlift.registry.leases import Lease
 from xlift.registry.registration import Registration
 from xlift.registry.score import Score
 from xlift.registry.spec import Spec
@@ -76,13 +77,13 @@ class Failure(Kept):
     at: str
 
 
-def part(language: str, data: str) -> str:
+def part_name(language: str, data: str) -> str:
     """What the scores in one language, on test data of one digest, are called."""
     return f"scores/{language}.{data[:16]}.jsonl"
 
 
 def _what(name: str) -> str:
-    """What a file holds, whoever wrote it: its name without the number of the claim."""
+    """What a file holds, whoever wrote it: its name without the number of the lease."""
     return re.sub(r"\.\d+(?=/|\.jsonl$)", "", name)
 
 
@@ -134,7 +135,7 @@ class Store:
             self._failure(stage_id)
         except NotUnderstood:
             return "foreign"
-        if claims.alive(folder):
+        if leases.alive(folder):
             return "running"
         return "failed" if (folder / "failure.json").exists() else "pending"
 
@@ -142,7 +143,7 @@ class Store:
         """The languages of `parts` (language -> digest of its test data) that have no whole score from that data."""
         record, folder = self.record(stage_id), self.folder(stage_id)
         whole = {_what(name) for name in (record.parts() if record else ()) if _holds(folder / name, record.files[name])}
-        return tuple(language for language, data in parts.items() if part(language, data) not in whole)
+        return tuple(language for language, data in parts.items() if part_name(language, data) not in whole)
 
     def written(self, stage_id: str, what: str) -> int | None:
         """When the file that holds `what`, such as a `part`, was written, in milliseconds since 1970; None if it is not there."""
@@ -155,7 +156,7 @@ class Store:
 
     def busy(self, stage_id: str) -> bool:
         """Whether a living process works on the run."""
-        return claims.alive(self.folder(stage_id))
+        return leases.alive(self.folder(stage_id))
 
     def scores(self, stage_id: str) -> list[Score]:
         """The rows of every part that the record names and whose checksum holds."""
@@ -170,8 +171,8 @@ class Store:
             raise Damaged(f"{stage_id}: no checkpoint; run the study again to make it")
         for name in names:
             if not _holds(folder / name, record.files[name]):
-                with claims.claim(folder) or nullcontext() as claim:
-                    if claim and self.record(stage_id) == record:
+                with leases.lease(folder) or nullcontext() as lease:
+                    if lease and self.record(stage_id) == record:
                         (folder / "record.json").unlink(missing_ok=True)  # so that the next plan computes it again
                 raise Damaged(f"{stage_id}: {name} is not what was committed; run the study again to make it")
         return folder / names[0].partition("/")[0]
@@ -184,28 +185,28 @@ class Store:
     def release(self, stage: Stage) -> None:
         """Delete the checkpoint of a finished training that nothing needs; it stays finished, and is trained again if need be.
 
-        Without a claim: nobody trains what is finished, and two that release write the same.
+        Without a lease: nobody trains what is finished, and two that release write the same.
         """
         folder, record = self.folder(stage.id), self.record(stage.id)
-        if record and not claims.alive(folder):
+        if record and not leases.alive(folder):
             files = {name: mark for name, mark in record.files.items() if not name.startswith("checkpoint.")}
             released = record.model_copy(update={"files": files, "released": True})
             kept.write(folder / "record.json", released)
             for checkpoint in {name.partition("/")[0] for name in record.files.keys() - files.keys()}:
                 shutil.rmtree(folder / checkpoint, ignore_errors=True)
 
-    def claim(self, stage: Stage) -> Claim | None:
+    def lease(self, stage: Stage) -> Lease | None:
         """The right to compute a stage, or None while a living process has it. Raises `NotUnderstood`: see `foreign`."""
         if reason := self.foreign(stage.id):
             raise NotUnderstood(reason)
-        claimed, path = claims.claim(self.folder(stage.id)), self.folder(stage.id) / "stage.json"
-        if claimed and not path.exists():  # an id has one content
+        lease, path = leases.lease(self.folder(stage.id)), self.folder(stage.id) / "stage.json"
+        if lease and not path.exists():  # an id has one content
             write_atomically(path, stage.json().encode())
-        return claimed
+        return lease
 
-    def commit(self, claim: Claim, files: Iterable[str], *, started: datetime, host: str, versions: dict[str, str]) -> None:
-        """Make `files` (named by `claim.own`, whole on disk) count, beside those that count already and hold something else."""
-        folder, before = claim.folder, self.record(claim.folder.name)
+    def commit(self, lease: Lease, files: Iterable[str], *, started: datetime, host: str, versions: dict[str, str]) -> None:
+        """Make `files` (named by `lease.named`, whole on disk) count, beside those that count already and hold something else."""
+        folder, before = lease.folder, self.record(lease.folder.name)
         marks = {name: _mark(folder / name) for name in files}
         new = {_what(name) for name in marks}
         stays = {name: mark for name, mark in (before.files if before else {}).items() if _what(name) not in new}
@@ -218,17 +219,17 @@ class Store:
             versions=versions,
             files=stays | marks,
         )
-        claim.check()
+        lease.check()
         kept.write(folder / "record.json", record)
         (folder / "failure.json").unlink(missing_ok=True)
         if (folder / f"record.json{kept.ASIDE}").exists():
             return  # of what a damaged record named nothing is deleted
-        claim.sweep({name.partition("/")[0] if name.startswith("checkpoint.") else name for name in record.files})
+        lease.sweep({name.partition("/")[0] if name.startswith("checkpoint.") else name for name in record.files})
 
-    def fail(self, claim: Claim, reason: str, detail: str) -> None:
+    def fail(self, lease: Lease, reason: str, detail: str) -> None:
         """Note why a run failed. A later run of the study tries it again."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        kept.write(claim.folder / "failure.json", Failure(reason=reason, detail=detail, at=at))
+        kept.write(lease.folder / "failure.json", Failure(reason=reason, detail=detail, at=at))
 
     def failure(self, stage_id: str) -> str | None:
         """The reason of the last failure, if nothing was committed since."""

@@ -6,8 +6,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from xlift.registry import weights
-from xlift.registry.claims import write_atomically
-from xlift.registry.files import raw_digest
+from xlift.registry.files import raw_digest, write_atomically
 from xlift.registry.findings import UserError, first_line
 
 RECORD = "converted.json"

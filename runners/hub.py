@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from xlift.registry import weights
-from xlift.registry.claims import write_atomically
+from xlift.registry.files import write_atomically
 from xlift.registry.findings import Place, UserError, first_line
-from xlift.registry.manifest.load import Study
 from xlift.registry.manifest.sections import PIN
+from xlift.registry.study import Study
 
 
 def pin(study: Study) -> dict[str, str]:

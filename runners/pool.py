@@ -14,10 +14,10 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 from typing import Any
 
-from xlift.registry.claims import Lost
+from xlift.registry.inputs import Inputs
 from xlift.registry.kept import NotUnderstood
+from xlift.registry.leases import Lost
 from xlift.registry.plan import Plan, Step
-from xlift.registry.sources import Sources
 from xlift.registry.store import Store
 
 TRIES = 2  # of a stage whose worker dies
@@ -29,7 +29,7 @@ class Env:
     """How stages are run: nothing here changes what they compute, up to rounding and, with dropout, its draws."""
 
     store: Path
-    sources: Sources
+    inputs: Inputs
     device: str = "cpu"
     threads: int = 1
     budget: int = 8192  # tokens in a micro-batch, padding included
@@ -213,7 +213,7 @@ def _context() -> "ForkServerContext | SpawnContext":
 def work(pipe: Connection, env: Env) -> None:
     """A worker: jobs in, looks and verdicts out, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the scheduler decides
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # leaves by the claim's own door
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # leaves by the lease's own door
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import torch
     from transformers.utils import logging
@@ -253,9 +253,9 @@ def attempt(job: Job, env: Env, look: Callable[[int, float], bool]) -> tuple[str
         return "pruned", str(end)
     except Exception as error:  # the boundary: a failing stage is recorded, whatever it was, and the worker lives on
         store, reason, detail = Store(env.store), f"{type(error).__name__}: {error}", traceback.format_exc()
-        with contextlib.suppress(OSError, NotUnderstood), store.claim(job.step.stage) or contextlib.nullcontext() as claim:
-            if claim:
-                store.fail(claim, reason, detail)  # unless the disk is full
+        with contextlib.suppress(OSError, NotUnderstood), store.lease(job.step.stage) or contextlib.nullcontext() as lease:
+            if lease:
+                store.fail(lease, reason, detail)  # unless the disk is full
         out = isinstance(error, torch.OutOfMemoryError | MemoryError)
         return "memory" if out else "diverged" if isinstance(error, Diverged) else "failed", reason
 

@@ -1,4 +1,4 @@
-"""Start reading here: one stage, from claim to commit."""
+"""Start reading here: one stage, from lease to commit."""
 
 import json
 import platform
@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from xlift.registry.claims import Claim, write_atomically
-from xlift.registry.files import DataError
+from xlift.registry.files import DataError, write_atomically
 from xlift.registry.findings import UserError
 from xlift.registry.kinds import CORPORA, RETRIEVAL
+from xlift.registry.leases import Lease
 from xlift.registry.plan import Step
 from xlift.registry.spec import digest
 from xlift.registry.stage import Data, Stage
-from xlift.registry.store import Store, part
+from xlift.registry.store import Store, part_name
 from xlift.runners import data, evaluate, model, train
 from xlift.runners.kinds import kind_of
 from xlift.runners.kinds.example import Example
@@ -52,17 +52,17 @@ class Watched:
 def run(step: Step, env: Env, watched: Watched | None = None) -> bool:
     """Compute a step's stage and commit it; False if a living process has it. What is finished is not computed again."""
     store, stage, started = Store(env.store), step.stage, datetime.now(UTC)
-    claim = store.claim(stage)
-    if claim is None:
+    lease = store.lease(stage)
+    if lease is None:
         return False
-    with claim:
+    with lease:
         if stage.kind == "evaluate":
-            _evaluate(step, env, store, claim)
+            _evaluate(step, env, store, lease)
         elif not store.usable(stage.id):
-            with _log(claim) as log:
+            with _log(lease) as log:
                 net = _train(stage, env, log, store, watched)
-            folder = claim.own("checkpoint")
-            _commit(store, claim, [f"{folder}/{name}" for name in model.save(net, claim.folder / folder)], started)
+            folder = lease.named("checkpoint")
+            _commit(store, lease, [f"{folder}/{name}" for name in model.save(net, lease.folder / folder)], started)
     return True
 
 
@@ -78,7 +78,7 @@ def _train(stage: Stage, env: Env, log: Log, store: Store, watched: Watched | No
     lora, halved = stage.recipe.lora, stage.recipe.precision == "bf16" and not watched  # looks have a precision of their own
     masters = model.adapt(net, lora, stage.entropy(stage.data), halved=halved) if lora else {}
     objectives = [
-        Objective(part, read, env.sources.study.facts.source_language, _head(part, net, stage, env, parent), stage.entropy(part))
+        Objective(part, read, env.inputs.study.facts.source_language, _head(part, net, stage, env, parent), stage.entropy(part))
         for part, read in zip(stage.data.parts, examples, strict=True)
     ]
     entropy = stage.entropy(stage.data)
@@ -99,7 +99,7 @@ def _headed(net: Net, objectives: Sequence[Objective]) -> Net:
 
 def _watch(net: Net, objectives: Sequence[Objective], env: Env, log: Log, watched: Watched) -> Watch:
     """Scores on development data while the training goes on; the last is left to the evaluation of what it ends with."""
-    language = env.sources.study.facts.source_language
+    language = env.inputs.study.facts.source_language
     heads = {each.data.task: each.head for each in objectives}
     tests = [(judge, _development(judge, env)) for judge in watched.judges]
 
@@ -133,8 +133,8 @@ def _watch(net: Net, objectives: Sequence[Objective], env: Env, log: Log, watche
 def _development(judge: Step, env: Env) -> list[Example]:
     """The development data of a judge, which are in the source language and those that its stage was named by."""
     _in_source(judge, env)
-    language = env.sources.study.facts.source_language
-    mark, examples = data.read(env.sources, judge.stage.data, "test", language)
+    language = env.inputs.study.facts.source_language
+    mark, examples = data.read(env.inputs, judge.stage.data, "test", language)
     if mark != judge.parts[language]:
         raise DataError(f"the development data of {judge.stage.data.task} changed after the plan was made; run it again")
     return examples
@@ -142,14 +142,14 @@ def _development(judge: Step, env: Env) -> list[Example]:
 
 def _in_source(judge: Step, env: Env) -> None:
     """DataError where an objective would read test data, or another language."""
-    if judge.stage.data.split is None or set(judge.parts) != {env.sources.study.facts.source_language}:
+    if judge.stage.data.split is None or set(judge.parts) != {env.inputs.study.facts.source_language}:
         raise DataError(f"the objective leaks: development data are in the source language, not in {', '.join(judge.parts)}")
 
 
 def _examples(part: Data, env: Env) -> list[Example]:
     """The training examples of a task, which have to be those that its stage was named by."""
-    languages = part.languages or (env.sources.study.facts.source_language,)
-    read = [(language, *data.read(env.sources, part, "train", language)) for language in languages]
+    languages = part.languages or (env.inputs.study.facts.source_language,)
+    read = [(language, *data.read(env.inputs, part, "train", language)) for language in languages]
     found = digest([[language, mark] for language, mark, _ in read]) if part.languages else read[0][1]
     if found != part.digest:
         raise DataError(f"the training data of {part.task} changed after the plan was made; run the study again")
@@ -178,13 +178,13 @@ def _source(stage: Stage, env: Env) -> tuple[Path | str, str | None]:
     """Where the first weights of a chain are: a folder, or a name and a revision on the hub."""
     if not stage.weights.folder:
         return stage.weights.hub, stage.weights.revision
-    for candidate in env.sources.study.facts.models.values():
-        if candidate.folder and env.sources.weights(candidate)[0] == stage.weights:
+    for candidate in env.inputs.study.facts.models.values():
+        if candidate.folder and env.inputs.weights(candidate)[0] == stage.weights:
             return candidate.folder, None
     raise DataError("the weights of this stage's model changed after the plan was made; run the study again")
 
 
-def _evaluate(step: Step, env: Env, store: Store, claim: Claim) -> None:
+def _evaluate(step: Step, env: Env, store: Store, lease: Lease) -> None:
     """Score the languages that have no whole score yet, committing each on its own: a bad one never hides a good one.
 
     Raises:
@@ -197,7 +197,7 @@ def _evaluate(step: Step, env: Env, store: Store, claim: Claim) -> None:
         started, wanted = datetime.now(UTC), step.parts[language]
         net = net or _scored(stage, env, store)
         try:
-            found, examples = data.read(env.sources, stage.data, "test", language)
+            found, examples = data.read(env.inputs, stage.data, "test", language)
             if found != wanted:
                 raise DataError("its test data changed after the plan was made; run the study again")
             scores = evaluate.score(
@@ -206,10 +206,10 @@ def _evaluate(step: Step, env: Env, store: Store, claim: Claim) -> None:
         except (UserError, OSError) as error:
             reasons[language] = str(error)
             continue
-        name = claim.own(part(language, wanted))
-        (claim.folder / "scores").mkdir(exist_ok=True)
-        write_atomically(claim.folder / name, "".join(score.model_dump_json() + "\n" for score in scores).encode())
-        _commit(store, claim, [name], started)
+        name = lease.named(part_name(language, wanted))
+        (lease.folder / "scores").mkdir(exist_ok=True)
+        write_atomically(lease.folder / name, "".join(score.model_dump_json() + "\n" for score in scores).encode())
+        _commit(store, lease, [name], started)
     if reasons:
         raise Unscored("; ".join(f"{language}: {reason}" for language, reason in reasons.items()))
 
@@ -227,9 +227,9 @@ def _scored(stage: Stage, env: Env, store: Store) -> Net:
 
 
 @contextmanager
-def _log(claim: Claim) -> Iterator[Log]:
+def _log(lease: Lease) -> Iterator[Log]:
     """A line of JSON a call, with the time in milliseconds since 1970; a new try starts a new log."""
-    with open(claim.folder / "log.jsonl", "w", encoding="utf-8") as file:
+    with open(lease.folder / "log.jsonl", "w", encoding="utf-8") as file:
 
         def line(values: dict[str, float]) -> None:
             file.write(json.dumps({"time": round(time.time() * 1000), **values}) + "\n")
@@ -238,7 +238,7 @@ def _log(claim: Claim) -> Iterator[Log]:
         yield line
 
 
-def _commit(store: Store, claim: Claim, files: list[str], started: datetime) -> None:
+def _commit(store: Store, lease: Lease, files: list[str], started: datetime) -> None:
     names = ("xlift", "torch", "transformers", "tokenizers", "numpy")
     versions = {"python": platform.python_version(), **{name: version(name) for name in names}}
-    store.commit(claim, files, started=started, host=socket.gethostname(), versions=versions)
+    store.commit(lease, files, started=started, host=socket.gethostname(), versions=versions)

@@ -14,8 +14,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from xlift.registry.findings import UserError
+from xlift.registry.inputs import Inputs
 from xlift.registry.plan import Plan, Step
-from xlift.registry.sources import Sources
 from xlift.registry.store import Store
 from xlift.runners import pool
 from xlift.runners.pool import Outcome
@@ -196,7 +196,7 @@ def _execute(
     console: Console,
     needs: Needs | None,
 ) -> Outcome:
-    env = pool.Env(store.root, Sources(plan.study, data.resolve() if data else None), device, max(1, cores() // workers))
+    env = pool.Env(store.root, Inputs(plan.study, data.resolve() if data else None), device, max(1, cores() // workers))
     ahead = Ahead(plan, todo, store)
     with Progress(
         TextColumn("{task.description}"),

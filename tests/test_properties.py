@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed.expressions import read
 from xlift.registry.findings import BadInput
+from xlift.registry.inputs import Inputs
 from xlift.registry.manifest import conditions
 from xlift.registry.manifest.conditions import BadCondition
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
-from xlift.registry.sources import Sources
 from xlift.registry.stage import Data, Recipe, Shape, Stage, Weights
 
 ROOT = Path(__file__).parents[1]
@@ -65,7 +65,7 @@ def test_a_damaged_manifest_is_a_study_or_findings_with_places(text):
             assert finding.place.line >= 1 and finding.place.column >= 1 and re.fullmatch(r"[EW]\d{3}", finding.code)
             assert str(finding.place) in str(error) and finding.message
     else:
-        assert expand(study, Sources(study)).cells
+        assert expand(study, Inputs(study)).cells
 
 
 # Conditions

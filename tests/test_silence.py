@@ -12,7 +12,7 @@ from xlift.registry.findings import BadInput, UserError
 from xlift.registry.known.tasks import computed
 from xlift.registry.manifest.load import load
 from xlift.registry.score import Score
-from xlift.registry.store import Store, part
+from xlift.registry.store import Store, part_name
 
 STUDY = """\
 schema: xlift/1
@@ -60,17 +60,17 @@ def finish(store, plan):
     """The evaluations of a plan, with made-up scores: what is read here is that they are there."""
     for step in plan.steps:
         if step.stage.kind == "evaluate":
-            with store.claim(step.stage) as claim:
+            with store.lease(step.stage) as lease:
                 names = []
                 for language, mark in step.parts.items():
-                    name = part(language, mark).replace(".jsonl", f".{claim.number}.jsonl")
+                    name = part_name(language, mark).replace(".jsonl", f".{lease.number}.jsonl")
                     score = Score(
                         language=language, metric="accuracy", value=0.5, chance=0.5, se=0.1, items=12, primary=True, data=mark
                     )
                     (store.folder(step.stage.id) / "scores").mkdir(exist_ok=True)
                     (store.folder(step.stage.id) / name).write_text(score.model_dump_json() + "\n")
                     names.append(name)
-                store.commit(claim, names, started=datetime.now(UTC), host="here", versions={})
+                store.commit(lease, names, started=datetime.now(UTC), host="here", versions={})
     store.save_card(plan.card())
 
 

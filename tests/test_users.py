@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from xlift import cli
 from xlift.analysis.report import page
+from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
-from xlift.registry.sources import Sources
 from xlift.registry.store import Store
 from xlift.runners import session
 from xlift.runners.pool import Outcome
@@ -242,7 +242,7 @@ def test_only_runs_the_cells_that_a_condition_holds_for(here):
     status, said = invoked("run", "study.yaml", "--data", "data", "--only", "target == 'tarjet'")
     assert status == 2 and "--only: target is never 'tarjet'; write 'target'" in said
     study = load(here / "study.yaml")
-    plan = expand(study, Sources(study, here / "data"))
+    plan = expand(study, Inputs(study, here / "data"))
     chosen = plan.where(cli._condition("intermediate == 'none'", plan))
     todo = plan.todo(Store(here / "store"), chosen)
     assert [step.stage.data.task for step in todo] == ["text", "target", "target"] and len(plan.todo(Store(here / "store"))) > 3
@@ -250,7 +250,7 @@ def test_only_runs_the_cells_that_a_condition_holds_for(here):
 
 def test_progress_has_step_loss_pace_and_time_left(here):
     study = load(here / "study.yaml")
-    plan, store = expand(study, Sources(study, here / "data")), Store(here / "store")
+    plan, store = expand(study, Inputs(study, here / "data")), Store(here / "store")
     steps = plan.todo(store)
     ahead = session.Ahead(plan, steps, store)
     ahead.begun -= 100
@@ -269,7 +269,7 @@ def test_progress_has_step_loss_pace_and_time_left(here):
 def test_without_a_terminal_a_plain_line_comes_at_intervals(here, monkeypatch, capsys):
     monkeypatch.setattr(session, "LINE", 0.0)
     study = load(here / "study.yaml")
-    plan, store = expand(study, Sources(study, here / "data")), Store(here / "store")
+    plan, store = expand(study, Inputs(study, here / "data")), Store(here / "store")
 
     def execute(plan, steps, crew, tell):
         for _ in range(2):
@@ -290,7 +290,7 @@ def test_checkpoints_that_nothing_needs_are_released_and_trained_again_where_the
     options = ("--data", "data", "--no-mlflow", "--workers", "1")
     (here / "study.yaml").write_text(STUDY.replace("target: [target]", "target: [target, other]"))  # one training serves two
     study = load(here / "study.yaml")
-    plan, store = expand(study, Sources(study, here / "data")), Store(here / "store")
+    plan, store = expand(study, Inputs(study, here / "data")), Store(here / "store")
     trainings = {step.stage.id for step in plan.steps if step.stage.kind == "train"}
     some = next(iter(study.manifest.matrix.intermediate[1:]))
     assert invoked("run", "study.yaml", "--release", "--only", f"intermediate == '{some}'", *options)[0] == 0

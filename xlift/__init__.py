@@ -12,8 +12,8 @@ if TYPE_CHECKING:  # heavy packages are imported by what needs them
     import pandas as pd
 
     from xlift.analysis.mixed import Fit
-    from xlift.registry.manifest.load import Study
     from xlift.registry.plan import Plan
+    from xlift.registry.study import Study
     from xlift.registry.table import TableStudy
 
 __all__ = ["fit", "gains", "load", "plan", "report", "run"]

@@ -44,7 +44,7 @@ def check(
 ) -> None:
     """Check manifests: every finding with its place and what would do. With --data, every file that they name as well."""
     from xlift.registry.findings import BadInput, Finding, relative
-    from xlift.registry.manifest.load import Study
+    from xlift.registry.study import Study
 
     findings, stops = [], False
     for file in files:
@@ -295,7 +295,8 @@ def tune(
 ) -> None:
     """Search for the values of recipes on development data, and write what was found into the lock beside the manifest."""
     from xlift.registry.findings import relative
-    from xlift.registry.tuning import lock_path, told
+    from xlift.registry.manifest.lock import lock_path
+    from xlift.registry.tuning import told
     from xlift.runners import session, tuning
 
     planned, kept = studies.planned(study, data, models=True), studies.store_at(store)

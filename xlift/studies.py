@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 from xlift.registry.card import StudyCard
 from xlift.registry.changes import changes
 from xlift.registry.findings import BadInput, Finding, UserError
-from xlift.registry.manifest.load import Study, load
+from xlift.registry.manifest.load import load
 from xlift.registry.manifest.load import read as read_manifest
+from xlift.registry.study import Study
 from xlift.registry.table import Table, TableStudy, read_csv
 
 if TYPE_CHECKING:
@@ -53,15 +54,15 @@ def plan_of(study: Study, data: Path | None, said: list[Finding] | None = None, 
     Warnings go into `said`, or to standard error. With `models` their folders are looked at too, which imports torch.
     """
     from xlift.registry.copies import copies
+    from xlift.registry.inputs import Inputs
     from xlift.registry.plan import expand
-    from xlift.registry.sources import Sources
     from xlift.runners.data.preflight import look
 
     if data is not None and not data.is_dir():
         raise UserError(f"--data {data}: no such folder; give the folder that holds the tasks' files")
-    sources = Sources(study, data.resolve() if data else None)
-    plan = expand(study, sources)
-    found = [*look(plan, sources), *copies(plan), *analysis_findings(study, plan.card)]
+    inputs = Inputs(study, data.resolve() if data else None)
+    plan = expand(study, inputs)
+    found = [*look(plan, inputs), *copies(plan), *analysis_findings(study, plan.card)]
     if models and any(model.folder for model in study.facts.models.values()):
         from xlift.runners.look import look as look_at_models
 
@@ -150,8 +151,8 @@ def read(study: Study | TableStudy, store: Path, data: Path | None) -> Read:
 
 
 def unnamed(study: Study, data: Path | None) -> bool:
-    """Whether the ids of a study's runs are not known here: those of a local study rest on its data."""
-    return study.manifest.data.source == "local" and data is None
+    """Whether the ids of a study's runs are not known here: those of a study of files rest on its data."""
+    return study.manifest.data.brought and data is None
 
 
 def named(study: Study, data: Path | None) -> None:

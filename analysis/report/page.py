@@ -30,11 +30,7 @@ from xlift.registry.findings import UserError
 from xlift.registry.known.languages import same_language
 from xlift.registry.pairing import is_baseline
 from xlift.registry.registration import Registration, deviations
-
-LAB = (
-    "Every number here is from the lab, a made-up world with generated languages. It shows that the method works and "
-    "says nothing about natural languages or published models."
-)
+from xlift.registry.sources import SOURCES
 
 
 @dataclass(frozen=True)
@@ -324,7 +320,8 @@ def _no_gain(card: StudyCard, missing: pd.DataFrame) -> str:
 
 def _notes(card: StudyCard, rows: pd.DataFrame, groups: Sequence[GroupFit], missing: pd.DataFrame) -> tuple[str, ...]:
     """What a reader has to know before the numbers."""
-    notes = [LAB] if any(stage.source == "lab" for stage in card.stages) else []
+    used = {stage.source for stage in card.stages}
+    notes = [section.caution for name, section in SOURCES.items() if name in used and section.caution]
     notes += [
         f"{group.name} targets: only {group.pooled.least} models: whether they scatter as intervals assume cannot be seen from "
         "so few."

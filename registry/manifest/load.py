@@ -4,22 +4,22 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from xlift.registry.findings import BadInput, Finding, Place, UserError, relative, similar
-from xlift.registry.manifest import document
+from xlift.registry.manifest import document, schema
 from xlift.registry.manifest.complaints import Complaints, Form
 from xlift.registry.manifest.document import Node
-from xlift.registry.manifest.resolve import Resolved, resolve
-from xlift.registry.manifest.sections import Declared, Manifest, TableManifest
+from xlift.registry.manifest.lock import read_lock
+from xlift.registry.manifest.resolve import resolve
+from xlift.registry.manifest.sections import Manifest, TableManifest
 from xlift.registry.manifest.unused import check_unused
+from xlift.registry.study import Resolved, Study
 from xlift.registry.table import Table, TableStudy, read_csv, understand
-from xlift.registry.tuning import Lock, read_lock
 
 WANTED = {
     "int": "a whole number",
@@ -30,35 +30,6 @@ WANTED = {
     "dict": "a mapping",
     "model": "a mapping",
 }
-
-
-@dataclass(frozen=True)
-class Study:
-    """A checked manifest, what its names stand for, its warnings, and where everything stands."""
-
-    manifest: Manifest
-    facts: Resolved
-    path: Path
-    warnings: tuple[Finding, ...]
-    root: Node
-    sources: dict[str, str]  # the text of each file, for findings that come later
-    lock: Lock | None = None  # what tuning found
-
-    @property
-    def id(self) -> str:
-        return self.manifest.id
-
-    def place(self, path: tuple[str | int, ...]) -> Place:
-        """Where a path of the manifest stands, or what is nearest to it."""
-        return self.root.at(path).place
-
-    def place_of_task(self, name: str) -> Place:
-        """Where a task is declared, or else where it stands on an axis, or as a corpus."""
-        declared = self.root.at(("tasks",)).keys or {}
-        for axis in ("target", "intermediate"):
-            if name not in declared and name in (names := getattr(self.manifest.matrix, axis)):
-                return self.root.at(("matrix", axis, names.index(name))).place
-        return declared.get(name, self.root.place)
 
 
 def load(path: Path) -> Study:
@@ -197,7 +168,22 @@ def _parse(root: Node, form: type[Form]) -> tuple[Form | None, list[ErrorDetails
     except ValidationError as errors:
         details = errors.errors(include_url=False)
     within = {error["loc"][:end] for error in details for end in range(len(error["loc"]))}
-    return None, [e for e in details if not (e["type"] == "too_short" and e["loc"] in within)]  # its items' slips say more
+    slips = [e for e in details if not (e["type"] == "too_short" and e["loc"] in within)]  # its items' slips say more
+    return None, [told for slip in slips for told in _untagged(slip, root, form)]
+
+
+def _untagged(slip: ErrorDetails, root: Node, form: type[Form]) -> Iterator[ErrorDetails]:
+    """A slip; of a union without a tag that is known, what is wrong with the tag, and keys that no member has."""
+    if not slip["type"].startswith("union_tag_"):
+        yield slip
+        return
+    path, tag = slip["loc"], slip["ctx"]["discriminator"].strip("'")
+    kind = "missing" if slip["type"] == "union_tag_not_found" else "literal_error"
+    yield {**slip, "type": kind, "loc": (*path, tag)}
+    known = schema.keys(path, form)
+    for key in root.at(path).value:
+        if key not in known:
+            yield {**slip, "type": "extra_forbidden", "loc": (*path, key)}
 
 
 def _slips(slips: list[ErrorDetails], root: Node, *, whole: bool) -> Iterator[Finding]:
@@ -238,21 +224,19 @@ def _names(root: Node, path: tuple[int | str, ...]) -> set[str]:
 def _translate(error: ErrorDetails, root: Node) -> Iterator[Finding]:
     """A finding in our words for one of pydantic's errors."""
     path, kind, context = error["loc"], error["type"], error.get("ctx", {})
+    form = TableManifest if _of_a_table(root) else Manifest
     node = root.at(path)
     last = next((step for step in reversed(path) if isinstance(step, str) and step.isidentifier()), "")  # not the tag of a union
     if kind == "extra_forbidden":
         parent = root.at(path[:-1])
         place = (parent.keys or {}).get(last, node.place)
         yield Finding(
-            "E101",
-            place,
-            f"unknown key '{last}'",
-            similar(last, _keys(path[:-1], TableManifest if _of_a_table(root) else Manifest)),
+            "E101", place, f"unknown key '{last}'", schema.belongs(path, form) or similar(last, schema.keys(path[:-1], form))
         )
     elif kind == "missing":
         yield Finding("E102", root.at(path[:-1]).place, f"key '{last}' is missing", f"add '{last}: …'")
     elif kind == "literal_error":
-        known = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
+        known = schema.values(path)
         yield Finding("E103", node.place, f"'{_shown(node)}' is not one of the values of {last}", similar(str(node.value), known))
     elif kind == "string_pattern_mismatch":
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", str(node.value)).strip("-._")[:64]
@@ -266,31 +250,6 @@ def _translate(error: ErrorDetails, root: Node) -> Iterator[Finding]:
         yield Finding("E118", node.place, f"{_form(node)} where {wanted} is wanted", hint)
     else:
         yield Finding("E105", node.place, f"{last}: {error['msg'].removeprefix('Value error, ')[:200].lower()}")
-
-
-def _keys(path: tuple[Any, ...], form: type[Declared]) -> list[str]:
-    """The keys that the schema knows at a path."""
-    schema = form.model_json_schema()
-    definitions, node = schema.get("$defs", {}), schema
-    for step in path:
-        node = _child(node, step, definitions)
-    return list(_resolve(node, definitions).get("properties", {}))
-
-
-def _child(node: dict[str, Any], step: Any, definitions: dict[str, Any]) -> dict[str, Any]:
-    node = _resolve(node, definitions)
-    if isinstance(step, int):
-        return node.get("items", {})
-    named = {**node.get("patternProperties", {}), "": node.get("additionalProperties")}  # a mapping from any name
-    return node.get("properties", {}).get(step) or next((value for value in named.values() if isinstance(value, dict)), {})
-
-
-def _resolve(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Follow references, and the one alternative that is not null."""
-    for option in node.get("anyOf", ()):
-        if option.get("type") != "null":
-            return _resolve(option, definitions)
-    return _resolve(definitions[node["$ref"].rpartition("/")[2]], definitions) if "$ref" in node else node
 
 
 def _is_number(text: str) -> bool:

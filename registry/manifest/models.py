@@ -84,8 +84,6 @@ def declared_models(at: Complaints) -> dict[str, Model]:
             models[section.id] = model
     if any(section.make for section in at.manifest.models) and at.manifest.pretrain is None:
         at.complain("E211", ("models",), "models are made from scratch, but not how", "add 'pretrain: {recipe: …}'")
-    if at.manifest.data.source == "local" and at.manifest.data.world:
-        at.complain("E212", ("data", "world"), "a world belongs to the lab", "write 'source: lab', or remove it")
     return models
 
 

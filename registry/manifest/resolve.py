@@ -1,7 +1,6 @@
 """What a manifest's names stand for: tasks, models and conditions, with a finding for each that stands for nothing."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -9,31 +8,18 @@ from xlift.registry import weights
 from xlift.registry.card import MEAN, POOLED, Analysis
 from xlift.registry.findings import Finding, similar
 from xlift.registry.kinds import CORPORA, READ_BY, RETRIEVAL
-from xlift.registry.known import lab
-from xlift.registry.known.languages import LANGUAGES, base_language
+from xlift.registry.known.languages import base_language
 from xlift.registry.known.tasks import Task
 from xlift.registry.manifest import conditions
 from xlift.registry.manifest.complaints import Complaints
 from xlift.registry.manifest.conditions import BadCondition, Condition
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.models import Model, declared_models
-from xlift.registry.manifest.sections import Exclude, Include, Manifest, TaskSection, merged, texts
+from xlift.registry.manifest.sections import Include, Manifest, TaskSection, merged, texts
 from xlift.registry.manifest.tasks import check_patterns, declared_tasks
 from xlift.registry.manifest.tuned import check_tuning
 from xlift.registry.stage import Recipe, Scoring
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """What the names of a manifest stand for."""
-
-    models: dict[str, Model]
-    tasks: dict[str, Task]
-    recipes: dict[str, Recipe]
-    scorings: dict[str, Scoring]
-    source_language: str
-    excludes: tuple[tuple[Condition, Exclude], ...]
-    includes: tuple[tuple[Condition | None, Include], ...]
+from xlift.registry.study import Resolved
 
 
 def resolve(manifest: Manifest, root: Node, folder: Path, findings: list[Finding]) -> Resolved:
@@ -48,11 +34,11 @@ def resolve(manifest: Manifest, root: Node, folder: Path, findings: list[Finding
     check_analysis(
         at,
         {axis: getattr(matrix, axis) for axis in ("intermediate", "variant", "target")},
-        set((manifest.data.world or lab.World()).languages if manifest.data.source == "lab" else LANGUAGES),
+        set(manifest.data.languages),
         matrix.seed.count,
         {name: getattr(model.parameters, manifest.analysis.x.removeprefix("params_")) for name, model in models.items()},
     )
-    check_tuning(at, tasks, source_language(manifest))
+    check_tuning(at, tasks, manifest.data.pivot)
     axes = axes_of(manifest, models)
     excludes = tuple(
         (condition, rule)
@@ -71,15 +57,10 @@ def resolve(manifest: Manifest, root: Node, folder: Path, findings: list[Finding
         tasks,
         {name: merged(manifest.recipe, *_own_recipe(manifest, name)) for name in tasks},
         {name: merged(manifest.scoring, _section(manifest, name).scoring) for name in tasks},
-        source_language(manifest),
+        manifest.data.pivot,
         excludes,
         includes,
     )
-
-
-def source_language(manifest: Manifest) -> str:
-    """The language of all training."""
-    return lab.PIVOT if manifest.data.source == "lab" else "en"
 
 
 def _own_recipe(manifest: Manifest, name: str) -> tuple[Recipe, ...]:
@@ -101,16 +82,15 @@ def _matrix(at: Complaints, tasks: Mapping[str, Task]) -> None:
                 at.complain("E301", path, f"'{name}' stands twice in {axis}", "keep one")
             if axis != "variant":
                 _axis_task(at, axis, name, path, tasks)
-    world = (at.manifest.data.world or lab.World()).languages
-    known = set(world) if at.manifest.data.source == "lab" else set(LANGUAGES)
+    known, of_texts = set(at.manifest.data.languages), at.manifest.data.texts
     _languages(at, at.manifest.languages or (), ("languages",), known)
     for index, model in enumerate(at.manifest.models):
         _languages(at, model.languages or (), ("models", index, "languages"), known)
     for name, section in at.manifest.tasks.items():
         _languages(at, section.languages or (), ("tasks", name, "languages"), known)
     for key, part in (("pretrain", at.manifest.pretrain), ("mlm", at.manifest.mlm)):
-        if at.manifest.data.source == "lab" and part:
-            _languages(at, part.languages or (), (key, "languages"), known)
+        if part and of_texts is not None:
+            _languages(at, part.languages or (), (key, "languages"), set(of_texts))
     _corpora(at, tasks)
 
 
@@ -136,7 +116,7 @@ def _corpus(at: Complaints, section: str, name: str, languages: tuple[str, ...] 
     if name not in tasks or tasks[name].kind not in CORPORA:
         corpora = [task.name for task in tasks.values() if task.kind in CORPORA]
         at.complain("E201", (section, "corpus"), f"no corpus '{name}'", similar(name, corpora))
-    elif at.manifest.data.source == "local" and not languages:
+    elif at.manifest.data.texts is None and not languages:
         at.complain("E102", (section,), "key 'languages' is missing", "name the languages of the corpus")
 
 

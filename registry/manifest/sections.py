@@ -7,8 +7,8 @@ from pydantic import AfterValidator, Field
 
 from xlift.registry.card import Analysis, Claim, Control, Hypothesis, Scalar
 from xlift.registry.findings import unfit
-from xlift.registry.known.lab import World
 from xlift.registry.known.metrics import Better, Metric, known
+from xlift.registry.sources import DataSection, Subset
 from xlift.registry.spec import Spec
 from xlift.registry.stage import KindName, Mixing, Normaliser, Origin, Positive, Recipe, Scoring, Shape
 
@@ -30,22 +30,6 @@ Layer = TypeVar("Layer", Recipe, Scoring)
 Unit = Literal["fraction", "percent"]
 Scaled = Literal["score", "chance", "se"]  # what has a unit
 Condition = Annotated[str, Field(min_length=1, max_length=500, description="e.g. variant == 'mlm' and family != 'xlmr'")]
-
-
-class Subset(Spec):
-    """Items that are drawn of each file, alike from each label."""
-
-    train: Positive | None = None
-    test: Positive | None = None
-
-
-class DataSection(Spec):
-    """Where the examples come from."""
-
-    source: Literal["lab", "local"]
-    world: World | None = Field(None, description="the dials of the lab")
-    files: Text = Field("{task}/{split}.{language}.jsonl", description="pattern below the data folder; .gz may follow on disk")
-    limit: Subset = Subset()
 
 
 class ModelSection(Spec):

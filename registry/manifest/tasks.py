@@ -6,15 +6,15 @@ from pathlib import Path
 
 from xlift.registry.findings import similar
 from xlift.registry.kinds import CORPORA, KINDS, RETRIEVAL
-from xlift.registry.known import lab
-from xlift.registry.known.tasks import MLQA_LANGUAGES, TASKS, Task, computed
+from xlift.registry.known.tasks import MLQA_LANGUAGES, Task, computed
 from xlift.registry.manifest.complaints import Complaints
 from xlift.registry.manifest.sections import Mixture, TaskSection
 
 
 def check_patterns(at: Complaints) -> None:
     """A file pattern names the split and the language, and stays below the data folder."""
-    patterns: dict[tuple[str | int, ...], tuple[str, str | None]] = {("data", "files"): (at.manifest.data.files, None)}
+    common = at.manifest.data.pattern
+    patterns: dict[tuple[str | int, ...], tuple[str, str | None]] = {("data", "files"): (common, None)} if common else {}
     patterns |= {
         ("tasks", name, "files"): (section.files, section.kind) for name, section in at.manifest.tasks.items() if section.files
     }
@@ -36,12 +36,15 @@ def _below(path: str) -> bool:
 
 def declared_tasks(at: Complaints) -> dict[str, Task]:
     """Known tasks with the manifest's changes, and the user's own."""
-    tasks = dict(lab.TASKS if at.manifest.data.source == "lab" else TASKS)
+    tasks = dict(at.manifest.data.tasks)
     for name, section in at.manifest.tasks.items():
         known = tasks.get(name)
-        if at.manifest.data.source == "lab" and (known is None or section.labels or section.fields or section.kind):
+        if not at.manifest.data.own_tasks and (known is None or section.labels or section.fields or section.kind):
             at.complain(
-                "E208", ("tasks", name), f"'{name}': the lab makes its own tasks", "write source: local for tasks of your own"
+                "E208",
+                ("tasks", name),
+                f"'{name}': the {at.manifest.data.source} makes its own tasks",
+                "write source: local for tasks of your own",
             )
             continue
         if known is None and section.kind is None:

@@ -5,7 +5,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from xlift.registry.claims import write_atomically
+from xlift.registry.files import write_atomically
 from xlift.registry.findings import UserError, relative
 
 

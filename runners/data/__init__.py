@@ -1,29 +1,26 @@
-"""Sources of examples, behind one function."""
+"""Examples of any source, behind one function; how each is read is in the module of its name."""
 
 from collections import defaultdict
 from collections.abc import Hashable
+from importlib import import_module
 
 from xlift.registry.files import DataError
-from xlift.registry.sources import Sources
+from xlift.registry.inputs import Inputs
 from xlift.registry.spec import digest
 from xlift.registry.stage import Data
-from xlift.runners.data import lab, local
 from xlift.runners.kinds.example import Example
 
 FILES = {"dev": "dev", "kept": "train", "held-out": "train"}  # where a part of the data is
 HELD_OUT = 10  # one item of so many
 
 
-def read(sources: Sources, data: Data, split: str, language: str) -> tuple[str | None, list[Example]]:
+def read(inputs: Inputs, data: Data, split: str, language: str) -> tuple[str | None, list[Example]]:
     """The digest of one split in one language, as it was read, and its examples in the order of the source.
 
     `data.split` goes before `split`: development data, or training data cut in two by `held_out`.
     """
     file = FILES[data.split] if data.split else split
-    if data.source == "lab":
-        mark, examples = sources.digest(data.task, file, language), lab.read(sources.world, data, file, language)
-    else:
-        mark, examples = local.read(sources.data, data, file, language, sources.pattern(data.task))
+    mark, examples = import_module(f"xlift.runners.data.{data.source}").read(inputs.source, data, file, language)
     examples = drawn(examples, data.limit)
     if data.split in ("kept", "held-out"):
         examples = [example for example in examples if held_out(example) == (data.split == "held-out")]

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from xlift.registry.claims import write_atomically
+from xlift.registry.files import write_atomically
 from xlift.registry.findings import UserError
 from xlift.registry.known.tasks import TASKS
 

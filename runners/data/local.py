@@ -15,13 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from xlift.registry.files import DataError, content, digest, named, path
+from xlift.registry.files import DataError, content, named
 from xlift.registry.findings import UserError, first_line
+from xlift.registry.sources.local import LocalFiles
 from xlift.registry.stage import Data
 from xlift.runners.data import rows
 from xlift.runners.kinds.example import Example
-
-__all__ = ["DataError", "digest", "path", "read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +31,14 @@ class Item:
     parse: Callable[[], Any]
 
 
-def read(root: Path, data: Data, split: str, language: str, pattern: str) -> tuple[str, list[Example]]:
+def read(source: LocalFiles, data: Data, split: str, language: str) -> tuple[str, list[Example]]:
     """The digest of the bytes that were read, and all their examples in the file's order.
 
     `DataError` says where, what and what would do.
     """
-    file = path(root, data.task, split, language, pattern)
+    file = source.path(data.task, split, language)
     if file is None:
-        raise DataError(_missing(root, data, split, language, pattern))
+        raise DataError(_missing(source, data, split, language))
     raw = content(file)
     examples = [_example(item, data) for item in _items(file, _text(file, raw), data)]
     if not examples:
@@ -61,9 +60,10 @@ def _example(item: Item, data: Data) -> Example:
     return rows.example(row, data, item.place)
 
 
-def _missing(root: Path, data: Data, split: str, language: str, pattern: str) -> str:
+def _missing(source: LocalFiles, data: Data, split: str, language: str) -> str:
     """Which file is missing, and which are there."""
-    wanted = named(root, data.task, split, language, pattern)
+    pattern = source.pattern(data.task)
+    wanted = named(source.folder or Path(), data.task, split, language, pattern)
     if not wanted.parent.is_dir():
         return f"{wanted}: no such file, nor its folder; check the task's name, the pattern '{pattern}' and the data folder"
     there = sorted(f.name for f in wanted.parent.iterdir())

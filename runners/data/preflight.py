@@ -1,14 +1,14 @@
 """A look at every file that a plan names, before anything trains: there, readable, its columns and labels known, whole.
 
-findings = look(plan, sources)        # all of them, with their places in the manifest
+findings = look(plan, inputs)        # all of them, with their places in the manifest
 """
 
 from collections.abc import Iterator
 
 from xlift.registry.findings import Finding
+from xlift.registry.inputs import Inputs
 from xlift.registry.kinds import KINDS
 from xlift.registry.plan import Plan
-from xlift.registry.sources import Sources
 from xlift.registry.stage import Data
 from xlift.runners.data import FILES, DataError, read
 from xlift.runners.kinds import kind_of
@@ -18,13 +18,13 @@ MADE = (2, 4)  # special tokens around one text and around two, of a tokenizer t
 Wanted = tuple[str, str, str]  # task, split, language
 
 
-def look(plan: Plan, sources: Sources) -> list[Finding]:
-    """Findings about lengths, and (E5xx) about the files of `source: local`, one a file; none of them without a data folder."""
+def look(plan: Plan, inputs: Inputs) -> list[Finding]:
+    """Findings about lengths, and (E5xx) about files that a user brought, one a file; none of them without a data folder."""
     short = _short(plan)
-    if plan.study.manifest.data.source != "local" or sources.data is None:
+    if not plan.study.manifest.data.brought or inputs.data is None:
         return short
     return short + [
-        finding for (_, split, language), data in _wanted(plan).items() for finding in _file(plan, sources, data, split, language)
+        finding for (_, split, language), data in _wanted(plan).items() for finding in _file(plan, inputs, data, split, language)
     ]
 
 
@@ -69,11 +69,11 @@ def _wanted(plan: Plan) -> dict[Wanted, Data]:
     return {wanted: data for wanted, data in found.items() if not facts.tasks[data.task].licensed}
 
 
-def _file(plan: Plan, sources: Sources, data: Data, split: str, language: str) -> Iterator[Finding]:
+def _file(plan: Plan, inputs: Inputs, data: Data, split: str, language: str) -> Iterator[Finding]:
     """What is wrong with one file, or a part of it, at the place of its task in the manifest."""
     place, what = plan.study.place_of_task(data.task), f"{data.task}, {split} in {language}"
     try:
-        _, examples = read(sources, data, split, language)
+        _, examples = read(inputs, data, split, language)
     except (DataError, OSError) as error:
         message, _, hint = str(error).rpartition("; ")
         yield Finding("E501", place, f"{what}: {message or hint}", hint if message else None)
@@ -82,7 +82,7 @@ def _file(plan: Plan, sources: Sources, data: Data, split: str, language: str) -
         kind_of(data.kind).example.check(examples, scored=split != "train")
     except Unfit as error:
         if error.at is not None:  # whatever is drawn of a file, its items are counted as they stand in it
-            _, whole = read(sources, data.model_copy(update={"limit": None, "split": None}), FILES.get(split, split), language)
+            _, whole = read(inputs, data.model_copy(update={"limit": None, "split": None}), FILES.get(split, split), language)
             what += f", item {whole.index(examples[error.at]) + 1}"
         message, _, hint = error.message.partition("; ")
         usual = "give a file of dev data" if split == "held-out" else "give a file with real labels, or leave the language out"

@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from xlift.registry import claims
+from xlift.registry import leases
 from xlift.registry.pairing import left_out
 from xlift.registry.plan import Plan, Step
 from xlift.registry.score import Score
-from xlift.registry.store import Store, part
+from xlift.registry.store import Store, part_name
 from xlift.runners.tracking.runs import NOTE, RunView
 
 State = Literal["waiting", "running", "partial", "finished", "failed", "stopped"]
@@ -33,11 +33,11 @@ class StageStatus:
 
 
 def status_of(step: Step, store: Store) -> StageStatus:
-    """`partial`: some languages are scored and nobody works on the rest; `stopped`: its claim ended without a word."""
+    """`partial`: some languages are scored and nobody works on the rest; `stopped`: its lease ended without a word."""
     stage, folder = step.stage.id, store.folder(step.stage.id)
     if reason := store.foreign(stage):
         return StageStatus("stopped", failure=reason)
-    alive = claims.alive(folder)  # looked at first: a commit comes before the end of its claim
+    alive = leases.alive(folder)  # looked at first: a commit comes before the end of its lease
     record = store.record(stage)
     if record:
         started = round(datetime.fromisoformat(record.started).timestamp() * 1000)
@@ -45,7 +45,7 @@ def status_of(step: Step, store: Store) -> StageStatus:
         state: State = "finished" if whole else "running" if alive else "failed" if store.failure(stage) else "partial"
         mark = hashlib.sha256((folder / "record.json").read_bytes()).hexdigest()
         return StageStatus(state, started, started + round(record.seconds * 1000), store.failure(stage), mark)
-    if not claims.latest(folder):
+    if not leases.latest(folder):
         return StageStatus("waiting")
     started, ended = _changed(folder / "stage.json"), _changed(folder / "log.jsonl")
     if alive:
@@ -121,7 +121,7 @@ def score_points(view: RunView, store: Store) -> list[Point]:
     """
     evaluation, target, points, chances = view.steps[-1], view.cell.target, [], {}
     for score in scores(evaluation, store):
-        at = store.written(evaluation.stage.id, part(score.language, score.data))
+        at = store.written(evaluation.stage.id, part_name(score.language, score.data))
         points.append((f"{score.metric}/{target}/{score.language}", score.value, at, 0))
         if score.primary:
             chances[score.language] = (score.chance, at)

@@ -2,7 +2,7 @@
 
 One Optuna study a search; each trial is one or several trainings of the store, by content, so that none is computed twice.
 What a trial came to is a file of the store, written before Optuna is told, and winners are picked from these files. A trial
-belongs to a tuner, which holds a claim: of one that died, trials with a file are told and the others are tried again.
+belongs to a tuner, which holds a lease: of one that died, trials with a file are told and the others are tried again.
 """
 
 import gc
@@ -12,12 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xlift.registry.claims import write_atomically
+from xlift.registry.files import write_atomically
 from xlift.registry.findings import UserError
+from xlift.registry.inputs import Inputs
+from xlift.registry.manifest.lock import Lock, Winner, lock_path, write_lock
 from xlift.registry.plan import Plan, Step, expand
-from xlift.registry.sources import Sources
 from xlift.registry.store import Store
-from xlift.registry.tuning import Lock, Search, Winner, lock_path, write_lock
+from xlift.registry.tuning import Search
 from xlift.runners.pool import Crew, Env, Job, execute
 from xlift.runners.tuning.search import Tuning, storage
 from xlift.runners.tuning.tuner import Tuner
@@ -51,7 +52,7 @@ def tune(
     from xlift.runners.session import cores, remember
 
     reasons: list[str] = []
-    env = Env(store.root, Sources(plan.study, data.resolve() if data else None), device, max(1, cores() // workers))
+    env = Env(store.root, Inputs(plan.study, data.resolve() if data else None), device, max(1, cores() // workers))
     remember(plan, store)
     with Crew(env, workers) as crew, _settled():
         tuner = Tuner(store, crew, plan.study.id, tell)
@@ -64,7 +65,7 @@ def tune(
                 tuner.search(list(tunings.values()), frozenset(step.stage.id for step in plan.steps))
                 found = {search: tuning.winner() for search, tuning in tunings.items()}
                 reasons += why + [tunings[search].why_not() for search, winner in found.items() if winner is None]
-                plan = _locked(plan, [winner for winner in found.values() if winner], env.sources)
+                plan = _locked(plan, [winner for winner in found.values() if winner], env.inputs)
     remember(plan, store)
     if reasons:
         raise NotTuned("; ".join(reasons))
@@ -125,7 +126,7 @@ def _smaller(plan: Plan, search: Search, tunings: dict[Search, Tuning]) -> Tunin
     return tunings[max(found, key=lambda other: models[other.model].parameters.non_embedding)] if found else None
 
 
-def _locked(plan: Plan, winners: list[Winner], sources: Sources) -> Plan:
+def _locked(plan: Plan, winners: list[Winner], inputs: Inputs) -> Plan:
     """The plan with these winners, and the lock written beside its manifest; those of other searches stay."""
     before = plan.study.lock.winners if plan.study.lock else ()
     new = {winner.search: winner for winner in (*before, *winners) if winner.search in plan.builder.searches}
@@ -133,4 +134,4 @@ def _locked(plan: Plan, winners: list[Winner], sources: Sources) -> Plan:
         return plan
     lock = Lock(schema="xlift-lock/1", study=plan.study.id, winners=tuple(new[s] for s in plan.builder.searches if s in new))
     write_atomically(lock_path(plan.study.path), write_lock(lock))
-    return expand(replace(plan.study, lock=lock), sources)
+    return expand(replace(plan.study, lock=lock), inputs)

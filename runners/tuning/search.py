@@ -5,15 +5,16 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from xlift.registry import claims
+from xlift.registry import leases
 from xlift.registry.builder import Builder
 from xlift.registry.card import Scalar, Trial
 from xlift.registry.findings import UserError
+from xlift.registry.manifest.lock import Winner
 from xlift.registry.manifest.sections import Range
 from xlift.registry.manifest.tuned import is_whole
 from xlift.registry.spec import digest
 from xlift.registry.store import Store
-from xlift.registry.tuning import Search, Winner
+from xlift.registry.tuning import Search
 
 if TYPE_CHECKING:
     import optuna
@@ -117,7 +118,7 @@ class Tuning:
     def _owned(self, trial: "optuna.trial.FrozenTrial", alive: Callable[[str], bool]) -> bool:
         """Whether a living tuner has a trial; one that has just been asked for does not say yet whose it is."""
         tuner, begun = trial.user_attrs.get("tuner"), trial.datetime_start
-        return alive(tuner) if tuner else begun is not None and (datetime.now() - begun).total_seconds() < claims.PATIENCE
+        return alive(tuner) if tuner else begun is not None and (datetime.now() - begun).total_seconds() < leases.PATIENCE
 
     def ask(self, tuner: str) -> "Asked | None":
         """The next trial, or None: where the budget is spent, or where it is given up.

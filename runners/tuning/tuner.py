@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from xlift.registry import claims
+from xlift.registry import leases
 from xlift.registry.builder import Builder, Step
 from xlift.registry.card import Trial, TrialState
 from xlift.registry.findings import UserError
@@ -54,24 +54,24 @@ class Tuner:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Hold the claim by which others see that this tuner lives."""
+        """Hold the lease by which others see that this tuner lives."""
         folder = self.folder / "tuners" / self.name
-        claim = claims.claim(folder)
-        assert claim is not None  # its name is its own
-        with claim:
+        lease = leases.lease(folder)
+        assert lease is not None  # its name is its own
+        with lease:
             yield
         shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Work that one tuner does at a time."""
-        while (claim := claims.claim(self.folder / "lock")) is None:
+        while (lease := leases.lease(self.folder / "lock")) is None:
             time.sleep(0.05)
-        with claim:
+        with lease:
             yield
 
     def alive(self, tuner: str) -> bool:
-        return claims.alive(self.folder / "tuners" / tuner)
+        return leases.alive(self.folder / "tuners" / tuner)
 
     def search(self, tunings: list[Tuning], keep: frozenset[str]) -> None:
         """Bring searches to their end; `keep`: trainings whose checkpoints are needed later."""

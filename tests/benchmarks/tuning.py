@@ -15,9 +15,9 @@ from pathlib import Path
 
 import optuna
 
+from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
-from xlift.registry.sources import Sources
 from xlift.registry.store import Store
 from xlift.runners import pool, tuning
 from xlift.runners.tuning.search import distribution
@@ -60,11 +60,11 @@ class Instant(pool.Crew):
 
 def trained(store: Store, stage) -> None:
     """Commit a checkpoint."""
-    with store.claim(stage) as claim:
-        folder = claim.own("checkpoint")
-        (claim.folder / folder).mkdir()
-        (claim.folder / folder / "x").touch()
-        store.commit(claim, [f"{folder}/x"], started=datetime.now(UTC), host="", versions={})
+    with store.lease(stage) as lease:
+        folder = lease.named("checkpoint")
+        (lease.folder / folder).mkdir()
+        (lease.folder / folder / "x").touch()
+        store.commit(lease, [f"{folder}/x"], started=datetime.now(UTC), host="", versions={})
 
 
 class Scored(tuning.Tuner):
@@ -78,7 +78,7 @@ def ours(folder: Path, trials: int, sampler: str) -> float:
     """CPU seconds of a search."""
     (folder / "study.yaml").write_text(STUDY.format(trials=trials, sampler=sampler))
     study, store = load(folder / "study.yaml"), Store(folder / "store")
-    plan = expand(study, Sources(study))
+    plan = expand(study, Inputs(study))
     trained(store, plan.steps[0].stage)  # its pretraining
     begun, Instant.seconds = time.process_time(), 0.0
     tuning.tune(plan, store, None, workers=1, device="cpu")
@@ -109,7 +109,7 @@ def shown(folder: Path) -> float:
     from xlift.runners import tracking
 
     study = load(folder / "study.yaml")
-    mirror = tracking.Mirror(expand(study, Sources(study)), Store(folder / "store"))
+    mirror = tracking.Mirror(expand(study, Inputs(study)), Store(folder / "store"))
     mirror.store.root.joinpath("tuning").rename(folder / "aside")
     mirror.update()
     (folder / "aside").rename(mirror.store.root / "tuning")

@@ -19,9 +19,9 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "run
 import real_data
 from test_families import FAMILIES, written
 
+from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
-from xlift.registry.sources import Sources
 from xlift.registry.store import Store
 
 SIZES = 4
@@ -80,7 +80,7 @@ def main(folder: Path, chosen: list[str]) -> int:
         only = ["--no-mlflow", "--only", f"family == '{family}'"]
         done = subprocess.run([*xlift, "run", str(folder / "study.yaml"), *options, *only], capture_output=True, text=True)
         study = load(folder / "study.yaml")
-        plan, store = expand(study, Sources(study, data)), Store(folder / "store")
+        plan, store = expand(study, Inputs(study, data)), Store(folder / "store")
         ours = [step for step in plan.steps if study.facts.models[step.model].family == family]
         missing = sum(len(store.missing(step.stage.id, step.parts)) for step in ours if step.stage.kind == "evaluate")
         scores = sum(len(step.parts) for step in ours if step.stage.kind == "evaluate")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from xlift.registry.manifest.load import load
+from xlift.registry.sources.local import LocalFiles
 from xlift.registry.stage import Data, Scoring
 from xlift.runners import evaluate, model
 from xlift.runners.data import local
@@ -37,7 +38,7 @@ def test_the_untouched_encoder_retrieves_as_known(net, language, foreign_to_engl
     study = load(ROOT / "experiments" / "xtreme-mini.yaml")
     scoring: Scoring = study.facts.models["e5-small"].section.scoring
     data = Data(source="local", kind="retrieve", task="tatoeba", fields=study.facts.tasks["tatoeba"].fields, metric="accuracy")
-    examples = local.read(DATA, data, "test", language, study.manifest.data.files)[1][:500]
+    examples = local.read(LocalFiles(DATA, study.manifest.data.files, {}), data, "test", language)[1][:500]
     prefixed = [replace(e, source=scoring.prefix + e.source, pivot=scoring.prefix + e.pivot) for e in examples]
     features = kind_of("retrieve").encode(prefixed, Reading(net.tokenizer, 128, 64), data, language)
     outputs = np.stack(evaluate.predict(net, kind_of("retrieve"), features, scoring, device="cpu", budget=8192))

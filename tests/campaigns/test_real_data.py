@@ -17,6 +17,7 @@ from test_kinds import decode, encode, planted
 
 from xlift.registry.known.languages import LANGUAGES
 from xlift.registry.known.tasks import TASKS
+from xlift.registry.sources.local import LocalFiles
 from xlift.registry.stage import Data, Scoring
 from xlift.runners.data import local
 from xlift.runners.kinds import kind_of
@@ -40,7 +41,7 @@ def mini(name, folder, language, split):
     described = Data(
         source="local", kind=task.kind, task=folder, labels=task.labels, fields=task.fields, metric=task.metric, limit=120
     )
-    return task, described, local.read(DATA, described, split, language, PATTERN)[1]
+    return task, described, local.read(LocalFiles(DATA, PATTERN, {}), described, split, language)[1]
 
 
 def test_every_language_of_the_data_is_known():
@@ -90,7 +91,7 @@ def test_the_data_are_read_in_every_language(task, languages, items):
     facts, folder = TASKS[task], "qa" if task == "xquad" else task
     described = Data(source="local", kind=facts.kind, task=folder, labels=facts.labels, fields=facts.fields)
     codes = [f.name.split(".")[1] for f in (DATA / folder).glob("test.*")]
-    counts = [len(local.read(DATA, described, "test", code, PATTERN)[1]) for code in codes]
+    counts = [len(local.read(LocalFiles(DATA, PATTERN, {}), described, "test", code)[1]) for code in codes]
     assert len(codes) == languages
     assert set(counts) == {items} if items else min(counts) > 90
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import optuna
 
+from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
-from xlift.registry.sources import Sources
 from xlift.registry.store import Store
 from xlift.runners import tuning
 
@@ -62,7 +62,7 @@ def main() -> None:
         ]
         victim = tuners[0]
         store, study = Store(folder / "store"), load(folder / "study.yaml")
-        plan = expand(study, Sources(study))
+        plan = expand(study, Inputs(study))
         killed, optunas = None, None
         while not killed and all(tuner.poll() is None for tuner in tuners):
             time.sleep(0.3)

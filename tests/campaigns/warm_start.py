@@ -36,9 +36,9 @@ matrix: {{intermediate: [none, lab-pos], target: [lab-names], seed: {{count: 1, 
 
 def rows(seed: int, store: Path) -> list[tuple]:
     """The trials of both arms for one seed."""
+    from xlift.registry.inputs import Inputs
     from xlift.registry.manifest.load import load
     from xlift.registry.plan import expand
-    from xlift.registry.sources import Sources
     from xlift.registry.store import Store
     from xlift.runners import tuning
 
@@ -48,7 +48,7 @@ def rows(seed: int, store: Path) -> list[tuple]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "study.yaml").write_text(STUDY.format(seed=seed, trials=TRIALS, across=across))
         study, kept = load(folder / "study.yaml"), Store(store / "store")
-        plan = tuning.tune(expand(study, Sources(study)), kept, None, workers=1, device="cpu")
+        plan = tuning.tune(expand(study, Inputs(study)), kept, None, workers=1, device="cpu")
         for search in plan.builder.searches:
             for trial in kept.trials(plan.builder.folder(search)):
                 values = (trial.values["lr"], trial.values["batch"], trial.values["epochs"])

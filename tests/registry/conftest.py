@@ -7,7 +7,8 @@ import pytest
 import tabled
 from editable import Editable
 
-from xlift.registry.manifest.load import Study, load, read
+from xlift.registry.manifest.load import load, read
+from xlift.registry.study import Study
 from xlift.registry.table import TableStudy
 
 MANIFEST = Editable("""\

@@ -1,4 +1,4 @@
-"""File systems fail: what a claim, a write and a reader do then. The long race is in tests/campaigns/claim_race.py."""
+"""File systems fail: what a lease, a write and a reader do then. The long race is in tests/campaigns/lease_race.py."""
 
 import errno
 import json
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from xlift.registry import claims
+from xlift.registry import leases
 from xlift.registry.stage import Data, Scoring, Stage, Weights
 from xlift.registry.store import Store
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "campaigns"))
-import claim_race
+import lease_race
 
 STAGE = Stage(
     kind="evaluate", weights=Weights(folder="f" * 64), scoring=Scoring(), data=Data(source="local", kind="retrieve", task="t")
@@ -27,14 +27,14 @@ def store(tmp_path) -> Store:
 
 
 def test_of_six_processes_no_two_ever_hold_a_claim():
-    held, overlaps = claim_race.main(4.0, 6)
+    held, overlaps = lease_race.main(4.0, 6)
     assert held > 20 and overlaps == 0
 
 
 def test_a_claimer_that_slept_does_not_link_an_old_number_anew(store, monkeypatch):
-    """It looked at claim 1; meanwhile owners 2 and 3 came and went, and the last of them deleted what is below its own."""
+    """It looked at lease 1; meanwhile owners 2 and 3 came and went, and the last of them deleted what is below its own."""
     folder = store.folder(STAGE.id)
-    with store.claim(STAGE):
+    with store.lease(STAGE):
         pass
     link, once = os.link, []
 
@@ -42,18 +42,18 @@ def test_a_claimer_that_slept_does_not_link_an_old_number_anew(store, monkeypatc
         if not once:
             once.append(target)
             for _ in range(2):
-                with claims.claim(folder):
+                with leases.lease(folder):
                     pass
         link(source, target)
 
     monkeypatch.setattr(os, "link", slow)
-    assert claims.claim(folder) is None
+    assert leases.lease(folder) is None
     assert [path.name for path in folder.glob("claim.*")] == ["claim.3"] and not list(folder.glob(".claim*"))
-    assert claims.claim(folder) is not None
+    assert leases.lease(folder) is not None
 
 
 def test_a_heart_beats_on_after_its_file_system_failed_once(store, monkeypatch):
-    monkeypatch.setattr(claims, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.02)
     utime, failures = os.utime, []
 
     def stale(path, *rest):
@@ -63,8 +63,8 @@ def test_a_heart_beats_on_after_its_file_system_failed_once(store, monkeypatch):
         utime(path, *rest)
 
     monkeypatch.setattr(os, "utime", stale)
-    with store.claim(STAGE) as claim:
-        path = claim.folder / f"claim.{claim.number}"
+    with store.lease(STAGE) as lease:
+        path = lease.folder / f"claim.{lease.number}"
         os.utime = utime
         os.utime(path, (0, 0))
         os.utime = stale
@@ -76,68 +76,68 @@ def test_a_heart_beats_on_after_its_file_system_failed_once(store, monkeypatch):
 
 def test_a_process_that_may_not_be_looked_at_is_alive_while_its_heart_beats(store, monkeypatch, tmp_path):
     """hidepid=2 hides other users' processes from /proc; a signal to one is then refused, not lost."""
-    claim = store.claim(STAGE)
-    path = claim.folder / f"claim.{claim.number}"
+    lease = store.lease(STAGE)
+    path = lease.folder / f"claim.{lease.number}"
     owner = json.loads(path.read_bytes())
     path.write_text(json.dumps({**owner, "pid": 1, "started": "7"}))
-    monkeypatch.setattr(claims, "PROC", tmp_path)
+    monkeypatch.setattr(leases, "PROC", tmp_path)
 
     def refused(pid, signal):
         raise PermissionError(errno.EPERM, "not permitted")
 
     monkeypatch.setattr(os, "kill", refused)
-    assert claims.alive(claim.folder)
-    os.utime(path, (0, time.time() - claims.PATIENCE - 5))
-    assert not claims.alive(claim.folder)
+    assert leases.alive(lease.folder)
+    os.utime(path, (0, time.time() - leases.PATIENCE - 5))
+    assert not leases.alive(lease.folder)
 
     def gone(pid, signal):
         raise ProcessLookupError
 
     os.utime(path)
     monkeypatch.setattr(os, "kill", gone)
-    assert not claims.alive(claim.folder)
+    assert not leases.alive(lease.folder)
 
 
 def full(path, *_, **__):
     raise OSError(errno.ENOSPC, "no space left on device")
 
 
-def test_a_full_disk_leaves_no_half_written_file_and_no_claim_for_ever(store, monkeypatch):
+def test_a_full_disk_leaves_no_half_written_file_and_no_lease_for_ever(store, monkeypatch):
     folder = store.folder(STAGE.id)
-    with store.claim(STAGE) as claim:
+    with store.lease(STAGE) as lease:
         before = sorted(path.name for path in folder.iterdir())
         monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="no space"):
-            store.fail(claim, "reason", "detail")
+            store.fail(lease, "reason", "detail")
         assert sorted(path.name for path in folder.iterdir()) == before
-    assert not claims.alive(folder) and not list(folder.glob("claim.*"))
+    assert not leases.alive(folder) and not list(folder.glob("claim.*"))
     with pytest.raises(OSError, match="no space"):
-        claims.claim(folder)
+        leases.lease(folder)
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
     monkeypatch.undo()
-    assert store.claim(STAGE) is not None
+    assert store.lease(STAGE) is not None
 
 
 def test_a_store_that_may_only_be_read_is_read_beside_a_foreign_dead_claim(store, monkeypatch):
-    claim = store.claim(STAGE)
-    path = claim.folder / f"claim.{claim.number}"
+    lease = store.lease(STAGE)
+    path = lease.folder / f"claim.{lease.number}"
     path.write_text(json.dumps({**json.loads(path.read_bytes()), "host": "elsewhere"}))
     monkeypatch.setattr(Path, "touch", full)
     assert store.state(STAGE.id) == "running"
-    os.utime(path, (0, time.time() - claims.PATIENCE - 5))
+    os.utime(path, (0, time.time() - leases.PATIENCE - 5))
     assert store.state(STAGE.id) == "pending"
 
 
 def test_a_failure_older_than_what_was_committed_is_not_shown(store):
     folder = store.folder(STAGE.id)
-    with store.claim(STAGE) as claim:
-        store.fail(claim, "out of memory", "trace")
+    with store.lease(STAGE) as lease:
+        store.fail(lease, "out of memory", "trace")
     assert store.failure(STAGE.id) == "out of memory"
     old = (folder / "failure.json").read_bytes()
     from datetime import UTC, datetime
 
-    with store.claim(STAGE) as claim:
-        store.commit(claim, [], started=datetime.now(UTC), host="here", versions={})
+    with store.lease(STAGE) as lease:
+        store.commit(lease, [], started=datetime.now(UTC), host="here", versions={})
     assert store.failure(STAGE.id) is None
     (folder / "failure.json").write_bytes(old)  # as a slow copy of a folder would bring it back, with its old time
     os.utime(folder / "failure.json", (0, 0))

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from xlift.registry.findings import UserError
+from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
-from xlift.registry.sources import Sources
 from xlift.registry.spec import digest
 
 ROOT = Path(__file__).parents[2]
@@ -24,8 +24,8 @@ STUDIES = [*sorted((ROOT / "experiments").glob("*.yaml")), ROOT / "tests" / "ref
 def test_stages_are_named_as_they_were(path):
     """How many stages a study has, those of trials too, and a digest of their ids in order."""
     try:
-        plan = expand(study := load(path), Sources(study))
-    except UserError:  # claims alone, which other manifests extend
+        plan = expand(study := load(path), Inputs(study))
+    except UserError:  # leases alone, which other manifests extend
         return
     ids = [step.stage.id for step in (*plan.steps, *plan.builder.tried)]
     pinned = json.loads(PINNED.read_text())

@@ -12,10 +12,10 @@ from xlift import cli, studies
 from xlift.registry.card import Trial
 from xlift.registry.findings import BadInput
 from xlift.registry.kept import ASIDE, NotRead, NotUnderstood
+from xlift.registry.manifest.lock import read_lock
 from xlift.registry.plan import Plan
 from xlift.registry.score import Score
-from xlift.registry.store import Store, part
-from xlift.registry.tuning import read_lock
+from xlift.registry.store import Store, part_name
 
 STUDY = """\
 schema: xlift/1
@@ -41,17 +41,17 @@ VERSION = "use the version that wrote it"
 def finish(plan: Plan, store: Store) -> None:
     """Every stage committed as a run commits it, with a made-up model and made-up scores."""
     for step in plan.steps:
-        with store.claim(step.stage) as claim:
-            names = [claim.own(part(language, mark)) for language, mark in step.parts.items()] or [
-                claim.own("checkpoint") + "/model"
+        with store.lease(step.stage) as lease:
+            names = [lease.named(part_name(language, mark)) for language, mark in step.parts.items()] or [
+                lease.named("checkpoint") + "/model"
             ]
             for name, (language, mark) in zip(names, step.parts.items() or [("", "")], strict=True):
-                path = claim.folder / name
+                path = lease.folder / name
                 path.parent.mkdir(exist_ok=True)
                 value = len(step.stage.lineage) / 8
                 row = Score(language=language, metric="accuracy", value=value, primary=True, items=20, chance=0.3, data=mark)
                 path.write_text(row.model_dump_json() + "\n" if language else "weights")
-            store.commit(claim, names, started=datetime.now(UTC), host="h", versions={"xlift": "0.1.0"})
+            store.commit(lease, names, started=datetime.now(UTC), host="h", versions={"xlift": "0.1.0"})
     store.save_card(plan.card())
 
 
@@ -82,7 +82,7 @@ def verb(*arguments: str) -> str:
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "claim" not in path.name}
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "lease" not in path.name}
 
 
 def spoilt(path: Path, harm: str) -> bytes:
@@ -109,7 +109,7 @@ def test_a_record_of_another_version_is_never_computed_again(folder, harm, kind)
         assert VERSION in verb("plan", "harmed.yaml") and VERSION in verb("why", "harmed.yaml", stage.id)
         assert store.state(stage.id) == "foreign" and not plan.todo(store) and stage.id in plan.foreign(store)
         with pytest.raises(NotUnderstood, match=VERSION):
-            store.claim(stage)
+            store.lease(stage)
         if kind == "train":  # nor what rests on it
             below = next(step.stage for step in plan.steps if step.stage.parent and step.stage.parent.id == stage.id)
             (store.folder(below.id) / "record.json").unlink()
@@ -132,7 +132,7 @@ def test_a_record_that_cannot_be_read_is_not_taken_for_none(folder):
     path.mkdir()
     assert not plan.todo(store) and "cannot be read" in verb("report", "harmed.yaml", "--no-mlflow")
     with pytest.raises(NotUnderstood, match="cannot be read"):
-        store.claim(stage)
+        store.lease(stage)
     the_other_goes_on()
 
 
@@ -142,8 +142,8 @@ def test_a_failure(folder, harm):
     stage = next(step.stage for step in plan.steps if step.stage.kind == "evaluate")
     path = store.folder(stage.id) / "failure.json"
     (path.parent / "record.json").unlink()
-    with store.claim(stage) as claim:
-        store.fail(claim, "Diverged: at once", "…")
+    with store.lease(stage) as lease:
+        store.fail(lease, "Diverged: at once", "…")
     assert "Diverged: at once" in verb("plan", "harmed.yaml")
     spoilt(path, harm)
     assert "failure.json" in verb("plan", "harmed.yaml")

@@ -4,11 +4,11 @@ import re
 import pytest
 
 from xlift.registry.findings import BadInput
+from xlift.registry.inputs import Inputs
 from xlift.registry.manifest import conditions
 from xlift.registry.manifest.conditions import BadCondition
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
-from xlift.registry.sources import Sources
 
 PLACE = re.compile(r"\.yaml:\d+:\d+: [EW]\d{3} ")
 
@@ -175,7 +175,7 @@ def test_mutated_manifests_load_or_get_a_place(tmp_path, manifest):
         path.write_bytes(_mutated(manifest.encode(), draw))
         try:
             loaded = load(path)
-            expand(loaded, Sources(loaded))
+            expand(loaded, Inputs(loaded))
         except BadInput as error:
             refused += 1
             assert error.findings and PLACE.search(str(error)), error
@@ -266,9 +266,18 @@ def test_what_is_not_in_the_condition_language_is_refused(text):
         ("  lab-entail: {recipe", "  lab-pairs: {trains_on: lab-entail}\n  lab-entail: {recipe", "E304"),
         ("  lab-entail: {recipe", "  lab-entail: {trains_on: lab-paraphrase, recipe", "E304"),
         ("  lab-entail: {recipe", "  mine: {kind: pair, labels: [a, b]}\n  lab-entail: {recipe", "E208"),
-        ("source: lab,", "source: lab, files: '{task}/{language}.jsonl',", "E207"),
-        ("source: lab,", "source: lab, files: '{task.x}/{split}.{language}',", "E207"),
-        ("source: lab,", "source: lab, files: '/etc/{split}.{language}',", "E207"),
+        *(
+            (
+                "source: lab, world: {test_items: 60, train_items: 200, sentences: 300}",
+                f"source: local, files: '{pattern}'",
+                "E207",
+            )
+            for pattern in ("{task}/{language}.jsonl", "{task.x}/{split}.{language}", "/etc/{split}.{language}")
+        ),
+        ("source: lab,", "source: lab, files: '{task}/{split}.{language}.jsonl',", "E101"),
+        ("source: lab,", "source: local,", "E101"),
+        ("source: lab,", "sauce: lab,", "E101"),
+        ("source: lab,", "source: labs,", "E103"),
         ("matrix:", "analysis: {gain: {drop_languages: [eng]}}\nmatrix:", "E205"),
         ("matrix:", "analysis: {gain: {match: [model, target, language]}}\nmatrix:", "E404"),
         ("matrix:", "languages: [al1, al1]\nmatrix:", "E301"),
@@ -293,7 +302,7 @@ def test_what_would_run_and_mean_something_else_is_refused(study, manifest, old,
 def test_a_condition_may_name_what_only_an_include_brings_in(study, manifest):
     rules = "  include: [{intermediate: [lab-entail], target: [lab-pairs], why: x}]\n  exclude:\n    - {when: \"intermediate == 'lab-entail' and model == 'one'\", why: y}\n"
     loaded = study(manifest.replace("  exclude:\n", rules))
-    assert expand(loaded, Sources(loaded)).excluded["y"] == 2
+    assert expand(loaded, Inputs(loaded)).excluded["y"] == 2
 
 
 def test_a_layer_beyond_one_model_is_fine_where_that_model_has_its_own(study, manifest):
@@ -310,8 +319,8 @@ def test_the_same_manifest_has_the_same_ids_in_every_process(tmp_path, manifest)
 
     (tmp_path / "study.yaml").write_text(manifest)
     code = (
-        "from pathlib import Path; from xlift.registry.manifest.load import load; from xlift.registry.plan import expand; from xlift.registry.sources import Sources\n"
-        f"study = load(Path({str(tmp_path / 'study.yaml')!r})); print([s.stage.id for s in expand(study, Sources(study)).steps])"
+        "from pathlib import Path; from xlift.registry.manifest.load import load; from xlift.registry.plan import expand; from xlift.registry.inputs import Inputs\n"
+        f"study = load(Path({str(tmp_path / 'study.yaml')!r})); print([s.stage.id for s in expand(study, Inputs(study)).steps])"
     )
     seen = {
         subprocess.run(

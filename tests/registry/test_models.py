@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from xlift.registry.inputs import Inputs
 from xlift.registry.known.models import MODELS, count
 from xlift.registry.known.parameters import FORMULAS, Capacity, limits
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
-from xlift.registry.sources import Sources
 
 TINY = {
     "bert": {
@@ -259,6 +259,6 @@ def test_the_models_of_the_study_from_1b_to_10b_can_all_run_and_have_the_sizes_o
         assert (model.parameters.total, model.parameters.non_embedding) == measured(
             config, encoder_only=config["model_type"] == "mt5"
         )
-    plan = expand(study, Sources(study))
+    plan = expand(study, Inputs(study))
     blocked = {step.blocked for step in plan.steps}
     assert blocked == {"no data: give --data DIR"}

@@ -3,17 +3,17 @@ from collections import Counter
 import pytest
 
 from xlift.registry.findings import BadInput
+from xlift.registry.inputs import Inputs
 from xlift.registry.manifest import conditions
 from xlift.registry.manifest.load import load
 from xlift.registry.manifest.resolve import axes_of
 from xlift.registry.plan import describe, expand
-from xlift.registry.sources import Sources
 from xlift.registry.stage import Data, Lora, Recipe, Scoring, Shape, Stage, Weights
 from xlift.registry.store import Store
 
 
 def plan_of(study):
-    return expand(study, Sources(study))
+    return expand(study, Inputs(study))
 
 
 PRETRAIN = Stage(
@@ -300,7 +300,7 @@ matrix: {intermediate: [none], target: [here], seed: {count: 1, from: 1}}
         rows = [f'{{"first": "{split}{i}", "second": "b", "label": {i % 2}}}' for i in range(4)]
         (tmp_path / "here" / f"{split}.en.jsonl").write_text("\n".join(rows))
     study = load(tmp_path / "study.yaml")
-    plan = expand(study, Sources(study, tmp_path))
+    plan = expand(study, Inputs(study, tmp_path))
     axes = axes_of(study.manifest, study.facts.models)
     assert len(plan.where(conditions.parse("available('here')", axes))) == 1
     assert not plan.where(conditions.parse("available('elsewhere')", axes))

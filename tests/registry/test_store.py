@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from xlift.registry import claims
+from xlift.registry import leases
 from xlift.registry.score import Score
 from xlift.registry.stage import Data, Scoring, Shape, Stage, Weights
-from xlift.registry.store import Damaged, Store, part
+from xlift.registry.store import Damaged, Store, part_name
 
 STAGE = Stage(
     kind="evaluate",
@@ -27,12 +27,12 @@ def rows(language: str, value: float = 0.5, data: str = "d") -> bytes:
 
 
 def commit(store: Store, language: str, **more) -> Path:
-    with store.claim(STAGE) as claim:
-        name = claim.own(part(language, more.get("data", "d")))
-        path = claim.folder / name
+    with store.lease(STAGE) as lease:
+        name = lease.named(part_name(language, more.get("data", "d")))
+        path = lease.folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(rows(language, **more))
-        store.commit(claim, [name], started=datetime.now(UTC), host="h", versions={})
+        store.commit(lease, [name], started=datetime.now(UTC), host="h", versions={})
     return path
 
 
@@ -45,11 +45,11 @@ def test_looking_at_a_store_creates_nothing(store):
     assert store.state(STAGE.id) == "pending" and store.cards() == [] and not store.root.exists()
 
 
-def test_a_claim_excludes_others_until_it_is_released(store):
-    with store.claim(STAGE):
-        assert store.claim(STAGE) is None and store.state(STAGE.id) == "running"
+def test_a_lease_excludes_others_until_it_is_released(store):
+    with store.lease(STAGE):
+        assert store.lease(STAGE) is None and store.state(STAGE.id) == "running"
     assert store.state(STAGE.id) == "pending"
-    with store.claim(STAGE) as again:
+    with store.lease(STAGE) as again:
         assert again.number == 2
 
 
@@ -72,12 +72,12 @@ def test_scores_on_other_test_data_stand_beside_each_other(store):
     assert {(score.data, score.value) for score in store.scores(STAGE.id)} == {("old", 0.25), ("new", 0.75)}
 
 
-def test_a_claim_torn_by_a_crash_is_taken_over(store):
-    with store.claim(STAGE) as claim:
-        folder = claim.folder
+def test_a_lease_torn_by_a_crash_is_taken_over(store):
+    with store.lease(STAGE) as lease:
+        folder = lease.folder
     (folder / "claim.2").write_bytes(b"")
-    with store.claim(STAGE) as claim:
-        assert claim.number == 3
+    with store.lease(STAGE) as lease:
+        assert lease.number == 3
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-5], lambda b: b.replace(b"0.5", b"0.9", 1), lambda b: b + b"\n", lambda b: b""])
@@ -95,8 +95,8 @@ def test_a_torn_record_counts_as_nothing(store):
 
 
 def test_a_damaged_checkpoint_is_refused_and_computed_again(store):
-    with store.claim(STAGE) as claim:
-        save(store, claim)
+    with store.lease(STAGE) as lease:
+        save(store, lease)
     assert store.checkpoint(STAGE.id).name == "checkpoint.1"
     (store.checkpoint(STAGE.id) / "model.safetensors").write_bytes(b"weighty")
     with pytest.raises(Damaged, match="is not what was committed"):
@@ -104,28 +104,28 @@ def test_a_damaged_checkpoint_is_refused_and_computed_again(store):
     assert store.state(STAGE.id) == "pending"
 
 
-def save(store: Store, claim: claims.Claim, weights: bytes = b"weights") -> None:
-    name = f"{claim.own('checkpoint')}/model.safetensors"
-    (claim.folder / name).parent.mkdir()
-    (claim.folder / name).write_bytes(weights)
-    store.commit(claim, [name], started=datetime.now(UTC), host="h", versions={})
+def save(store: Store, lease: leases.Lease, weights: bytes = b"weights") -> None:
+    name = f"{lease.named('checkpoint')}/model.safetensors"
+    (lease.folder / name).parent.mkdir()
+    (lease.folder / name).write_bytes(weights)
+    store.commit(lease, [name], started=datetime.now(UTC), host="h", versions={})
 
 
 def test_an_owner_that_wakes_after_it_was_taken_over_leaves_what_its_successor_committed(store):
-    with store.claim(STAGE) as sleeper:
-        successor = claims._take(sleeper.folder, sleeper.number + 1)
+    with store.lease(STAGE) as sleeper:
+        successor = leases._take(sleeper.folder, sleeper.number + 1)
         save(store, successor, b"the successor's")
-        with pytest.raises(claims.Lost):
+        with pytest.raises(leases.Lost):
             save(store, sleeper, b"late")
     assert (store.checkpoint(STAGE.id) / "model.safetensors").read_bytes() == b"the successor's"
 
 
 def test_what_a_killed_owner_left_is_removed_by_the_next_commit(store):
-    with store.claim(STAGE) as claim:
-        (claim.folder / claim.own("checkpoint")).mkdir()
-    with store.claim(STAGE) as claim:
-        save(store, claim)
-        assert [path.name for path in claim.folder.glob("checkpoint.*")] == ["checkpoint.2"]
+    with store.lease(STAGE) as lease:
+        (lease.folder / lease.named("checkpoint")).mkdir()
+    with store.lease(STAGE) as lease:
+        save(store, lease)
+        assert [path.name for path in lease.folder.glob("checkpoint.*")] == ["checkpoint.2"]
 
 
 def test_a_damaged_part_that_is_computed_again_stands_once(store):
@@ -137,31 +137,31 @@ def test_a_damaged_part_that_is_computed_again_stands_once(store):
 
 def test_a_run_with_one_part_is_busy_while_another_process_adds_the_next(store):
     commit(store, "de")
-    with store.claim(STAGE):
+    with store.lease(STAGE):
         assert store.state(STAGE.id) == "finished" and store.busy(STAGE.id)
     assert not store.busy(STAGE.id)
 
 
 def test_an_owner_that_was_taken_over_may_not_commit(store):
-    with store.claim(STAGE) as claim:
-        claims._take(claim.folder, claim.number + 1)
-        with pytest.raises(claims.Lost):
-            store.commit(claim, [], started=datetime.now(UTC), host="h", versions={})
+    with store.lease(STAGE) as lease:
+        leases._take(lease.folder, lease.number + 1)
+        with pytest.raises(leases.Lost):
+            store.commit(lease, [], started=datetime.now(UTC), host="h", versions={})
     assert store.record(STAGE.id) is None
 
 
-def test_a_claim_of_another_host_is_dead_without_a_heartbeat(store):
-    with store.claim(STAGE) as claim:
-        path = claim.folder / f"claim.{claim.number}"
+def test_a_lease_of_another_host_is_dead_without_a_heartbeat(store):
+    with store.lease(STAGE) as lease:
+        path = lease.folder / f"claim.{lease.number}"
         path.write_text(json.dumps({**json.loads(path.read_text()), "host": "elsewhere", "pid": 1}))
-        assert claims.alive(claim.folder)
-        os.utime(path, (0, time.time() - claims.PATIENCE - 5))
-        assert not claims.alive(claim.folder)
+        assert leases.alive(lease.folder)
+        os.utime(path, (0, time.time() - leases.PATIENCE - 5))
+        assert not leases.alive(lease.folder)
 
 
 def test_a_log_is_read_from_an_offset_in_whole_lines(store):
-    with store.claim(STAGE) as claim:
-        log = claim.folder / "log.jsonl"
+    with store.lease(STAGE) as lease:
+        log = lease.folder / "log.jsonl"
         log.write_text('{"step": 1}\n{"step": 2}\n{"st')
         lines, offset = store.log(STAGE.id)
         assert [line["step"] for line in lines] == [1, 2]
@@ -170,28 +170,28 @@ def test_a_log_is_read_from_an_offset_in_whole_lines(store):
 
 
 def _hold(root: Path, ready) -> None:
-    with Store(root).claim(STAGE):
+    with Store(root).lease(STAGE):
         ready.set()
         time.sleep(60)
 
 
-def test_the_claim_of_a_killed_process_is_taken_over_at_once(store):
+def test_the_lease_of_a_killed_process_is_taken_over_at_once(store):
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
     process = context.Process(target=_hold, args=(store.root, ready))
     process.start()
-    assert ready.wait(30) and store.claim(STAGE) is None
+    assert ready.wait(30) and store.lease(STAGE) is None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    with store.claim(STAGE) as claim:
-        assert claim.number == 2
+    with store.lease(STAGE) as lease:
+        assert lease.number == 2
 
 
 def _race(root: Path, start, wins) -> None:
     start.wait()
-    claim = Store(root).claim(STAGE)
-    if claim:
-        with claim:
+    lease = Store(root).lease(STAGE)
+    if lease:
+        with lease:
             wins.put(os.getpid())
             time.sleep(1)
 

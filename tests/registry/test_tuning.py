@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from xlift.registry.findings import BadInput
+from xlift.registry.inputs import Inputs
+from xlift.registry.manifest.lock import Lock, Winner, lock_path, read_lock, write_lock
 from xlift.registry.plan import expand
-from xlift.registry.sources import Sources
-from xlift.registry.tuning import Lock, Search, Winner, lock_path, read_lock, write_lock
+from xlift.registry.tuning import Search
 
 SPACE = "{lr: {log: [1.0e-4, 1.0e-2]}, steps: [5, 10]}"
 
@@ -42,7 +43,7 @@ def locked(study, plan, **recipe):
 
 
 def planned(study):
-    return expand(study, Sources(study))
+    return expand(study, Inputs(study))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_other_development_data_are_another_search(tmp_path, study, tuned):
     found = {}
     for name, rows in (("before", range(40, 60)), ("now", range(41, 61))):
         loaded = study(mine(tmp_path, tuned, train_en=range(20), dev_en=rows, test_en=range(60, 80), test_de=range(60, 80)))
-        builder = expand(loaded, Sources(loaded, tmp_path)).builder
+        builder = expand(loaded, Inputs(loaded, tmp_path)).builder
         search = next(iter(builder.searches))
         found[name] = (builder.basis(search), builder.folder(search), builder.trials(search)[0][0].stage.id)
     (basis, folder, training), (other, beside, same) = found.values()
@@ -194,8 +195,8 @@ def test_development_data_that_are_test_data_leak(tmp_path, study, tuned):
     text = mine(tmp_path, tuned, train_en=range(20), test_en=range(7), test_de=range(8), dev_en=range(8))
     with pytest.raises(BadInput, match="E315 the objective leaks: the development data of mine are the test data of mine in de"):
         loaded = study(text)
-        expand(loaded, Sources(loaded, tmp_path))
+        expand(loaded, Inputs(loaded, tmp_path))
     loaded = study(text.replace("trials: 4", "trials: 4, objective: {split: held-out}"))
-    plan = expand(loaded, Sources(loaded, tmp_path))
+    plan = expand(loaded, Inputs(loaded, tmp_path))
     training, (judge,) = plan.builder.trial(next(iter(plan.builder.searches)), ("mine", "plain"), ())
     assert (training.stage.data.split, judge.stage.data.split) == ("kept", "held-out") and set(judge.parts) == {"en"}

@@ -5,27 +5,27 @@ from datetime import UTC, datetime
 import pytest
 
 from xlift.registry.findings import UserError
+from xlift.registry.inputs import Inputs
 from xlift.registry.plan import expand
-from xlift.registry.sources import Sources
-from xlift.registry.store import Store, part
+from xlift.registry.store import Store, part_name
 from xlift.registry.why import why
 
 
 def finish(store, step):
     """As a run would: a checkpoint, or scores in every language."""
-    with store.claim(step.stage) as claim:
-        names = [claim.own(part(*both)) for both in step.parts.items()] or [f"{claim.own('checkpoint')}/model"]
+    with store.lease(step.stage) as lease:
+        names = [lease.named(part_name(*both)) for both in step.parts.items()] or [f"{lease.named('checkpoint')}/model"]
         for name in names:
-            (claim.folder / name).parent.mkdir(exist_ok=True)
-            (claim.folder / name).write_text("x")
-        store.commit(claim, names, started=datetime.now(UTC), host="here", versions={})
+            (lease.folder / name).parent.mkdir(exist_ok=True)
+            (lease.folder / name).write_text("x")
+        store.commit(lease, names, started=datetime.now(UTC), host="here", versions={})
 
 
 @pytest.fixture
 def planned(study):
     def make(text):
         loaded = study(text)
-        return expand(loaded, Sources(loaded))
+        return expand(loaded, Inputs(loaded))
 
     return make
 
@@ -86,8 +86,8 @@ def test_what_is_missing_failed_or_let_go_says_so(planned, manifest, done):
     ]
     pretrained = scored.stage.lineage[0]
     (done.folder(pretrained.id) / "record.json").unlink()
-    with done.claim(pretrained) as claim:
-        done.fail(claim, "Diverged: step 1", "…")
+    with done.lease(pretrained) as lease:
+        done.fail(lease, "Diverged: step 1", "…")
     assert why(plan, done)[0].reason == "its last try failed: Diverged: step 1"
 
 

@@ -9,9 +9,9 @@ pytest.importorskip("torch")
 from editable import Editable
 
 from xlift.registry.files import DataError
+from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
-from xlift.registry.sources import Sources
 from xlift.registry.store import Store
 from xlift.registry.tuning import Search
 from xlift.runners import data
@@ -40,13 +40,13 @@ matrix: {intermediate: [none, multi], variant: [plain, mlm], target: [lab-entail
 def planned(folder, text=STUDY):
     (folder / "study.yaml").write_text(text)
     study = load(folder / "study.yaml")
-    return expand(study, Sources(study))
+    return expand(study, Inputs(study))
 
 
 @pytest.mark.parametrize("split", ["dev", "held-out"])
 def test_every_task_of_a_mixture_is_scored_on_its_own_development_data(tmp_path, split):
     plan = planned(tmp_path, STUDY.replace("trials: 2", f"trials: 2, objective: {{split: {split}}}"))
-    env, store = Env(tmp_path / "store", Sources(plan.study)), Store(tmp_path / "store")
+    env, store = Env(tmp_path / "store", Inputs(plan.study)), Store(tmp_path / "store")
     training, judges = plan.builder.trial(Search("one", "multi", "mlm"), ("multi", "mlm"), (("lr", 2e-3),))
     assert [judge.stage.data.task for judge in judges] == ["lab-entail", "lab-pos"]  # and none of the text
     assert run(plan.steps[0], env) and run(training, env)
@@ -63,7 +63,7 @@ def test_what_is_held_out_and_what_is_kept_are_the_training_data_cut_in_two(tmp_
     plan = planned(tmp_path, STUDY.replace("trials: 2", "trials: 2, objective: {split: held-out}"))
     training, (judge, _) = plan.builder.trial(Search("one", "multi"), ("multi", "plain"), ())
     kept, out = training.stage.data.parts[0], judge.stage.data
-    sources = Sources(plan.study)
+    sources = Inputs(plan.study)
     whole = data.read(sources, kept.model_copy(update={"split": None}), "train", "al1")
     parts = [data.read(sources, part, split, "al1") for part, split in ((kept, "train"), (out, "test"))]
     assert {mark for mark, _ in parts} == {whole[0]} == set(judge.parts.values())
@@ -111,6 +111,6 @@ tuning: {trials: 2, space: {lr: [1.0e-3, 2.0e-3]}}
 matrix: {intermediate: [none, mine], target: [mine], seed: {count: 1, from: 1}}
 """)
     study = load(tmp_path / "study.yaml")
-    sources = Sources(study, tmp_path)
+    sources = Inputs(study, tmp_path)
     (finding,) = look(expand(study, sources), sources)
     assert finding.code == code and said in finding.message

@@ -15,9 +15,9 @@ from test_model_folder import sharded
 
 from xlift.registry import weights
 from xlift.registry.findings import BadInput
+from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
-from xlift.registry.sources import Sources
 
 COMMITS = {"FacebookAI/xlm-roberta-base": "a1" * 20, "Qwen/Qwen3-0.6B-Base": "b2" * 20}
 BASE = """\
@@ -98,7 +98,7 @@ def test_a_draft_is_checked_and_planned_and_not_run(study, tmp_path):
     done = xlift("run", study, "--no-mlflow", folder=tmp_path, check=2)
     assert done.stderr.count("E227") == 3 and "study.yaml:6:" in done.stderr and "xlift data pin study.yaml" in done.stderr
     assert not (tmp_path / "store").exists()
-    plan = expand(load(study), Sources(load(study)))
+    plan = expand(load(study), Inputs(load(study)))
     with pytest.raises(BadInput, match="is not pinned"):
         plan.pinned()
 

@@ -12,12 +12,11 @@ from pydantic import ValidationError
 
 from xlift.registry.known.lab import LANGUAGES, LEXICAL, NAMES, PIVOT, POS, SUPERTAGS, TASKS, World, distances, fingerprint, items
 from xlift.registry.stage import Data
-from xlift.runners.data.lab import read
 from xlift.runners.data.lab.draw import Draw
 from xlift.runners.data.lab.lexicon import CONSONANTS, SCRIPTS, VOWELS, Lexicon, lexical_distance, lexicon
 from xlift.runners.data.lab.meaning import Meaning, Setting, draw_meaning, inventory, split_of
 from xlift.runners.data.lab.realise import Said, Style, draw_style, say, sentence, text
-from xlift.runners.data.lab.tasks import asked, lexicon_of, offered, pair, parallel, tagged, texts
+from xlift.runners.data.lab.tasks import asked, lexicon_of, offered, pair, parallel, read, tagged, texts
 
 ALL = tuple(LANGUAGES)
 WORLD = World(languages=ALL, train_items=300, test_items=200, sentences=300)

@@ -9,8 +9,7 @@ import pytest
 
 from xlift.registry.known.lab import PIVOT, World
 from xlift.registry.stage import Data
-from xlift.runners.data.lab import read
-from xlift.runners.data.lab.tasks import asked, pair
+from xlift.runners.data.lab.tasks import asked, pair, read
 from xlift.runners.kinds.pair import Pair
 
 WORLD = World(languages=(PIVOT, "bo3", "ce1"), train_items=2400, test_items=900)

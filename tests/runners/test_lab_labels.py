@@ -6,11 +6,10 @@ import pytest
 
 from xlift.registry.known.lab import LANGUAGES, PIVOT, TASKS, World
 from xlift.registry.stage import Data
-from xlift.runners.data.lab import read
 from xlift.runners.data.lab.meaning import Meaning, has_synonym, quantified_relation, relation, swapped, topic_of
 from xlift.runners.data.lab.pairs import Item
 from xlift.runners.data.lab.realise import Said, Style, text, tokens_of
-from xlift.runners.data.lab.tasks import asked, lexicon_of, offered, pair, parallel, span_of
+from xlift.runners.data.lab.tasks import asked, lexicon_of, offered, pair, parallel, read, span_of
 
 WORLD = World(languages=tuple(LANGUAGES), train_items=600, test_items=200, sentences=10, difficulty=0.5)
 

@@ -2,12 +2,14 @@
 
 import json
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
+from xlift.registry.inputs import Inputs
 from xlift.registry.known.lab import World
 from xlift.registry.manifest.load import load
-from xlift.registry.sources import Sources
+from xlift.registry.sources.lab import Lab
 from xlift.registry.stage import Data
 from xlift.runners.data import drawn, read
 from xlift.runners.kinds.choice import Choice
@@ -68,9 +70,10 @@ def test_parallel_files_keep_the_same_items():
 
 def test_the_lab_draws_alike():
     world = World(train_items=60, test_items=30, sentences=40)
-    sources = Sources(type("Study", (), {"manifest": type("M", (), {"data": type("D", (), {"source": "lab", "world": world})})}))
+    manifest = SimpleNamespace(data=Lab(source="lab", world=world), tasks={})
+    inputs = Inputs(SimpleNamespace(manifest=manifest))
     for task, kind in (("lab-entail", "pair"), ("lab-span", "span"), ("lab-pos", "tag")):
-        whole, some = (read(sources, Data(source="lab", kind=kind, task=task, limit=n), "train", "al1")[1] for n in (None, 7))
+        whole, some = (read(inputs, Data(source="lab", kind=kind, task=task, limit=n), "train", "al1")[1] for n in (None, 7))
         assert some == drawn(whole, 7) and len(some) == 7
 
 
@@ -104,8 +107,8 @@ def test_a_limit_holds_in_every_format_and_is_left_out_of_an_id_only_where_it_le
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / f"train.en.{ending}").write_bytes(FORMS[form](rows).encode())
     (tmp_path / "study.yaml").write_text(STUDY.replace("LIMIT", str(limit)).replace("ENDING", ending))
-    sources = Sources(load(tmp_path / "study.yaml"), tmp_path)
-    left_out = sources.at_most(limit, "texts", "en")
+    inputs = Inputs(load(tmp_path / "study.yaml"), tmp_path)
+    left_out = inputs.source.at_most(limit, "texts", "en")
     assert not (left_out and limit < 20) and (limit < 400 or left_out)
     wanted = Data(source="local", kind="mlm", task="texts", limit=None if left_out else limit)
-    assert len(read(sources, wanted, "train", "en")[1]) == min(limit, 20)
+    assert len(read(inputs, wanted, "train", "en")[1]) == min(limit, 20)

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from xlift.registry import files
+from xlift.registry.sources.local import LocalFiles
 from xlift.registry.stage import Data
 from xlift.runners.data import local
 from xlift.runners.data.local import DataError
@@ -36,7 +37,7 @@ def lines(*rows):
 
 
 def get(folder, described, pattern=PATTERN):
-    return local.read(folder, described, "test", "en", pattern)[1]
+    return local.read(LocalFiles(folder, pattern, {}), described, "test", "en")[1]
 
 
 def one(folder, row, kind, **more):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from xlift.registry.findings import BadInput, UserError
+from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
-from xlift.registry.sources import Sources
 from xlift.registry.stage import Data, Scoring
 from xlift.registry.store import Store
 from xlift.runners import evaluate, model
@@ -158,10 +158,10 @@ def study(tmp_path, encoder, tokenizer, text=STUDY):
 
 def test_bucc_runs_whole_and_is_retrieval(tmp_path, encoder, tokenizer):
     read = study(tmp_path, encoder, tokenizer)
-    plan = expand(read, Sources(read, tmp_path / "data"))
+    plan = expand(read, Inputs(read, tmp_path / "data"))
     ((step,), (cell,)) = plan.steps, plan.cells
     assert cell.retrieval and step.stage.data.limit is None and step.blocked is None
-    assert run(step, Env(tmp_path / "store", Sources(read, tmp_path / "data")))
+    assert run(step, Env(tmp_path / "store", Inputs(read, tmp_path / "data")))
     (score,) = Store(tmp_path / "store").scores(step.stage.id)
     examples = [example(json.loads(line), BUCC, "here") for line in (tmp_path / "data" / "bucc" / "test.de.jsonl").open()]
     net, mine = model.load(tmp_path / "model"), kind_of("mine")

@@ -9,9 +9,9 @@ pytest.importorskip("torch")
 
 from editable import Editable
 
+from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
-from xlift.registry.sources import Sources
 from xlift.registry.stage import Mixing
 from xlift.registry.store import Store
 from xlift.runners.run import Env, run
@@ -35,7 +35,7 @@ matrix: {intermediate: [none, lab-paraphrase, multi], variant: [plain, mlm], tar
 def plan(tmp_path):
     (tmp_path / "study.yaml").write_text(STUDY)
     study = load(tmp_path / "study.yaml")
-    return expand(study, Sources(study))
+    return expand(study, Inputs(study))
 
 
 @pytest.mark.parametrize(
@@ -83,13 +83,13 @@ def test_how_tasks_are_mixed_is_part_of_the_id(plan, tmp_path, old, new):
     (tmp_path / "other.yaml").write_text(STUDY.replace(old, new))
     study = load(tmp_path / "other.yaml")
     ids = [
-        {s.stage.data.task: s.stage.id for s in p.steps if s.stage.kind == "train"} for p in (plan, expand(study, Sources(study)))
+        {s.stage.data.task: s.stage.id for s in p.steps if s.stage.kind == "train"} for p in (plan, expand(study, Inputs(study)))
     ]
     assert {task for task in ids[0] if ids[0][task] != ids[1][task]} >= {"multi", "multi + mlm"}
 
 
 def test_a_mixture_with_text_trains_and_its_encoder_serves_the_target(plan, tmp_path):
-    env = Env(tmp_path / "store", Sources(plan.study))
+    env = Env(tmp_path / "store", Inputs(plan.study))
     cell = next(cell for cell in plan.cells if (cell.intermediate, cell.variant) == ("multi", "mlm"))
     wanted = {stage.id for step in plan.steps if step.stage.id == cell.stage for stage in step.stage.lineage}
     for step in plan.steps:
@@ -107,6 +107,6 @@ def test_continued_text_goes_on_with_the_head_of_pretraining(plan, tmp_path):
     store = Store(tmp_path / "store")
     steps = [step for step in plan.steps if step.stage.data.task == "lab-corpus"]
     for step in steps:
-        assert run(step, Env(store.root, Sources(plan.study)))
+        assert run(step, Env(store.root, Inputs(plan.study)))
     first, last = ([row["loss"] for row in store.log(step.stage.id)[0]] for step in steps)
     assert last[0] < (first[0] + first[-1]) / 2  # a new head would begin near log(vocabulary), as pretraining did

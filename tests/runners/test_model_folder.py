@@ -15,10 +15,10 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from xlift.registry import weights
 from xlift.registry.findings import BadInput
+from xlift.registry.inputs import Inputs, folder_digest
 from xlift.registry.known.architectures import ARCHITECTURES, FIELDS
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
-from xlift.registry.sources import Sources, folder_digest
 from xlift.registry.stage import Data
 from xlift.runners import model
 from xlift.runners.kinds import kind_of
@@ -43,7 +43,7 @@ sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if ev
 
 def looked(path: Path):
     study = load(path)
-    return look(expand(study, Sources(study)))
+    return look(expand(study, Inputs(study)))
 
 
 def sharded(folder: Path) -> Path:

@@ -21,9 +21,9 @@ from transformers import (
 )
 
 from xlift.registry.findings import BadInput
+from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import Plan, expand
-from xlift.registry.sources import Sources
 from xlift.registry.stage import Data, Mixing
 from xlift.registry.store import Store
 from xlift.runners import model, train
@@ -65,14 +65,14 @@ matrix: {intermediate: [none], target: [mine], seed: {count: 1, from: 1}}
 def planned(folder: Path, text: str, data: Path | None = None) -> Plan:
     (folder / "study.yaml").write_text(text)
     study = load(folder / "study.yaml")
-    return expand(study, Sources(study, data))
+    return expand(study, Inputs(study, data))
 
 
 def ran(plan: Plan, folder: Path, kinds: tuple[str, ...] = ("pretrain", "train", "evaluate"), data: Path | None = None) -> Store:
     store = Store(folder / "store")
     for step in plan.steps:
         if step.stage.kind in kinds:
-            assert run(step, Env(store.root, Sources(plan.study, data)))
+            assert run(step, Env(store.root, Inputs(plan.study, data)))
     return store
 
 
@@ -150,13 +150,13 @@ def test_a_bad_language_never_hides_a_good_one(tmp_path, files):
     step = next(step for step in plan.steps if step.stage.kind == "evaluate")
     for _ in range(2):
         with pytest.raises(Unscored, match=r"^de: .*same gold label everywhere.*; es: ") as caught:
-            run(step, Env(store.root, Sources(plan.study, files)))
+            run(step, Env(store.root, Inputs(plan.study, files)))
         assert "fr" not in str(caught.value).split(":")[0]
         assert {score.language for score in store.scores(step.stage.id)} == {"en", "fr"}
     written(files / "mine" / "test.de.jsonl", [*same, {"first": "a", "second": "b", "label": "no"}])
     again = planned(tmp_path, LOCAL, files)
     with pytest.raises(Unscored, match="^es: "):
-        run(again.steps[-1], Env(store.root, Sources(again.study, files)))
+        run(again.steps[-1], Env(store.root, Inputs(again.study, files)))
     assert {score.language for score in store.scores(step.stage.id)} == {"de", "en", "fr"}
 
 
@@ -169,7 +169,7 @@ def test_data_that_changed_after_the_plan_are_not_committed_under_its_digest(tmp
     file.write_text(file.read_text() + file.read_text().splitlines()[0] + "\n")
     step = next(step for step in plan.steps if step.stage.kind == kind)
     with pytest.raises(ValueError, match="changed after the plan was made"):
-        run(step, Env(store.root, Sources(plan.study, files)))
+        run(step, Env(store.root, Inputs(plan.study, files)))
     assert kind == "evaluate" or store.record(step.stage.id) is None
     assert not any(score.language == "fr" for score in store.scores(step.stage.id))
 
@@ -184,7 +184,7 @@ def test_weights_that_changed_after_the_plan_are_named(tmp_path, files):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes() + b" ")
     with pytest.raises(ValueError, match="weights of this stage's model changed after the plan"):
-        run(plan.steps[0], Env(tmp_path / "store", Sources(plan.study, files)))
+        run(plan.steps[0], Env(tmp_path / "store", Inputs(plan.study, files)))
 
 
 def test_half_of_a_surrogate_pair_is_refused_with_its_place(tmp_path, files):
@@ -193,7 +193,7 @@ def test_half_of_a_surrogate_pair_is_refused_with_its_place(tmp_path, files):
     plan = planned(tmp_path, LOCAL, files)
     store = ran(plan, tmp_path, ("pretrain",), files)
     with pytest.raises(ValueError, match=r"train\.en\.jsonl:4: half of a surrogate pair"):
-        run(plan.steps[1], Env(store.root, Sources(plan.study, files)))
+        run(plan.steps[1], Env(store.root, Inputs(plan.study, files)))
 
 
 # 1.4, 1.6, 1.7: sequences
@@ -353,7 +353,7 @@ def test_continued_language_modelling_begins_with_the_model_s_own_head(tmp_path,
     plan = planned(tmp_path, text, files)
     stage = next(step for step in plan.steps if step.stage.data.kind == "mlm")
     store = Store(tmp_path / "store")
-    assert run(stage, Env(store.root, Sources(plan.study, files)))
+    assert run(stage, Env(store.root, Inputs(plan.study, files)))
     kept = load_file(store.checkpoint(stage.stage.id) / model.head_file())
     assert torch.allclose(kept["dense.weight"], theirs.transform.dense.weight, atol=1e-6)
 

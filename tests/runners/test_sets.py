@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from xlift.registry.findings import BadInput
+from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
-from xlift.registry.sources import Sources
 from xlift.runners import model
 from xlift.runners.data import held_out, preflight
 from xlift.runners.data.preflight import look
@@ -37,7 +37,7 @@ def found(folder: Path, files: dict[str, list[dict]], task: str, about: str = ""
         (folder / "data" / task / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "study.yaml").write_text(STUDY.format(task=task, about=about) + more)
     study = load(folder / "study.yaml")
-    sources = Sources(study, folder / "data")
+    sources = Inputs(study, folder / "data")
     return look(expand(study, sources), sources)
 
 
@@ -94,7 +94,7 @@ def test_mining_needs_translations_to_set_its_threshold_and_to_find(tmp_path, de
     (tmp_path / "data" / "text.en.jsonl").write_text('{"text": "a b"}\n{"text": "c d"}\n')
     (tmp_path / "study.yaml").write_text(text.format(task="bucc"))
     study = load(tmp_path / "study.yaml")
-    sources = Sources(study, tmp_path / "data")
+    sources = Inputs(study, tmp_path / "data")
     findings = look(expand(study, sources), sources)
     split = "dev" if not dev else "test"
     wanted = [] if dev and test else [f"bucc, test in de: no two sentences of split {split} share a pair"]

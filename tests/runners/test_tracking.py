@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from xlift.registry.card import Trial
+from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
+from xlift.registry.manifest.lock import Lock, Winner
 from xlift.registry.plan import Plan, Step, expand
 from xlift.registry.score import Score
-from xlift.registry.sources import Sources
-from xlift.registry.store import Store, part
-from xlift.registry.tuning import Lock, Winner
+from xlift.registry.store import Store, part_name
 from xlift.runners import tracking
 from xlift.runners.tracking import mirror, server
 from xlift.runners.tracking.runs import front, views
@@ -53,7 +53,7 @@ def planned(tmp_path) -> Callable[..., Plan]:
         path = tmp_path / "small.yaml"
         path.write_text(STUDY.format(quickstart=QUICKSTART, lr=lr))
         study = load(path)
-        return expand(study, Sources(study))
+        return expand(study, Inputs(study))
 
     return build
 
@@ -85,20 +85,20 @@ def value(step: Step, language: str) -> float:
 
 def plant(store: Store, step: Step, languages: list[str] | None = None) -> None:
     """Commit a step as the runner does."""
-    with store.claim(step.stage) as claim:
+    with store.lease(step.stage) as lease:
         files = []
         if step.stage.kind == "evaluate":
-            (claim.folder / "scores").mkdir(exist_ok=True)
+            (lease.folder / "scores").mkdir(exist_ok=True)
             for language in languages or step.parts:
                 common = {"language": language, "items": 100, "se": 0.01, "data": step.parts[language]}
                 own = Score(metric="accuracy", value=value(step, language), primary=True, chance=0.5, **common)
                 other = Score(metric="f1", value=0.25, primary=False, chance=0.0, **common)
-                name = claim.own(part(language, step.parts[language]))
-                (claim.folder / name).write_text(f"{own.model_dump_json()}\n{other.model_dump_json()}\n")
+                name = lease.named(part_name(language, step.parts[language]))
+                (lease.folder / name).write_text(f"{own.model_dump_json()}\n{other.model_dump_json()}\n")
                 files.append(name)
         else:
-            write_log(claim.folder, 3)
-        store.commit(claim, files, started=datetime.now(UTC) - timedelta(seconds=90), host="here", versions={})
+            write_log(lease.folder, 3)
+        store.commit(lease, files, started=datetime.now(UTC) - timedelta(seconds=90), host="here", versions={})
 
 
 def plant_all(store: Store, plan: Plan) -> None:
@@ -202,14 +202,14 @@ def test_nothing_is_shown_before_something_starts_and_a_running_curve_grows(plan
     mirror = tracking.Mirror(plan, store)
     assert mirror.update() == "MLflow: 0 runs, 0 new"
     plant(store, step_of(plan, "pretrain:tiny", "pretrain"))
-    with store.claim(step_of(plan, TRAIN, "train").stage) as claim:
-        write_log(claim.folder, 1)
+    with store.lease(step_of(plan, TRAIN, "train").stage) as lease:
+        write_log(lease.folder, 1)
         mirror.update()
         shown = runs(store)
         assert {"study", PARENT, TRAIN, "pretrain:tiny"} <= set(shown) and CHILD not in shown
         assert shown[TRAIN].info.status == shown[PARENT].info.status == shown["study"].info.status == "RUNNING"
         assert shown["pretrain:tiny"].info.status == "FINISHED"
-        write_log(claim.folder, 3, first=1)
+        write_log(lease.folder, 3, first=1)
         mirror.update()
     curve = client(store).get_metric_history(runs(store)[TRAIN].info.run_id, "train/loss")
     assert [point.step for point in curve] == [1, 2, 3]
@@ -242,18 +242,18 @@ def test_a_language_that_comes_later_is_added_to_the_same_run(plan, store):
 
 def test_a_failed_stage_fails_its_run_with_the_reason_and_a_new_try_replaces_it(plan, store):
     train = step_of(plan, TRAIN, "train")
-    with store.claim(train.stage) as claim:
-        write_log(claim.folder, 2)
-        store.fail(claim, "Diverged: step 2", "trace")
+    with store.lease(train.stage) as lease:
+        write_log(lease.folder, 2)
+        store.fail(lease, "Diverged: step 2", "trace")
     mirror = tracking.Mirror(plan, store)
     mirror.update()
     failed = runs(store)[TRAIN]
     assert failed.info.status == "FAILED" and failed.data.tags["failure"] == "Diverged: step 2"
     assert runs(store)[PARENT].info.status == "FAILED"
     (store.folder(train.stage.id) / "log.jsonl").unlink()
-    with store.claim(train.stage) as claim:
-        write_log(claim.folder, 3, started=1_767_400_000_000)
-        store.commit(claim, [], started=START, host="here", versions={})
+    with store.lease(train.stage) as lease:
+        write_log(lease.folder, 3, started=1_767_400_000_000)
+        store.commit(lease, [], started=START, host="here", versions={})
     mirror.update()
     shown = runs(store)[TRAIN]
     assert shown.info.status == "FINISHED" and "failure" not in shown.data.tags
@@ -261,14 +261,14 @@ def test_a_failed_stage_fails_its_run_with_the_reason_and_a_new_try_replaces_it(
     assert [point.timestamp for point in curve] == [1_767_400_000_000 + 1000 * i for i in range(3)]
 
 
-def test_a_run_whose_claim_died_is_killed(plan, store):
+def test_a_run_whose_lease_died_is_killed(plan, store):
     train = step_of(plan, TRAIN, "train")
-    claim = store.claim(train.stage)
-    write_log(claim.folder, 1)
+    lease = store.lease(train.stage)
+    write_log(lease.folder, 1)
     mirror = tracking.Mirror(plan, store)
     mirror.update()
     assert runs(store)[TRAIN].info.status == "RUNNING"
-    path = claim.folder / "claim.1"
+    path = lease.folder / "claim.1"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"pid": 2**22 + 1}))
     mirror.update()
     assert runs(store)[TRAIN].info.status == "KILLED"
@@ -411,7 +411,7 @@ def test_means_leave_out_the_languages_that_the_study_does(planned, store, tmp_p
     path = tmp_path / "small.yaml"
     path.write_text(path.read_text() + f"analysis: {{gain: {{drop_languages: {dropped}}}}}\n")
     study = load(path)
-    plan = expand(study, Sources(study))
+    plan = expand(study, Inputs(study))
     plant_all(store, plan)
     tracking.Mirror(plan, store).update()
     treated, base = (step_of(plan, key, "evaluate") for key in (CHILD, CHILD.replace("lab-paraphrase", "none")))
@@ -454,7 +454,7 @@ def test_each_trial_is_a_child_of_its_search_and_is_sent_once(tmp_path, store):
     text = STUDY.format(quickstart=QUICKSTART, lr=1e-3) + "tuning: {trials: 3, space: {lr: {log: [1.0e-4, 1.0e-1]}}}\n"
     (tmp_path / "small.yaml").write_text(text)
     study = load(tmp_path / "small.yaml")
-    plan = expand(study, Sources(study))
+    plan = expand(study, Inputs(study))
     folder = plan.builder.folder(next(iter(plan.builder.searches)))
     first = trial_of(plan, 0)
     (store.folder(first.stages[0])).mkdir(parents=True)
@@ -490,13 +490,13 @@ def test_cells_with_the_study_s_own_recipe_stand_beside_those_that_are_tuned(tmp
     text = STUDY.format(quickstart=QUICKSTART, lr=1e-3) + "tuning: {trials: 3, space: {lr: {log: [1.0e-4, 1.0e-1]}}}\n"
     (tmp_path / "small.yaml").write_text(text)
     study = load(tmp_path / "small.yaml")
-    plan = expand(study, Sources(study))
+    plan = expand(study, Inputs(study))
     winners = tuple(
         Winner(**search._asdict(), recipe={"lr": 0.01}, trial=0, trials=3, seed=0, score=0.5, basis=plan.builder.basis(search))
         for search in plan.builder.searches
     )
     study = replace(study, lock=Lock(schema="xlift-lock/1", study=study.id, winners=winners))
-    plan = expand(study, Sources(study))
+    plan = expand(study, Inputs(study))
     keys = {view.key: view for view in views(plan)}
     assert keys[CHILD].params["recipe.lr"] == keys[f"own:{CHILD}"].params["recipe.lr"]  # of the target
     assert keys[TRAIN].params["recipe.lr"] == "0.01" and keys[f"own:{TRAIN}"].params["recipe.lr"] != "0.01"

@@ -14,11 +14,11 @@ pytest.importorskip("optuna")
 import optuna
 from editable import Editable
 
+from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
+from xlift.registry.manifest.lock import lock_path
 from xlift.registry.plan import expand
-from xlift.registry.sources import Sources
 from xlift.registry.store import Store
-from xlift.registry.tuning import lock_path
 from xlift.runners import pool, tuning
 from xlift.runners.tuning.search import readable
 from xlift.runners.tuning.tuner import leak
@@ -62,7 +62,7 @@ def planned(folder, text=STUDY):
     folder.mkdir(exist_ok=True)
     (folder / "study.yaml").write_text(text)
     study = load(folder / "study.yaml")
-    return expand(study, Sources(study))
+    return expand(study, Inputs(study))
 
 
 def tuned(folder, text=STUDY, **options):

@@ -1,6 +1,5 @@
-"""A kind that nobody knows yet: one row, one module, and nothing else in the house, from `check` to `report`."""
+"""A kind and a source that nobody knows yet: a row and a module, a section and a module, and nothing else in the house."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -69,44 +68,103 @@ class SentenceKind(Kind):
 
 KIND = SentenceKind()
 '''
+SECTION = '''\
+"""A toy: sentences that are counted out."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from xlift.registry.known.tasks import Task
+from xlift.registry.sources.base import Section, absent
+from xlift.registry.spec import digest
+
+
+class Toy(Section):
+    source: Literal["toy"]
+    items: int = Field(12, gt=0)
+
+    @property
+    def tasks(self):
+        facts = {"languages": ("en", "de"), "fields": {"text": "text", "label": "label"}}
+        return {
+            "mood": Task("mood", "sentence", "accuracy", "counted", "mood", labels=("bad", "good"), **facts),
+            "topic": Task("topic", "sentence", "accuracy", "counted", "topic", labels=("home", "world"), **facts),
+            "words": Task("words", "mlm", "", "counted", "words", fields={"text": "text"}),
+        }
+
+    @property
+    def languages(self):
+        return ("en", "de")
+
+    @property
+    def texts(self):
+        return ("en", "de")
+
+    @property
+    def pivot(self):
+        return "en"
+
+    def opened(self, data, patterns):
+        return self
+
+    def digest(self, task, split, language):
+        return digest([task, split, language, self.items]) if split in ("train", "test") else None
+
+    def at_most(self, limit, task, language):
+        return self.items <= limit
+
+    def why_absent(self, task, split):
+        return absent(task, split)
+'''
+READER = '''\
+"""Sentences that are counted out."""
+
+from xlift.runners.data import rows
+
+
+def read(source, data, split, language):
+    made = [
+        {"text": f"{data.task} {split} {language} word{n} and others", "label": data.labels[n % 2] if data.labels else ""}
+        for n in range(source.items)
+    ]
+    return source.digest(data.task, split, language), [rows.example(row, data, f"item {n}") for n, row in enumerate(made, 1)]
+'''
 STUDY = """\
 schema: xlift/1
 id: toy
-question: Does a kind need anything else?
-data: {source: local}
+question: Does a kind, or a source, need anything else?
+data: {source: toy, items: 14}
 models:
   - {id: small, make: {layers: 1, hidden: 16, heads: 2, vocabulary: 80, positions: 32}}
   - {id: large, make: {layers: 1, hidden: 32, heads: 2, vocabulary: 80, positions: 32}}
-pretrain: {corpus: words, languages: [en, de], recipe: {lr: 1e-3, steps: 2, batch: 8, max_length: 24}}
+pretrain: {corpus: words, recipe: {lr: 1e-3, steps: 2, batch: 8, max_length: 24}}
 recipe: {lr: 1e-3, steps: 3, batch: 8, max_length: 24}
-tasks:
-  mood: {kind: sentence, labels: [bad, good], languages: [en, de]}
-  topic: {kind: sentence, labels: [home, world], languages: [en, de]}
-  words: {kind: mlm, files: "words.{language}.jsonl"}
 matrix: {intermediate: [none, topic], target: [mood], seed: {count: 1, from: 1}}
 """
 
 
-def test_a_toy_kind_goes_from_check_to_report(tmp_path):
+def added(file: Path, after: str, line: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert after in text
+    file.write_text(text.replace(after, after + line), encoding="utf-8")
+
+
+def test_a_toy_kind_and_a_toy_source_go_from_check_to_report(tmp_path):
     for room in ("xlift", "registry", "runners", "analysis"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
-    kinds = tmp_path / "registry" / "kinds.py"
-    kinds.write_text(kinds.read_text().replace("_ROWS = (\n", f"_ROWS = (\n{ROW}"))
+    added(tmp_path / "registry" / "kinds.py", "_ROWS = (\n", ROW)
     (tmp_path / "runners" / "kinds" / "sentence.py").write_text(MODULE)
-    data = tmp_path / "data"
-    for task, labels in (("mood", ("bad", "good")), ("topic", ("home", "world"))):
-        (data / task).mkdir(parents=True)
-        for split, language in (("train", "en"), ("test", "en"), ("test", "de")):
-            rows = [{"text": f"{task} {split} {language} word{n}", "label": labels[n % 2]} for n in range(12)]
-            (data / task / f"{split}.{language}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for language in ("en", "de"):
-        lines = [json.dumps({"text": f"mood topic {language} word{n} and others"}) for n in range(20)]
-        (data / f"words.{language}.jsonl").write_text("\n".join(lines))
+    sources = tmp_path / "registry" / "sources"
+    added(sources / "__init__.py", "import Local\n", "from xlift.registry.sources.toy import Toy\n")
+    added(sources / "__init__.py", "Annotated[Lab | Local", " | Toy")
+    (sources / "toy.py").write_text(SECTION)
+    (tmp_path / "runners" / "data" / "toy.py").write_text(READER)
     (tmp_path / "study.yaml").write_text(STUDY)
 
     def xlift(verb: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "xlift", *verb.split(), "study.yaml", "--data", "data"],
+            [sys.executable, "-m", "xlift", *verb.split(), "study.yaml"],
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -1,9 +1,9 @@
-"""Six processes fight for one claim for 20 s; no two of them may ever hold it at once.
+"""Six processes fight for one lease for 20 s; no two of them may ever hold it at once.
 
-    python tests/campaigns/claim_race.py [seconds] [processes]
+    python tests/campaigns/lease_race.py [seconds] [processes]
 
 Owners stall at random where a file system would (in fsync, between looking and linking). A witness that knows nothing of
-claims, a file that only one process can create, counts overlaps. Exit status 1 if there is one.
+leases, a file that only one process can create, counts overlaps. Exit status 1 if there is one.
 """
 
 import os
@@ -14,7 +14,7 @@ import time
 from multiprocessing import get_context
 from pathlib import Path
 
-from xlift.registry import claims
+from xlift.registry import leases
 
 
 def fight(folder: Path, until: float, seed: int, results) -> None:
@@ -27,8 +27,8 @@ def fight(folder: Path, until: float, seed: int, results) -> None:
 
     os.fsync = stalling
     while time.monotonic() < until:
-        with claims.claim(folder) or _Nobody() as claim:
-            if claim is None:
+        with leases.lease(folder) or _Nobody() as lease:
+            if lease is None:
                 continue
             held += 1
             try:
@@ -49,7 +49,7 @@ class _Nobody:
 
 
 def main(seconds: float = 20.0, processes: int = 6) -> tuple[int, int]:
-    """Claims held, and overlaps."""
+    """Leases held, and overlaps."""
     context = get_context("fork")
     results = context.Queue()
     with tempfile.TemporaryDirectory() as folder:
@@ -65,5 +65,5 @@ def main(seconds: float = 20.0, processes: int = 6) -> tuple[int, int]:
 
 if __name__ == "__main__":
     held, overlaps = main(*map(float, sys.argv[1:2]), *map(int, sys.argv[2:3]))
-    print(f"{held} claims held, {overlaps} overlaps")
+    print(f"{held} leases held, {overlaps} overlaps")
     sys.exit(1 if overlaps or not held else 0)

@@ -1,9 +1,9 @@
-"""Claims on runs: who may work in a run's folder.
+"""Leases on runs: who may work in a run's folder.
 
-A claim is a numbered file, `claim.1`, `claim.2`, ...; the highest number owns the run. It is made by a hard link,
-which either makes the whole file or fails, so two processes never hold one number. A claim is free to be taken over
-when its owner released it, when its process on this host is gone, or when its heartbeat (the file's time of change)
-is older than `PATIENCE`. An owner that was taken over while it slept finds a higher number and may not commit.
+A lease is a numbered file, called `claim.1`, `claim.2`, ... in every store there is; the highest number owns the run. It is
+made by a hard link, which either makes the whole file or fails, so two processes never hold one number. A lease is free to
+be taken over when its owner released it, when its process on this host is gone, or when its heartbeat (the file's time of
+change) is older than `PATIENCE`. An owner that was taken over while it slept finds a higher number and may not commit.
 """
 
 import contextlib
@@ -18,6 +18,8 @@ from collections.abc import Set
 from functools import cache
 from pathlib import Path
 
+from xlift.registry.files import write_atomically, written
+
 HEARTBEAT = 5.0  # seconds between heartbeats
 PROC = Path("/proc")
 HIDDEN = "hidden"
@@ -25,10 +27,10 @@ PATIENCE = 60.0  # seconds without a heartbeat after which an owner on another h
 
 
 class Lost(RuntimeError):
-    """The claim was taken over: its work must not be committed."""
+    """The lease was taken over: its work must not be committed."""
 
 
-class Claim:
+class Lease:
     """The right to write into one run's folder; a context manager that releases it."""
 
     def __init__(self, folder: Path, number: int):
@@ -37,7 +39,7 @@ class Claim:
         self._stop = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True, name=f"heartbeat {folder.name}")
 
-    def __enter__(self) -> "Claim":
+    def __enter__(self) -> "Lease":
         self._heart.start()
         return self
 
@@ -53,13 +55,13 @@ class Claim:
             if _number(path) < self.number:
                 path.unlink(missing_ok=True)
 
-    def own(self, name: str) -> str:
-        """The name under which this claim writes what is called `name`: `scores/de.jsonl` is `scores/de.3.jsonl`."""
+    def named(self, name: str) -> str:
+        """The name under which this lease writes what is called `name`: `scores/de.jsonl` is `scores/de.3.jsonl`."""
         stem, dot, suffix = name.partition(".jsonl")
         return f"{stem}.{self.number}{dot}{suffix}"
 
     def sweep(self, kept: Set[str]) -> None:
-        """Delete what earlier claims wrote and does not count."""
+        """Delete what earlier leases wrote and does not count."""
         for path in (*self.folder.glob("checkpoint.*"), *self.folder.glob("scores/*.jsonl")):
             number = _number(path.with_suffix("") if path.suffix == ".jsonl" else path)
             if number < self.number and str(path.relative_to(self.folder)) not in kept:
@@ -77,8 +79,8 @@ class Claim:
                     os.utime(self._path)
 
 
-def claim(folder: Path) -> Claim | None:
-    """The claim on a run's folder, or None while a living process holds it."""
+def lease(folder: Path) -> Lease | None:
+    """The lease on a run's folder, or None while a living process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     number = latest(folder)
     if number and alive(folder):
@@ -87,7 +89,7 @@ def claim(folder: Path) -> Claim | None:
 
 
 def alive(folder: Path) -> bool:
-    """Whether a living process holds the newest claim on the folder."""
+    """Whether a living process holds the newest lease on the folder."""
     number = latest(folder)
     if not number:
         return False
@@ -106,32 +108,15 @@ def alive(folder: Path) -> bool:
 
 
 def latest(folder: Path) -> int:
-    """The highest claim number in the folder, 0 if there is none."""
+    """The highest lease number in the folder, 0 if there is none."""
     return max(map(_number, folder.glob("claim.*")), default=0)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old bytes or the new ones, after a crash too."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    try:
-        _written(temporary, data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _written(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _take(folder: Path, number: int) -> Claim | None:
+def _take(folder: Path, number: int) -> Lease | None:
     owner = {"host": _host(), "pid": os.getpid(), "started": _started(os.getpid()), "since": time.time()}
     temporary, path = folder / f".claim.{secrets.token_hex(6)}", folder / f"claim.{number}"
     try:
-        _written(temporary, json.dumps(owner).encode())
+        written(temporary, json.dumps(owner).encode())
         os.link(temporary, path)
     except FileExistsError:
         return None
@@ -140,7 +125,7 @@ def _take(folder: Path, number: int) -> Claim | None:
     if latest(folder) != number:  # we slept: owners came and went, and the last of them deleted the number that we linked anew
         path.unlink(missing_ok=True)
         return None
-    return Claim(folder, number)
+    return Lease(folder, number)
 
 
 @cache
