@@ -24,7 +24,7 @@ quickstart: install
 	$(BIN)/xlift report experiments/quickstart.yaml
 
 # the rooms stand at the top level and are installed inside xlift: for the type checker, links say so
-.types/xlift: Makefile
+.types/xlift: Makefile $(wildcard xlift/*.py)
 	mkdir -p $@
 	for room in registry runners analysis; do ln -sfn ../../$$room $@/$$room; done
 	for file in xlift/*.py; do ln -sfn ../../$$file $@/; done

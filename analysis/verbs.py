@@ -31,125 +31,161 @@ class Answer:
         return self.shown
 
 
-def fitted(
-    formula: str,
-    data: gather.Data,
-    *,
-    variances: str | None,
-    weights: str | None,
-    residual_by: str | None,
-    df: str,
-    unit: str | None,
-    reml: bool,
-    missing: str,
-    aliased: str = "raise",
-    engine: str,
-    slopes: str | None = None,
-    by: str | None = None,
-) -> Answer:
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """How `fit` is asked; names are those of its options."""
+
+    variances: str | None = None
+    weights: str | None = None
+    residual_by: str | None = None
+    df: str = "kenward-roger"
+    unit: str | None = None
+    reml: bool = True
+    missing: str = "raise"
+    aliased: str = "raise"
+    engine: str = "xlift"
+    slopes: str | None = None
+    by: str | None = None
+
+    def checked(self) -> None:
+        """UserError where they do not go together."""
+        if self.by and not self.slopes:
+            raise UserError("--by goes with --slopes: the column whose levels have a slope each")
+        if self.engine not in ("xlift", "statsmodels"):
+            raise UserError(f"no engine '{self.engine}'; there are xlift and statsmodels")
+        if (self.df == "two-stage") != (self.unit is not None):
+            raise UserError(
+                "--df two-stage needs --unit COL, the column whose levels are compared whole (such as model); nothing else "
+                "takes it"
+            )
+        if self.df not in ("two-stage", *mixed.METHODS):
+            raise UserError(
+                f"no degrees of freedom '{self.df}'{formulas.did_you_mean(self.df, ['two-stage', *mixed.METHODS])}; "
+                "there are kenward-roger, satterthwaite and two-stage"
+            )
+
+
+def fitted(formula: str, data: gather.Data, options: FitOptions) -> Answer:
     """The verb `fit`."""
-    if by and not slopes:
-        raise UserError("--by goes with --slopes: the column whose levels have a slope each")
-    if engine not in ("xlift", "statsmodels"):
-        raise UserError(f"no engine '{engine}'; there are xlift and statsmodels")
-    if (df == "two-stage") != (unit is not None):
-        raise UserError(
-            "--df two-stage needs --unit COL, the column whose levels are compared whole (such as model); nothing else takes it"
-        )
-    if df not in ("two-stage", *mixed.METHODS):
-        raise UserError(
-            f"no degrees of freedom '{df}'{formulas.did_you_mean(df, ['two-stage', *mixed.METHODS])}; "
-            "there are kenward-roger, satterthwaite and two-stage"
-        )
-    data, two_stage = gather.opened(data), df == "two-stage"
+    options.checked()
+    data, columns = gather.opened(data), {"weights": options.weights, "variances": options.variances, "missing": options.missing}
     found = mixed.fit(
         formula,
         data,
-        reml=reml,
-        df="satterthwaite" if two_stage else df,  # type: ignore[arg-type]
-        weights=weights,
-        variances=variances,
-        residual_by=residual_by,
-        missing=missing,
-        aliased=aliased,
+        reml=options.reml,
+        df="satterthwaite" if options.unit else options.df,  # type: ignore[arg-type]
+        residual_by=options.residual_by,
+        aliased=options.aliased,
+        **columns,
     )
-    effects, said = found.effects, list(found.warnings)
-    if two_stage:
+    effects, cautions = found.effects, list(found.warnings)
+    if options.unit:
         from xlift.analysis.mixed import twostage
 
-        effects = twostage.two_stage(formula, data, unit, weights=weights, variances=variances, missing=missing)
-        said = [caution.text for caution in found.cautions if caution.kind != "few-df"]
-        said.append(
-            f"effects are two-stage: each level of '{unit}' is summarised by its own regression and they are compared with t; the "  # noqa: E501
-            "random terms move only the criterion and the variance components"
+        effects = twostage.two_stage(formula, data, options.unit, **columns)
+        cautions = [caution.text for caution in found.cautions if caution.kind != "few-df"]
+        cautions.append(
+            f"effects are two-stage: each level of '{options.unit}' is summarised by its own regression and they are compared "
+            "with t; the random terms move only the criterion and the variance components"
         )
     content = {
         "formula": found.formula.text,
         "n": found.nobs,
         "reml": found.reml,
-        "df": df,
+        "df": options.df,
         "criterion": found.criterion,
         "effects": effects.to_dict("records"),
         "variance_components": found.variance_components.to_dict("records"),
         "singular": found.singular,
-        "warnings": said,
+        "warnings": cautions,
     }
-    shown = summary.plain(found, effects, df, said)
-    if slopes:
-        asked = [contrasts.slopes(found, slopes).table()] + ([contrasts.slopes(found, slopes, by=by).table()] if by else [])
+    shown = summary.plain(found, effects, options.df, cautions)
+    if name := options.slopes:
+        asked = [contrasts.slopes(found, name).table()]
+        asked += [contrasts.slopes(found, name, by=options.by).table()] if options.by else []
         table = pd.concat(asked, ignore_index=True)
         content["slopes"] = table.to_dict("records")
-        shown += f"\n\nslopes on {slopes}, levels of other columns weighed equally:\n" + tabulate(table, "keys", floatfmt=".5g")
-    if engine == "statsmodels":
+        shown += f"\n\nslopes on {name}, levels of other columns weighed equally:\n" + tabulate(table, "keys", floatfmt=".5g")
+    if options.engine == "statsmodels":
         from xlift.analysis.mixed import beside_statsmodels
 
-        other = beside_statsmodels.compare(found, data, missing=missing)
+        other = beside_statsmodels.compare(found, data, missing=options.missing)
         content["statsmodels"] = other.content()
         shown += f"\n\n{other.text()}"
     return Answer(content, shown)
 
 
-def meta_analysed(
-    data: gather.Data,
-    effect: str,
-    variance: str,
-    *,
-    moderators: str,
-    random: str | None,
-    method: str,
-    knapp_hartung: bool,
-    df: str | None = None,
-    cluster: str | None,
-    forest: Path | None,
-    funnel: Path | None = None,
-    labels: str | None = None,
-    leave_out: str | None = None,
-    missing: str = "raise",
-) -> Answer:
+@dataclass(frozen=True, kw_only=True)
+class MetaOptions:
+    """How `meta` is asked; names are those of its options."""
+
+    moderators: str = "~ 1"
+    random: str | None = None
+    method: str = "REML"
+    knapp_hartung: bool = False
+    df: str | None = None
+    cluster: str | None = None
+    forest: Path | None = None
+    funnel: Path | None = None
+    labels: str | None = None
+    leave_out: str | None = None
+    missing: str = "raise"
+
+
+def meta_analysed(data: gather.Data, effect: str, variance: str, options: MetaOptions) -> Answer:
     """The verb `meta`."""
-    opened = gather.opened(data)
-    frame = opened if isinstance(opened, pd.DataFrame) else opened.select("*")
-    formulas.known([name for name in (cluster, labels, leave_out) if name], list(frame.columns))
-    dropped: list[str] = []
-    if missing == "drop":
-        terms = formulas.random_terms(random) if random else ()
-        named = [effect, variance, *formulas.parse(moderators, response=False).keys, *(n for term in terms for n in term.group)]
-        formulas.known(named, list(frame.columns))
-        whole = frame.dropna(subset=list(dict.fromkeys(filter(None, [*named, cluster, leave_out])))).reset_index(drop=True)
-        dropped += [f"{len(frame) - len(whole):,} rows with missing values were left out"] if len(whole) < len(frame) else []
-        frame = whole
-    for option, path in (("--forest", forest), ("--funnel", funnel)):
+    frame, warnings = _rows(data, effect, variance, options)
+    for option, path in (("--forest", options.forest), ("--funnel", options.funnel)):
         if path and not path.parent.is_dir():
             raise UserError(f"{option} {path}: no folder {path.parent}; make it first")
 
     def analysed(rows: pd.DataFrame, random: str | None) -> metas.Meta:
-        return metas.meta(
-            rows, effect, variance, moderators=moderators, random=random, method=method, knapp_hartung=knapp_hartung, df=df
-        )
+        how = {name: getattr(options, name) for name in ("moderators", "method", "knapp_hartung", "df")}
+        return metas.meta(rows, effect, variance, random=random, **how)
 
-    found = analysed(frame, random)
+    found = analysed(frame, options.random)
+    content = _meta_content(found)
+    content["warnings"] = warnings + content["warnings"]
+    if cluster := options.cluster:
+        content["robust"] = metas.robust(found, frame[cluster].to_numpy()).to_dict("records")
+        if cut := metas.cut_terms(found, frame[cluster].to_numpy()):
+            content["warnings"].append(
+                f"clusters of {cluster} cut through levels of {', '.join(cut)}, so they are not independent, and the "
+                f"robust standard errors can be too small; cluster by {cut[0]}"
+            )
+    if options.leave_out:
+        content["left_out"] = list(_without_each(frame, options.leave_out, analysed, options.random))
+    if options.forest or options.funnel:
+        from xlift.analysis.meta import forest as plots
+
+        if options.forest:
+            names = frame[options.labels].astype(str).tolist() if options.labels else None
+            plots.forest(found, names).savefig(options.forest)
+        if options.funnel:
+            plots.funnel(found).savefig(options.funnel)
+    return Answer(content, _meta_text(content))
+
+
+def _rows(data: gather.Data, effect: str, variance: str, options: MetaOptions) -> tuple[pd.DataFrame, list[str]]:
+    """The rows that are analysed, and how many were left out, in words."""
+    opened = gather.opened(data)
+    frame = opened if isinstance(opened, pd.DataFrame) else opened.select("*")
+    formulas.known([name for name in (options.cluster, options.labels, options.leave_out) if name], list(frame.columns))
+    if options.missing != "drop":
+        return frame, []
+    terms = formulas.random_terms(options.random) if options.random else ()
+    moderators = formulas.parse(options.moderators, response=False).keys
+    named = [effect, variance, *moderators, *(name for term in terms for name in term.group)]
+    formulas.known(named, list(frame.columns))
+    wanted = dict.fromkeys(filter(None, [*named, options.cluster, options.leave_out]))
+    whole = frame.dropna(subset=list(wanted)).reset_index(drop=True)
+    lost = len(frame) - len(whole)
+    return whole, [f"{lost:,} rows with missing values were left out"] if lost else []
+
+
+def _meta_content(found: metas.Meta) -> dict[str, Any]:
     low, high = found.prediction or (None, None)
-    content = {
+    content: dict[str, Any] = {
         "n": len(found.effects.y),
         "method": found.method,
         "test": found.test,
@@ -165,27 +201,11 @@ def meta_analysed(
         "loglik": found.loglik,
         "loglik_convention": f"{found.loglik_kind} log likelihood as metafor's"
         + (", with log|X'X| / 2 added" if found.loglik_kind == "restricted" else ""),
-        "warnings": [*dropped, *found.warnings],
+        "warnings": list(found.warnings),
     }
     if len(found.tau2) == 1 and found.method != "FE" and found.fit is None:
         content["tau2_interval"] = dict(zip(("low", "high"), metas.q_profile(found), strict=True))
-    if cluster:
-        content["robust"] = metas.robust(found, frame[cluster].to_numpy()).to_dict("records")
-        if cut := metas.cut_terms(found, frame[cluster].to_numpy()):
-            content["warnings"].append(
-                f"clusters of {cluster} cut through levels of {', '.join(cut)}, so they are not independent, and the "
-                f"robust standard errors can be too small; cluster by {cut[0]}"
-            )
-    if leave_out:
-        content["left_out"] = list(_without_each(frame, leave_out, analysed, random))
-    if forest or funnel:
-        from xlift.analysis.meta import forest as plots
-
-        if forest:
-            plots.forest(found, frame[labels].astype(str).tolist() if labels else None).savefig(forest)
-        if funnel:
-            plots.funnel(found).savefig(funnel)
-    return Answer(content, _meta_text(content))
+    return content
 
 
 def _without_each(

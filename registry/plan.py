@@ -1,18 +1,16 @@
 """Study -> Plan: the cells of the matrix, and the stages that answer them, each of them once."""
 
-from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 
 from xlift.registry import carriers
 from xlift.registry.builder import Builder, Step, seen
 from xlift.registry.card import Cell, StageCard, StudyCard
-from xlift.registry.findings import BadInput, Finding, relative
+from xlift.registry.findings import BadInput, Finding, UserError, relative
 from xlift.registry.inputs import Inputs
-from xlift.registry.kept import NotUnderstood
 from xlift.registry.manifest.conditions import Condition
 from xlift.registry.manifest.sections import PIN
 from xlift.registry.matrix import combinations, left_out
-from xlift.registry.stage import Stage, Weights
+from xlift.registry.stage import Weights
 from xlift.registry.store import Store
 from xlift.registry.study import Study
 
@@ -47,33 +45,6 @@ class Plan:
         ]
         if findings:
             raise BadInput(findings, study.sources)
-
-    def state(self, step: Step, store: Store) -> str:
-        """run, finished, or blocked: also by what another version wrote in its place."""
-        stage = step.stage
-        if step.blocked:
-            return "blocked"
-        try:
-            whole = not store.missing(stage.id, step.parts) if stage.kind == "evaluate" else store.record(stage.id) is not None
-        except NotUnderstood:
-            return "blocked"
-        return "finished" if whole else "blocked" if store.foreign(stage.id) else "run"
-
-    def todo(self, store: Store, only: frozenset[str] | None = None) -> tuple[Step, ...]:
-        """What must run, parents first: unfinished evaluations (or those `only`), and the unfinished stages that they rest on."""
-        states = {step.stage.id: self.state(step, store) for step in self.steps}
-        ready = {id for id, state in states.items() if state == "finished" and store.usable(id)}
-        needed = set[str]()
-        for step in self.steps:
-            if step.stage.kind == "evaluate" and states[step.stage.id] == "run" and (only is None or step.stage.id in only):
-                chain = [stage.id for stage in _unfinished(step.stage, ready)]
-                if all(states[id] != "blocked" for id in chain):
-                    needed |= set(chain)
-        return tuple(step for step in self.steps if step.stage.id in needed)
-
-    def foreign(self, store: Store) -> dict[str, str]:
-        """Why stages that another version wrote are neither read nor run, by id."""
-        return {step.stage.id: reason for step in self.steps if (reason := store.foreign(step.stage.id))}
 
     def where(self, condition: Condition) -> frozenset[str]:
         """The evaluations of the cells that a condition holds for."""
@@ -139,6 +110,23 @@ class Plan:
         )
 
 
+def remember(plan: Plan, store: Store) -> bool:
+    """Keep the study's card; False where the store has one on which more can run: data that are not here today hide no result.
+
+    UserError where the store cannot be written.
+    """
+    card, known = plan.card(), store.card(plan.study.id)
+    if known == card:
+        return True
+    if known and plan.gaps() and sum(c.blocked is None for c in known.cells) > sum(c.blocked is None for c in card.cells):
+        return False
+    try:
+        store.save_card(card)
+    except OSError as error:
+        raise UserError(f"the store {store.root} cannot be written: {error.strerror or error}") from None
+    return True
+
+
 def expand(study: Study, inputs: Inputs) -> Plan:
     """Every cell of the study's matrix with its chain of stages."""
     _no_twins(study, inputs)
@@ -202,30 +190,3 @@ def _above(step: Step, chain: tuple[Step, ...]) -> str | None:
     """Why a step cannot run: an ancestor cannot."""
     before = chain[: chain.index(step)]
     return next((f"waits for {other.stage.data.task}: {other.blocked}" for other in before if other.blocked), None)
-
-
-def _unfinished(stage: Stage, ready: Container[str]) -> Iterator[Stage]:
-    """An evaluation and, below it, ancestors up to the first whose checkpoint is there."""
-    yield stage
-    for ancestor in reversed(stage.lineage[:-1]):
-        if ancestor.id in ready:
-            return
-        yield ancestor
-
-
-def describe(plan: Plan, store: Store) -> list[dict[str, object]]:
-    """Every stage of a plan with its state: run, finished or blocked, and why."""
-    return [
-        {
-            "id": step.stage.id,
-            "kind": step.stage.kind,
-            "model": step.model,
-            "task": step.stage.data.task,
-            "after": " > ".join(stage.data.task for stage in step.stage.lineage[:-1] if stage.kind == "train") or None,
-            "seed": step.stage.effective_seed,
-            "parent": step.stage.parent.id if step.stage.parent else None,
-            "state": plan.state(step, store),
-            "reason": step.blocked or store.foreign(step.stage.id) or store.failure(step.stage.id),
-        }
-        for step in plan.steps
-    ]

@@ -8,6 +8,7 @@ from xlift.registry.changes import flat, shown
 from xlift.registry.findings import UserError, similar
 from xlift.registry.plan import Plan, Step
 from xlift.registry.stage import NUMBERS, Stage
+from xlift.registry.standing import Standing, standing
 from xlift.registry.store import Store
 
 Fields = dict[str, Any]
@@ -29,11 +30,11 @@ def why(plan: Plan, store: Store, stage: str | None = None) -> list[Why]:
 
     UserError where it is none of the plan's.
     """
-    todo = plan.todo(store) if stage is None else (_named(plan, stage),)
-    again, finished = {step.stage.id for step in todo}, dict(_finished(store))
-    foreign = plan.foreign(store) if stage is None else ()
-    asked = [step for step in plan.steps if step.stage.id in again or step.stage.id in foreign]
-    return [_why(step, plan, store, again, finished) for step in asked]
+    stands = standing(plan, store)
+    again = {step.stage.id for step in (stands.todo() if stage is None else (_named(plan, stage),))}
+    asked = again if stage else again | stands.foreign.keys()
+    finished = dict(_finished(store))
+    return [_why(step, stands, store, again, finished) for step in plan.steps if step.stage.id in asked]
 
 
 def _named(plan: Plan, name: str) -> Step:
@@ -45,18 +46,18 @@ def _named(plan: Plan, name: str) -> Step:
     return found[0]
 
 
-def _why(step: Step, plan: Plan, store: Store, again: set[str], finished: Mapping[str, Fields]) -> Why:
-    stage, state = step.stage, plan.state(step, store)
-    if state == "blocked":
-        return Why(step, f"it cannot run: {step.blocked or store.foreign(stage.id)}")
+def _why(step: Step, stands: Standing, store: Store, again: set[str], finished: Mapping[str, Fields]) -> Why:
+    stage, state = step.stage, stands.states[step.stage.id]
+    if reason := stands.blocked(step):
+        return Why(step, f"it cannot run: {reason}")
     record = store.record(stage.id)
     if record and state == "finished" and not (record.released and stage.id in again):
         return Why(step, f"it is finished, and would not run; it ran on {record.started[:19]}")
     if record and record.released:
         return Why(step, "its checkpoint was released after tuning, and is needed again")
     if record:
-        return Why(step, f"languages without a whole score: {', '.join(store.missing(stage.id, step.parts))}")
-    if failure := store.failure(stage.id):
+        return Why(step, f"languages without a whole score: {', '.join(stands.missing[stage.id])}")
+    if failure := stands.failures.get(stage.id):
         return Why(step, f"its last try failed: {failure}")
     above = next((ancestor for ancestor in stage.lineage[:-1] if ancestor.id in again), None)
     own = _flat(stage)

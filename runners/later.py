@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Later", "functional", "heads", "metrics", "np", "tokens", "torch"]
+__all__ = ["Later", "functional", "np", "torch"]
 
 
 class Later:
@@ -20,13 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch.nn import functional
-
-    from xlift.runners import metrics
-    from xlift.runners.kinds import heads, tokens
-else:  # what the kinds of task are written with
+else:
     np = Later("numpy")
     torch = Later("torch")
     functional = Later("torch.nn.functional")
-    metrics = Later("xlift.runners.metrics")
-    heads = Later("xlift.runners.kinds.heads")
-    tokens = Later("xlift.runners.kinds.tokens")

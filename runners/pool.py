@@ -7,59 +7,20 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
-from pathlib import Path
 from typing import Any
 
-from xlift.registry.inputs import Inputs
 from xlift.registry.kept import NotUnderstood
 from xlift.registry.leases import Lost
 from xlift.registry.plan import Plan, Step
 from xlift.registry.store import Store
+from xlift.runners.jobs import Env, Job, Outcome, Pruned, Verdict, Watched
 
 TRIES = 2  # of a stage whose worker dies
 PAUSE = 0.5  # seconds between looks at stages that another process has
-
-
-@dataclass(frozen=True)
-class Env:
-    """How stages are run: nothing here changes what they compute, up to rounding and, with dropout, its draws."""
-
-    store: Path
-    inputs: Inputs
-    device: str = "cpu"
-    threads: int = 1
-    budget: int = 8192  # tokens in a micro-batch, padding included
-
-
-@dataclass
-class Outcome:
-    """What became of the steps: ids of those that ran, and reasons of those that failed or could not start."""
-
-    done: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A step to run, and, of a training that is watched, the evaluations that judge it and how often they look."""
-
-    step: Step
-    judges: tuple[Step, ...] = ()
-    reports: int = 0
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of a job: done, held (another process has it), failed, diverged, memory, pruned or died, and why."""
-
-    job: Job
-    kind: str
-    reason: str = ""
 
 
 @dataclass
@@ -141,14 +102,15 @@ def execute(
     plan: Plan,
     todo: Sequence[Step],
     crew: Crew,
+    outcome: Outcome,
     tell: Callable[[Outcome, list[Step]], None],
-) -> Outcome:
-    """Run the steps of a plan that are to do, parents before children, the largest models first.
+) -> None:
+    """Run the steps of a plan that are to do, parents before children, the largest models first, and add them to `outcome`.
 
     `tell` is called at least every second with the outcome so far and the steps under way. A worker that dies is
     replaced and its step tried again; a step that fails takes only its descendants with it.
     """
-    store, outcome, waiting = Store(crew.env.store), Outcome(), list(todo)
+    store, waiting = Store(crew.env.store), list(todo)
     sizes = {name: model.parameters.non_embedding for name, model in plan.study.facts.models.items()}
     waiting.sort(key=lambda step: -sizes[step.model])  # stable: parents stay before children
     while waiting or crew.busy:
@@ -163,7 +125,6 @@ def execute(
                 waiting.insert(0, verdict.job.step)
             else:
                 outcome.failed[stage] = verdict.reason
-    return outcome
 
 
 def _hand_out(waiting: list[Step], crew: Crew, store: Store) -> None:
@@ -241,7 +202,7 @@ def attempt(job: Job, env: Env, look: Callable[[int, float], bool]) -> tuple[str
     """Run a job here: the kind of its verdict, and the reason. `look` answers for a watched training."""
     import torch
 
-    from xlift.runners.run import Pruned, Watched, run
+    from xlift.runners.run import run
     from xlift.runners.train import Diverged
 
     try:

@@ -4,9 +4,9 @@ import json
 import platform
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,29 +24,16 @@ from xlift.registry.spec import digest
 from xlift.registry.stage import Data, Stage
 from xlift.registry.store import Store, part_name
 from xlift.runners import data, evaluate, model, train
+from xlift.runners.jobs import Env, Pruned, Watched
 from xlift.runners.kinds import kind_of
 from xlift.runners.kinds.example import Example
 from xlift.runners.kinds.mlm import Text
 from xlift.runners.model import Net
-from xlift.runners.pool import Env
 from xlift.runners.train import Log, Objective, Watch
 
 
 class Unscored(UserError):
     """Languages without a score, with the reason of each; the scores of the others are committed."""
-
-
-class Pruned(Exception):
-    """A watched training that was told to end, since others are further."""
-
-
-@dataclass(frozen=True)
-class Watched:
-    """Looks at a training under way: the mean score of its `judges` at `reports` - 1 even points, and whether it goes on."""
-
-    judges: tuple[Step, ...]
-    reports: int
-    go_on: Callable[[int, float], bool]  # number of the look, from 1; score
 
 
 def run(step: Step, env: Env, watched: Watched | None = None) -> bool:

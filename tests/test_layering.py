@@ -4,7 +4,9 @@ import ast
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,11 @@ FORBIDDEN = {
 FILES = [path.relative_to(ROOT) for room in ALLOWED for path in sorted((ROOT / room).rglob("*.py"))]
 
 
+def by_name(node: ast.AST) -> bool:
+    """Whether a module is imported by a text."""
+    return isinstance(node, ast.Call) and any(way in ast.unparse(node.func) for way in ("import_module", "__import__", "Later"))
+
+
 def imported(source: str, package: str) -> set[str]:
     """What of xlift, and which libraries, a source names, wherever in it: xlift.runners.run is `xlift.runners`."""
     names = []
@@ -37,9 +44,7 @@ def imported(source: str, package: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             above = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) + "." if node.level else ""
             names += [f"{above}{node.module or ''}.{alias.name}".replace("..", ".") for alias in node.names]
-        elif isinstance(node, ast.Call) and any(
-            way in ast.unparse(node.func) for way in ("import_module", "__import__", "Later")
-        ):
+        elif by_name(node):
             names += [str(argument.value) for argument in node.args if isinstance(argument, ast.Constant)]
     return {".".join(name.split(".")[:2]) if name.split(".")[0] == "xlift" else name.split(".")[0] for name in names}
 
@@ -54,6 +59,45 @@ def test_a_room_imports_only_what_its_rule_allows(path):
     room = path.parts[0]
     assert not of(path) & FORBIDDEN[room]
     assert {name for name in of(path) if name.split(".")[0] == "xlift"} <= ALLOWED[room]
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the rooms and of the front door, by its name."""
+    front = [path.relative_to(ROOT) for path in (ROOT / "xlift").glob("*.py")]
+    whole = [*front, *(Path("xlift") / path for path in FILES)]
+    return {
+        ".".join(path.with_suffix("").parts).removesuffix(".__init__"): ROOT / (path if path in front else Path(*path.parts[1:]))
+        for path in whole
+    }
+
+
+def arrows(path: Path, known: Collection[str]) -> set[str]:
+    """The modules that one names: at its head, inside functions, for types alone, or to be imported later."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            wholes = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {whole if whole in known else str(node.module) for whole in wholes}
+        elif by_name(node):
+            found |= {argument.value for argument in node.args if isinstance(argument, ast.Constant) and argument.value in known}
+    return found & set(known)
+
+
+def test_imports_make_no_circle():
+    known = modules()
+    graph = {name: arrows(path, known) - {name} for name, path in known.items()}
+    assert {"xlift.registry.study", "xlift.registry.spec"} <= set().union(*graph.values())
+    TopologicalSorter(graph).prepare()  # CycleError has the circle
+
+
+def test_no_file_and_no_function_is_too_long_to_be_read_at_once():
+    for path in modules().values():
+        text = path.read_text(encoding="utf-8")
+        functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        long = [node.name for node in functions if node.end_lineno - node.lineno >= 60]
+        assert not long and text.count("\n") <= 450, f"{path}: {long or 'more than 450 lines'}"
 
 
 @pytest.mark.parametrize("service", DOORS)

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed import matrices
 from xlift.analysis.mixed.expressions import read
 from xlift.registry.findings import BadInput
 from xlift.registry.inputs import Inputs
@@ -143,7 +144,7 @@ def test_arithmetic_in_a_formula_is_numpy_s(text):
         return
     space = {"x": frame["x"], "z": frame["z"], "ab": frame["a b"], "exp": np.exp, "log": np.log, "abs": np.abs, "sqrt": np.sqrt}
     expected = eval(text.replace("`a b`", "ab"), {"__builtins__": {}}, space)  # the reference, on texts from here
-    assert formulas.evaluate(text, frame) == pytest.approx(np.asarray(expected, float), rel=1e-9, abs=1e-9)
+    assert matrices.evaluate(text, frame) == pytest.approx(np.asarray(expected, float), rel=1e-9, abs=1e-9)
 
 
 @QUICK

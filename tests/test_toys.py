@@ -19,7 +19,8 @@ from typing import final
 from xlift.runners.kinds import columns, labels
 from xlift.runners.kinds.base import Feature, Kind
 from xlift.runners.kinds.example import Example
-from xlift.runners.later import functional, heads, metrics, np, tokens
+from xlift.runners.kinds.parts import heads, metrics, tokens
+from xlift.runners.later import functional, np
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,16 @@ from editable import Editable
 from running import xlift
 from typer.testing import CliRunner
 
-from xlift import cli
+from xlift import cli, running
 from xlift.analysis.report import page
 from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
+from xlift.registry.standing import standing
 from xlift.registry.store import Store
-from xlift.runners import session
-from xlift.runners.pool import Outcome
+from xlift.runners import machine, session
+from xlift.runners.jobs import Outcome
+from xlift.runners.progress import Ahead, _left
 
 STUDY = Editable("""\
 schema: xlift/1
@@ -228,14 +230,14 @@ def test_a_device_that_is_not_here_is_refused_at_once(here, device):
 
 
 def test_workers_are_as_many_as_the_cores_that_may_be_used(tmp_path, monkeypatch):
-    monkeypatch.setattr(session.os, "sched_getaffinity", lambda _: set(range(64)))
-    monkeypatch.setattr(session, "QUOTA", tmp_path / "cpu.max")
-    assert session.cores() == 64
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(machine, "QUOTA", tmp_path / "cpu.max")
+    assert machine.cores() == 64
     (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert session.cores() == 64
+    assert machine.cores() == 64
     (tmp_path / "cpu.max").write_text("350000 100000\n")
-    assert session.cores() == 3 and session.device_and_workers("cpu", None) == ("cpu", 3)
-    assert session.device_and_workers("cpu", 7) == ("cpu", 7)
+    assert machine.cores() == 3 and machine.device_and_workers("cpu", None) == ("cpu", 3)
+    assert machine.device_and_workers("cpu", 7) == ("cpu", 7)
 
 
 def test_only_runs_the_cells_that_a_condition_holds_for(here):
@@ -243,16 +245,18 @@ def test_only_runs_the_cells_that_a_condition_holds_for(here):
     assert status == 2 and "--only: target is never 'tarjet'; write 'target'" in said
     study = load(here / "study.yaml")
     plan = expand(study, Inputs(study, here / "data"))
-    chosen = plan.where(cli._condition("intermediate == 'none'", plan))
-    todo = plan.todo(Store(here / "store"), chosen)
-    assert [step.stage.data.task for step in todo] == ["text", "target", "target"] and len(plan.todo(Store(here / "store"))) > 3
+    chosen = plan.where(running._condition("intermediate == 'none'", plan))
+    todo = standing(plan, Store(here / "store")).todo(chosen)
+    assert [step.stage.data.task for step in todo] == ["text", "target", "target"] and len(
+        standing(plan, Store(here / "store")).todo()
+    ) > 3
 
 
 def test_progress_has_step_loss_pace_and_time_left(here):
     study = load(here / "study.yaml")
     plan, store = expand(study, Inputs(study, here / "data")), Store(here / "store")
-    steps = plan.todo(store)
-    ahead = session.Ahead(plan, steps, store)
+    steps = standing(plan, store).todo()
+    ahead = Ahead(plan, steps, store)
     ahead.begun -= 100
     ahead.since[steps[0].stage.id] = time.monotonic() - 100
     folder = store.folder(steps[0].stage.id)
@@ -262,8 +266,8 @@ def test_progress_has_step_loss_pace_and_time_left(here):
     stage, whole = ahead.lines(Outcome(), [steps[0]])
     assert stage == "pretrain one text: step 50/200, loss 2.500, 1,234 tokens/s, about 5 min left"
     share = 0.25 * ahead.work[steps[0].stage.id] / sum(ahead.work.values())
-    assert whole == f"study: {session._left(100, share)}"
-    assert session._left(100, 0.0) == "time left not known yet" and session._left(3600, 0.5) == "about 60 min left"
+    assert whole == f"study: {_left(100, share)}"
+    assert _left(100, 0.0) == "time left not known yet" and _left(3600, 0.5) == "about 60 min left"
 
 
 def test_without_a_terminal_a_plain_line_comes_at_intervals(here, monkeypatch, capsys):
@@ -271,13 +275,12 @@ def test_without_a_terminal_a_plain_line_comes_at_intervals(here, monkeypatch, c
     study = load(here / "study.yaml")
     plan, store = expand(study, Inputs(study, here / "data")), Store(here / "store")
 
-    def execute(plan, steps, crew, tell):
+    def execute(plan, steps, crew, outcome, tell):
         for _ in range(2):
             tell(Outcome(done=[steps[0].stage.id]), [steps[1]])
-        return Outcome()
 
     monkeypatch.setattr(session.pool, "execute", execute)
-    monkeypatch.setattr(session, "_Live", lambda *_: __import__("contextlib").nullcontext())
+    monkeypatch.setattr(session, "_mlflow", lambda *_: __import__("contextlib").nullcontext())
     session.run(plan, store, here / "data", workers=1, device="cpu")
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("1/")]
     assert len(lines) == 2 and lines[0].startswith("1/6  train one target; study: ") and "\x1b" not in lines[0]
@@ -294,17 +297,17 @@ def test_checkpoints_that_nothing_needs_are_released_and_trained_again_where_the
     trainings = {step.stage.id for step in plan.steps if step.stage.kind == "train"}
     some = next(iter(study.manifest.matrix.intermediate[1:]))
     assert invoked("run", "study.yaml", "--release", "--only", f"intermediate == '{some}'", *options)[0] == 0
-    needed = {stage.id for step in plan.todo(store) for stage in step.stage.lineage if store.usable(stage.id)}
+    needed = {stage.id for step in standing(plan, store).todo() for stage in step.stage.lineage if store.usable(stage.id)}
     assert needed <= set(kept()) and not trainings & set(kept()) - needed
     assert invoked("run", "study.yaml", *options)[0] == 0
     assert trainings & set(kept())
     assert invoked("run", "study.yaml", "--release", *options)[0] == 0  # a finished study too
-    assert not trainings & set(kept()) and not plan.todo(store)
+    assert not trainings & set(kept()) and not standing(plan, store).todo()
     scored = next(step for step in plan.steps if step.stage.kind == "evaluate" and step.stage.parent.id in trainings)
     (here / "store" / "runs" / scored.stage.id / "record.json").unlink()
-    assert [step.stage.id for step in plan.todo(store)][-2:] == [scored.stage.parent.id, scored.stage.id]
+    assert [step.stage.id for step in standing(plan, store).todo()][-2:] == [scored.stage.parent.id, scored.stage.id]
     assert invoked("run", "study.yaml", "--release", *options)[0] == 0
-    assert not trainings & set(kept()) and not plan.todo(store)
+    assert not trainings & set(kept()) and not standing(plan, store).todo()
 
 
 def test_ctrl_c_says_that_the_same_command_goes_on(here, monkeypatch):
@@ -312,7 +315,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(here, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(session.pool, "execute", interrupted)
-    monkeypatch.setattr(session, "_Live", lambda *_: __import__("contextlib").nullcontext())
+    monkeypatch.setattr(session, "_mlflow", lambda *_: __import__("contextlib").nullcontext())
     status, said = invoked("run", "study.yaml", "--data", "data")
     assert status == 130 and "the same command goes on from there" in said
 

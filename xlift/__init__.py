@@ -62,10 +62,10 @@ def run(
     from xlift import studies
     from xlift.registry.manifest.load import running
     from xlift.registry.store import Store
-    from xlift.runners import session
+    from xlift.runners import machine, session
 
     made = studies.plan_of(running(_loaded(study)), _path(data), models=True)
-    device, count = session.device_and_workers(device, workers)
+    device, count = machine.device_and_workers(device, workers)
     outcome = session.run(made, Store(Path(store)), _path(data), workers=count, device=device, mlflow=mlflow, release=release)
     return {"done": len(outcome.done), "failed": len(outcome.failed), "skipped": len(outcome.skipped)}
 

@@ -9,20 +9,22 @@ Roger or Satterthwaite follow from the estimated tau^2, and where that is zero, 
 known variances: infinitely many. Residual ones (k - p, metafor's default) count effects as if no study held several.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+from scipy import stats
 
 from xlift.analysis import mixed
 from xlift.analysis.estimates import LEVEL, quantile, t_table
+from xlift.analysis.meta.effects import ESTIMATORS, Effects, generalized_q
 from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed import gather as gathering
+from xlift.analysis.mixed import matrices
+from xlift.analysis.mixed.assemble import cross_products
 from xlift.analysis.mixed.cautions import few_df
-from xlift.analysis.mixed.crossproducts import cross_products
 from xlift.analysis.mixed.formula import Formula
 from xlift.analysis.mixed.gather import Columns, Data
 from xlift.analysis.mixed.model import Df as FitDf
@@ -33,49 +35,6 @@ DFS = get_args(Df)
 EACH = "single effect"  # the column that stands for single effects
 EXACT = 1e-20  # of the weighted squares: what rounding leaves of effects that are fitted exactly
 FEW_EFFECTS = 10  # up to which a z test, for which tau^2 is known, needs a word
-LOG_2PI = float(np.log(2 * np.pi))
-
-
-@dataclass(frozen=True)
-class Effects:
-    """k effects y with sampling variances v and moderators X (k, p)."""
-
-    y: np.ndarray
-    v: np.ndarray
-    X: np.ndarray
-    names: tuple[str, ...]
-
-    def least_squares(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """beta (p,) and (X'WX)^-1 (p, p), through an orthonormal basis: moderators may be years."""
-        Q, R = np.linalg.qr(np.sqrt(w)[:, None] * self.X)
-        half = np.linalg.inv(R)
-        return half @ (Q.T @ (np.sqrt(w) * self.y)), half @ half.T
-
-    def rss(self, w: np.ndarray) -> float:
-        """Weighted residual sum of squares; Cochran's Q at w = 1 / v."""
-        residual = self.y - self.X @ self.least_squares(w)[0]
-        return float(w @ residual**2)
-
-    def projection(self, w: np.ndarray) -> np.ndarray:
-        """(k, k) W - WX (X'WX)^-1 X'W."""
-        half = np.linalg.qr(np.sqrt(w)[:, None] * self.X)[0]
-        root = np.sqrt(w)
-        return np.diag(w) - (root[:, None] * half) @ (half.T * root)
-
-    @property
-    def typical(self) -> float:
-        """Typical sampling variance (Higgins & Thompson 2002), in its form with moderators."""
-        return float((len(self.y) - self.X.shape[1]) / np.trace(self.projection(1 / self.v)))
-
-    def loglik(self, w: np.ndarray, *, restricted: bool) -> float:
-        k, p = self.X.shape
-        value = np.log(w).sum() - self.rss(w)
-        if not restricted:
-            return float(value - k * LOG_2PI) / 2
-        half = np.linalg.qr(np.sqrt(w)[:, None] * self.X, mode="r")
-        unweighted = np.linalg.qr(self.X, mode="r")
-        logs = 2 * np.log(np.abs(np.diag(unweighted))).sum() - 2 * np.log(np.abs(np.diag(half))).sum()
-        return float(value - (k - p) * LOG_2PI + logs) / 2
 
 
 @dataclass(frozen=True)
@@ -139,7 +98,7 @@ def meta(
     data = gathering.opened(data)
     frame = data if isinstance(data, pd.DataFrame) else data.select("*")
     gathered = gathering.gather(formula, frame, Columns(variances=variance))
-    design = formulas.build(formula, gathered.frame)
+    design = matrices.build(formula, gathered.frame)
     cross_products(design, gathered.cells, known=True)  # refuses moderators that cannot be told apart
     k, p = design.X.shape
     if k <= p:
@@ -235,7 +194,7 @@ def _levels_apart(formula: Formula, frame: pd.DataFrame) -> tuple[Formula, list[
     """The formula without levels that are those of another one, whose variances only add up, and that it was so."""
     kept, seen, said = [], dict[bytes, str](), []
     for term in formula.random:
-        mark = formulas.partition(frame, term.group).tobytes() + term.columns.encode()
+        mark = matrices.partition(frame, term.group).tobytes() + term.columns.encode()
         if mark in seen:
             said.append(f"{term.name} has the levels of {seen[mark]}: one tau^2 stands for both, which nothing here tells apart")
             continue
@@ -244,7 +203,7 @@ def _levels_apart(formula: Formula, frame: pd.DataFrame) -> tuple[Formula, list[
     return replace(formula, random=tuple(kept)), said
 
 
-def contained(effects: Effects, terms: Sequence[formulas.Term]) -> np.ndarray:
+def contained(effects: Effects, terms: Sequence[matrices.Term]) -> np.ndarray:
     """(p,) degrees of freedom by containment, as metafor's: fewest levels within which a column of X is constant, less p."""
     k, p = effects.X.shape
     found = []
@@ -304,83 +263,6 @@ def _made(
         tuple(said),
         fit,
     )
-
-
-def _dl(e: Effects) -> float:
-    """DerSimonian & Laird (1986)."""
-    w = 1 / e.v
-    return max((e.rss(w) - (len(e.y) - e.X.shape[1])) / np.trace(e.projection(w)), 0.0)
-
-
-def _he(e: Effects) -> float:
-    """Hedges & Olkin (1985): unweighted."""
-    P = e.projection(np.ones_like(e.y))
-    return max(float(e.y @ P @ e.y - np.diag(P) @ e.v) / (len(e.y) - e.X.shape[1]), 0.0)
-
-
-def _sj(e: Effects) -> float:
-    """Sidik & Jonkman (2005), started as in metafor from the effects' unconditional variance."""
-    start = float(np.sum((e.y - e.y.mean()) ** 2) / len(e.y))
-    if start == 0:
-        return 0.0
-    P = e.projection(start / (e.v + start))
-    return max(float(e.y @ P @ e.y) / (len(e.y) - e.X.shape[1]), 0.0)
-
-
-def _pm(e: Effects) -> float:
-    """Paule & Mandel (1982): tau^2 at which Q equals its expectation; `_eb` is the same (Morris 1983)."""
-    return generalized_q(e, len(e.y) - e.X.shape[1])
-
-
-def generalized_q(e: Effects, target: float) -> float:
-    """tau^2 >= 0 at which the generalised Q falls to `target`."""
-
-    def excess(tau2: float) -> float:
-        return e.rss(1 / (e.v + tau2)) - target
-
-    if excess(0.0) <= 0:
-        return 0.0
-    top = max(float(np.var(e.y)), float(e.v.max()))
-    while excess(top) > 0:
-        top *= 4
-    return _root(excess, 0.0, top)
-
-
-def _root(f: Callable[[float], float], low: float, high: float) -> float:
-    """Where f changes its sign, to the last digits of `high`, whatever its unit (brentq's own tolerance is absolute)."""
-    return high * float(optimize.brentq(lambda x: f(x * high), low / high, 1.0, xtol=1e-15, rtol=8.9e-16))
-
-
-def _likelihood(restricted: bool) -> Callable[[Effects], float]:
-    def estimate(e: Effects) -> float:
-        """The highest likelihood over tau^2 >= 0: every root of the score between grid points is looked at."""
-
-        def score(tau2: float) -> float:
-            w = 1 / (e.v + tau2)
-            P = e.projection(w)
-            Py = P @ e.y
-            return float(Py @ Py - (np.trace(P) if restricted else w.sum()))
-
-        top = 10 * max(float(np.var(e.y)), float(e.v.max()))
-        grid = np.concatenate([[0.0], np.geomspace(1e-8, 1, 60) * top])
-        values = [score(x) for x in grid]
-        roots = [
-            _root(score, a, b) for a, b, left, right in zip(grid, grid[1:], values, values[1:], strict=False) if left > 0 >= right
-        ]
-        return max([0.0, *roots], key=lambda x: e.loglik(1 / (e.v + x), restricted=restricted))
-
-    return estimate
-
-
-ESTIMATORS: dict[str, Callable[[Effects], float]] = {
-    "REML": _likelihood(True),
-    "ML": _likelihood(False),
-    "DL": _dl,
-    "PM": _pm,
-    "EB": _pm,
-    "HE": _he,
-    "SJ": _sj,
-}
 
 
 def q_profile(found: Meta, level: float = LEVEL) -> tuple[float, float]:

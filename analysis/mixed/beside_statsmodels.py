@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xlift.analysis.mixed import formula as formulas
-from xlift.analysis.mixed import gather
+from xlift.analysis.mixed import gather, matrices
 from xlift.analysis.mixed.model import Fit
 from xlift.registry.findings import UserError
 
@@ -56,7 +55,7 @@ def compare(fit: Fit, data: gather.Data, *, missing: str = "raise") -> Nearest:
     opened = gather.opened(data)
     frame = opened if isinstance(opened, pd.DataFrame) else opened.select("*")
     gathered = gather.gather(fit.formula, frame, gather.Columns(), missing=missing)
-    design = formulas.build(fit.formula, gathered.frame, aliased="drop")
+    design = matrices.build(fit.formula, gathered.frame, aliased="drop")
     one = len({term.group for term in design.terms}) == 1 and len(design.terms) == 1
     said = [] if one else ["MixedLM has one grouping factor: the random terms are variance components over one dummy group"]
     if not one and (lost := [term.name for term in design.terms if term.k > 1]):
@@ -65,7 +64,7 @@ def compare(fit: Fit, data: gather.Data, *, missing: str = "raise") -> Nearest:
     return _said(fit, found, complaints, said)
 
 
-def _fitted(fit: Fit, y: np.ndarray, design: formulas.Design, one: bool) -> tuple[Any, list[str]]:
+def _fitted(fit: Fit, y: np.ndarray, design: matrices.Design, one: bool) -> tuple[Any, list[str]]:
     from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
 
     with warnings.catch_warnings(record=True) as caught, np.errstate(all="ignore"):

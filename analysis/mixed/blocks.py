@@ -19,7 +19,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from xlift.analysis.mixed.crossproducts import NO_RANK, Cells, Cross, Dense, Simulator, not_too_large, products, unseen
-from xlift.analysis.mixed.formula import Term
+from xlift.analysis.mixed.matrices import Term
 
 SMALL = 150  # effects and coefficients, below which one dense matrix is as fast
 LARGEST_COMPONENT = 600  # local effects

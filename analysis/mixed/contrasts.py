@@ -15,6 +15,7 @@ from scipy import stats
 
 from xlift.analysis.estimates import LEVEL
 from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed import matrices
 from xlift.analysis.mixed.model import Fit
 from xlift.registry.findings import UserError
 
@@ -100,7 +101,7 @@ def slopes(fit: Fit, of: str, *, by: str | Sequence[str] = (), at: Mapping[str, 
     at = {k: v for k, v in (at or {}).items() if k != names[0]}
     cells, low = _grid(fit, by, {**at, names[0]: center - step})
     high = low.assign(**{names[0]: center + step})
-    run = formulas.evaluate(of, high.head(1))[0] - formulas.evaluate(of, low.head(1))[0]
+    run = matrices.evaluate(of, high.head(1))[0] - matrices.evaluate(of, low.head(1))[0]
     change = (fit.grid.design.rows(high) - fit.grid.design.rows(low)) / run
     owner = low["\0cell"].to_numpy()
     return Questions(

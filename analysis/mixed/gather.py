@@ -16,6 +16,7 @@ import pandas as pd
 
 from xlift.analysis.facts import Relation
 from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed import matrices
 from xlift.analysis.mixed.crossproducts import Cells
 from xlift.analysis.mixed.formula import Formula
 from xlift.registry.findings import UserError
@@ -144,7 +145,7 @@ def _by_rows(frame: pd.DataFrame, formula: Formula, columns: Columns, missing: s
     dropped, frame = len(frame) - len(whole), whole
     _empty(len(frame), dropped)
     _almost_numbers(frame, formula)
-    y = formulas.evaluate(formula.response, frame)
+    y = matrices.evaluate(formula.response, frame)
     _not_too_large(np.abs(y).max(), f"the response '{formula.response}'")
     if not np.isfinite(y).all():
         raise UserError(f"'{formula.response}' is missing or infinite in {int((~np.isfinite(y)).sum())} rows")

@@ -19,13 +19,16 @@ from scipy import stats
 from xlift.analysis.estimates import LEVEL, t_table
 from xlift.analysis.mixed import formula as formulas
 from xlift.analysis.mixed import gather as gathering
+from xlift.analysis.mixed import matrices
+from xlift.analysis.mixed.assemble import cross_products
 from xlift.analysis.mixed.cautions import Caution, cautions
-from xlift.analysis.mixed.crossproducts import Cross, cross_products
+from xlift.analysis.mixed.crossproducts import Cross
 from xlift.analysis.mixed.expressions import MAX_TEXT, words
-from xlift.analysis.mixed.formula import Design, Formula
+from xlift.analysis.mixed.formula import Formula
 from xlift.analysis.mixed.gather import Columns, Data
 from xlift.analysis.mixed.inference import METHODS, KenwardRoger, Satterthwaite
 from xlift.analysis.mixed.likelihood import Likelihood
+from xlift.analysis.mixed.matrices import Design
 from xlift.analysis.mixed.optimise import NotConverged, minimise, scales, singular_terms
 from xlift.analysis.mixed.state import State
 from xlift.analysis.mixed.threads import one_thread
@@ -69,7 +72,7 @@ def fit(
     columns = Columns(weights, variances, residual_by)
     data = gathering.opened(data)
     gathered = gathering.gather(parsed, data, columns, missing=missing)
-    design = formulas.build(parsed, gathered.frame, aliased=aliased)
+    design = matrices.build(parsed, gathered.frame, aliased=aliased)
     _identifiable(design, int(gathered.cells.count.sum()), known=bool(variances))
     cross = cross_products(design, gathered.cells, known=bool(variances))
     _not_spanned(cross)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import optimize
 
 from xlift.analysis.mixed.likelihood import Likelihood
-from xlift.analysis.mixed.state import State, profiled_hessian
+from xlift.analysis.mixed.state import Points, State, profiled_hessian
 
 STARTS = (1.0, 0.15)  # standard deviations of random effects, relative to sigma
 STEPS = (1e-4, 1e-3, 1e-2, 0.05, 0.2, 1.0, 3.0)  # variances to try where one wants to grow
@@ -84,7 +84,7 @@ def _scored(state: State, scale: np.ndarray) -> State:
     return model.at(model.point(T, state.delta))
 
 
-def scales(model: Likelihood) -> np.ndarray:
+def scales(model: Points) -> np.ndarray:
     """(r + G - 1,) size of each parameter: 1 / root mean square of the column that it multiplies."""
     diagonal, total = model.cross.squares, model.cross.counts.sum()
     rms = []

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from xlift.analysis.estimates import LEVEL
-from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed import matrices
 from xlift.analysis.mixed.model import Fit
 from xlift.analysis.mixed.state import State
 from xlift.analysis.mixed.threads import one_thread
@@ -65,9 +65,9 @@ def _places(fit: Fit, t: int, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarra
     if any(name not in rows for name in term.group):
         return np.full(len(rows), None), np.zeros((len(rows), term.k))
     absent = rows[list(term.group)].isna().any(axis=1).to_numpy()
-    names = formulas.labels(rows, term.group)
+    names = matrices.labels(rows, term.group)
     names[absent] = None
-    return names, formulas.columns_of(term, rows)
+    return names, matrices.columns_of(term, rows)
 
 
 def _row(fit: Fit, X: np.ndarray, places: list, w: np.ndarray) -> _Row:

@@ -9,15 +9,12 @@ all random effects, `blocks` eliminates local ones component by component. Both 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import linalg
 
+from xlift.analysis.mixed.crossproducts import Cross
 from xlift.registry.findings import UserError
-
-if TYPE_CHECKING:
-    from xlift.analysis.mixed.likelihood import Likelihood
 
 LOG_2PI = float(np.log(2 * np.pi))
 EXACT = 1e-13  # of the residual sum of squares of least squares: below this the model fits without error
@@ -32,15 +29,47 @@ class Direction:
     stratum: int | None = None
 
 
+class Points(ABC):
+    """What a point stands for in a model: theta, which is the entries of each T_t, and log delta of groups but the first."""
+
+    def __init__(self, cross: Cross, *, reml: bool = True, known: bool = False) -> None:
+        self.cross, self.reml, self.known = cross, reml, known
+        self.terms, self.slices, self.q, self.p = cross.terms, cross.slices, cross.q, cross.p
+        self.entries = [(t, i, j) for t, term in enumerate(self.terms) for j in range(term.k) for i in range(j, term.k)]
+        self.diagonal = np.array([i == j for _, i, j in self.entries], bool)  # these are >= 0
+        self.r, self.G = len(self.entries), len(cross.strata)
+        self.nu = cross.n - self.p if reml else cross.n
+        if not known and cross.n <= self.p:
+            raise UserError(f"{cross.n} rows cannot give {self.p} coefficients and a residual variance")
+
+    def factors(self, point: np.ndarray) -> list[np.ndarray]:
+        """T_t (k, k) of each term."""
+        T = [np.zeros((term.k, term.k)) for term in self.terms]
+        for value, (t, i, j) in zip(point, self.entries, strict=False):
+            T[t][i, j] = value
+        return T
+
+    def point(self, T: list[np.ndarray], delta: np.ndarray) -> np.ndarray:
+        return np.array([*(T[t][i, j] for t, i, j in self.entries), *np.log(delta[1:])])
+
+    def delta(self, point: np.ndarray) -> np.ndarray:
+        """(G,) residual variances, relative to the first."""
+        return np.exp(np.concatenate([[0.0], point[self.r :]]))
+
+    @abstractmethod
+    def at(self, point: np.ndarray, T: list[np.ndarray] | None = None) -> "State":
+        """The model at a point; `T` stands for its factors where they are not lower triangular."""
+
+
 class State(ABC):
-    """Everything at one point. A subclass sets the five attributes below in `_factor`."""
+    """Everything at one point. A subclass sets the four attributes below in `_factor`."""
 
     logdet: float  # log|L'Z'D^-1ZL + I|
     rss: float  # r'P r
     R: np.ndarray  # (p, p) lower Cholesky factor of Q'H^-1Q
     c: np.ndarray  # (p,) R^-1 Q'H^-1r
 
-    def __init__(self, model: "Likelihood", point: np.ndarray, T: list[np.ndarray] | None = None) -> None:
+    def __init__(self, model: Points, point: np.ndarray, T: list[np.ndarray] | None = None) -> None:
         """`T` stands for the point's factors where they are not lower triangular: only L L' counts."""
         self.model, self.point = model, point
         self.T, self.delta = model.factors(point) if T is None else T, model.delta(point)

@@ -12,6 +12,7 @@ from scipy import stats
 
 from xlift.analysis.estimates import LEVEL
 from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed import matrices
 from xlift.analysis.mixed.crossproducts import Cells
 from xlift.analysis.mixed.formula import Formula
 from xlift.analysis.mixed.gather import Columns, Data, gather
@@ -34,7 +35,7 @@ def two_stage(
     parsed = formulas.parse(formula) if isinstance(formula, str) else formula
     bare = Formula(parsed.text, parsed.response, parsed.fixed, (formulas.Random("1", (unit,)),))
     gathered = gather(bare, data, Columns(weights, variances), missing=missing)
-    design = formulas.build(bare, gathered.frame)
+    design = matrices.build(bare, gathered.frame)
     units, cells = design.terms[0], gathered.cells
     within, between = _split(bare, design, gathered.frame, unit)
     own = [name for name, columns in within.items() if len(columns) > 1 or name == ()]

@@ -12,42 +12,10 @@ CONTROLS = {"holm": "Holm", "bonferroni": "Bonferroni", "bh": "Benjamini and Hoc
 
 def methods(card: StudyCard, groups: Sequence[GroupFit]) -> Iterator[str]:
     """A paragraph each: the gains, the model of each group, the tests, the versions."""
-    baseline = " and ".join(f"{axis} {level}" for axis, level in card.analysis.gain.baseline.items())
-    metrics = ", ".join(f"{metric} on {target}" for target, metric in card.outcomes.items())
-    less = f" Of {' and '.join(card.lower)} less is better: there a gain is what was taken away." if card.lower else ""
-    rows = sum(len(group.rows) for group in groups)
-    yield (
-        f"A gain is the score of a run with intermediate training minus that of the run with {baseline}, of the same "
-        f"{', '.join(card.analysis.gain.match)} and on the same test data"
-        + (f" ({metrics})" if metrics else "")
-        + f". There are {count(rows, 'gain')} of {count(len({row for g in groups for row in g.rows['model']}), 'model')}; "
-        f"gains without a baseline, and failed runs, are listed as missing and were not imputed.{less}"
-    )
-    for group in groups:
-        if group.fit is None:
-            yield f"{group.name} targets: no model was fitted ({group.failed})."
-            continue
-        left = (
-            f" Left out, since the design cannot identify them: {'; '.join(group.primary.left_out)}."
-            if group.primary.left_out
-            else ""
-        )
-        lp = f"log10 of the {group.x.replace('_', ' ').replace('params', 'parameters')}, centred"
-        yield (
-            f"{group.name} targets: {count(len(group.rows), 'gain')} were modelled as {group.primary.formula}, by restricted "
-            f"maximum likelihood, lp being {lp}.{left}"
-        )
-    told: dict[str, list[str]] = {}
-    for model, source in card.seen.items():
-        if source != "made here":
-            told.setdefault(source, []).append(model)
-    if told:
-        unknown = sorted({cell.model for cell in card.cells} - card.seen.keys())
-        yield (
-            "Which languages pretraining saw is taken "
-            + "; ".join(f"for {', '.join(models)} from {source}" for source, models in told.items())
-            + (f". It is not known for {', '.join(unknown)}." if unknown else ".")
-        )
+    yield _gains(card, groups)
+    yield from (_model(group) for group in groups)
+    if text := _seen(card):
+        yield text
     control = CONTROLS.get(card.control)
     yield (
         "Fixed effects were tested with Kenward and Roger's (1997) covariance and degrees of freedom; the slope on size weighs "
@@ -72,3 +40,48 @@ def methods(card: StudyCard, groups: Sequence[GroupFit]) -> Iterator[str]:
         )
     used = ", ".join(f"{name} {version(name)}" for name in ("xlift", "duckdb", "numpy", "scipy", "statsmodels"))
     yield f"Software: {used}."
+
+
+def _gains(card: StudyCard, groups: Sequence[GroupFit]) -> str:
+    baseline = " and ".join(f"{axis} {level}" for axis, level in card.analysis.gain.baseline.items())
+    metrics = ", ".join(f"{metric} on {target}" for target, metric in card.outcomes.items())
+    less = f" Of {' and '.join(card.lower)} less is better: there a gain is what was taken away." if card.lower else ""
+    rows = sum(len(group.rows) for group in groups)
+    return (
+        f"A gain is the score of a run with intermediate training minus that of the run with {baseline}, of the same "
+        f"{', '.join(card.analysis.gain.match)} and on the same test data"
+        + (f" ({metrics})" if metrics else "")
+        + f". There are {count(rows, 'gain')} of {count(len({row for g in groups for row in g.rows['model']}), 'model')}; "
+        f"gains without a baseline, and failed runs, are listed as missing and were not imputed.{less}"
+    )
+
+
+def _model(group: GroupFit) -> str:
+    if group.fit is None:
+        return f"{group.name} targets: no model was fitted ({group.failed})."
+    left = (
+        f" Left out, since the design cannot identify them: {'; '.join(group.primary.left_out)}."
+        if group.primary.left_out
+        else ""
+    )
+    lp = f"log10 of the {group.x.replace('_', ' ').replace('params', 'parameters')}, centred"
+    return (
+        f"{group.name} targets: {count(len(group.rows), 'gain')} were modelled as {group.primary.formula}, by restricted "
+        f"maximum likelihood, lp being {lp}.{left}"
+    )
+
+
+def _seen(card: StudyCard) -> str | None:
+    """Where it is told which languages pretraining saw."""
+    told: dict[str, list[str]] = {}
+    for model, source in card.seen.items():
+        if source != "made here":
+            told.setdefault(source, []).append(model)
+    if not told:
+        return None
+    unknown = sorted({cell.model for cell in card.cells} - card.seen.keys())
+    return (
+        "Which languages pretraining saw is taken "
+        + "; ".join(f"for {', '.join(models)} from {source}" for source, models in told.items())
+        + (f". It is not known for {', '.join(unknown)}." if unknown else ".")
+    )

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from xlift.analysis.mixed import formula as formulas
-from xlift.analysis.mixed.formula import Coding
+from xlift.analysis.mixed.matrices import Coding
 from xlift.registry import carriers
 
 SIZE = "lp"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from xlift.analysis import facts, gains
 from xlift.analysis.mixed import formula as formulas
-from xlift.analysis.mixed import gather
+from xlift.analysis.mixed import gather, matrices
 from xlift.analysis.mixed.model import Grid
 from xlift.analysis.study import estimands, telling
 from xlift.analysis.study.hypotheses import read_test
@@ -52,7 +52,7 @@ def planned_setting(group: str, rows: pd.DataFrame, analysis: Analysis) -> tuple
     noise = np.random.default_rng(0).normal(size=(len(drawn), 3))
     drawn = drawn.assign(**{name: noise[:, i] for i, name in enumerate(("gain", "score", "baseline")) if name in drawn})
     gathered = gather.gather(fixed, drawn, gather.Columns())
-    grid = Grid.of(formulas.build(fixed, gathered.frame, aliased="drop"), gathered)
+    grid = Grid.of(matrices.build(fixed, gathered.frame, aliased="drop"), gathered)
     return model, Setting(rows, grid, model, analysis.x, analysis.min_models)
 
 

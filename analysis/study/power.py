@@ -13,6 +13,7 @@ import pandas as pd
 
 from xlift.analysis.estimates import quantile
 from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed import matrices
 from xlift.analysis.mixed.bootstrap import drawn_from
 from xlift.analysis.mixed.model import Fit, NotConverged, refit
 from xlift.analysis.study.groups import fitted_group
@@ -169,11 +170,11 @@ def _truth(
 ) -> tuple[list[np.ndarray], float, tuple[str, ...]]:
     """Standard deviations of each term of the model that is fitted, of the residual, and what nothing is known of."""
     terms = start.state.model.terms
-    partitions = {formulas.partition(rows, term.group).tobytes(): t for t, term in enumerate(terms)}
+    partitions = {matrices.partition(rows, term.group).tobytes(): t for t, term in enumerate(terms)}
     squares = [np.zeros(len(term.names)) for term in terms]
     residual, unknown = known.get(RESIDUAL, 0.0) ** 2, [] if known.get(RESIDUAL) else [RESIDUAL]
     for random in declared.random:
-        codes = formulas.partition(rows, random.group)
+        codes = matrices.partition(rows, random.group)
         term = partitions.get(codes.tobytes())
         for column in map(str, formulas.terms_of(random.columns)):
             name = component("Intercept" if column == "1" else column, random.name)

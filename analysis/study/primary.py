@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from xlift.analysis.mixed import formula as formulas
-from xlift.analysis.mixed.crossproducts import Cells, cross_products
+from xlift.analysis.mixed import matrices
+from xlift.analysis.mixed.assemble import cross_products
+from xlift.analysis.mixed.crossproducts import Cells
 from xlift.analysis.mixed.formula import Formula, Random
 from xlift.analysis.mixed.likelihood import Likelihood
 from xlift.analysis.study.bases import FEWEST, SIZES, Basis, Key, bases, movers, projected, refused
@@ -86,7 +88,7 @@ def _varying(fixed: str, rows: pd.DataFrame) -> tuple[str, list[str]]:
 def _fixed(fixed: str, rows: pd.DataFrame, *, size: bool) -> tuple[str, np.ndarray, list[str]]:
     """The fixed part, without sizes where no slope is told, a basis of its matrix, and what was left out of it."""
     fixed, said = _without(fixed, lambda name: "no slope is given" if name in SIZES and not size else None)
-    coding = formulas.Coding(fixed, rows)
+    coding = matrices.Coding(fixed, rows)
     coding.reduce()
     if lost := [name for j, name in enumerate(coding.names) if j not in coding.kept]:
         shown = ", ".join(lost[:SHOWN]) + (f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else "")
@@ -118,7 +120,7 @@ def _random(formula: Formula, X: np.ndarray, rows: pd.DataFrame, *, size: bool) 
         if not group:
             said.append(f"{own}: there is one {term.name}")
             continue
-        codes = formulas.partition(rows, group)
+        codes = matrices.partition(rows, group)
         levels = int(codes.max()) + 1
         name, before = seen.get(codes.tobytes(), (term.name, []))
         columns = [str(column) for column in formulas.terms_of(term.columns)]
@@ -165,7 +167,7 @@ def _told_apart(fixed: str, terms: list[Random], rows: pd.DataFrame, said: list[
     if not terms:
         return terms, said
     text = " + ".join([f"y ~ {fixed}", *(f"({term.columns} | {term.name})" for term in terms)])
-    design = formulas.build(formulas.parse(text), rows, aliased="drop")
+    design = matrices.build(formulas.parse(text), rows, aliased="drop")
     model = Likelihood(cross_products(design, Cells.of_rows(np.random.default_rng(0).normal(size=len(rows)))))
     state = model.at(np.zeros(model.r))
     traces = state.traces(state.components, projected=True)

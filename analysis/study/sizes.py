@@ -7,7 +7,7 @@ import pandas as pd
 
 from xlift.analysis.estimates import LEVEL, quantile
 from xlift.analysis.mixed import formula as formulas
-from xlift.analysis.mixed import prediction
+from xlift.analysis.mixed import matrices, prediction
 from xlift.analysis.mixed.contrasts import adjusted
 from xlift.analysis.mixed.formula import Random
 from xlift.analysis.study import estimands, telling
@@ -171,9 +171,9 @@ def residuals(group: GroupFit) -> pd.DataFrame:
     if group.fit is None:
         return pd.DataFrame(columns=["fitted", "residual"])
     parsed = formulas.parse(group.primary.formula)
-    design = formulas.build(parsed, group.rows, aliased="drop")
+    design = matrices.build(parsed, group.rows, aliased="drop")
     fitted = design.X @ group.fit.params.to_numpy()
     for t, term in enumerate(design.terms):
         fitted = fitted + np.sum(group.fit.state.modes(t)[term.codes] * term.columns, axis=1)
-    y = formulas.evaluate(parsed.response, group.rows)
+    y = matrices.evaluate(parsed.response, group.rows)
     return pd.DataFrame({"fitted": fitted, "residual": y - fitted})

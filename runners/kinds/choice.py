@@ -15,7 +15,8 @@ from xlift.runners.kinds import columns
 from xlift.runners.kinds.base import Batch, Feature, Kind, Reading
 from xlift.runners.kinds.columns import Fault
 from xlift.runners.kinds.example import Example, Row, Unfit, scorable
-from xlift.runners.later import functional, heads, metrics, np, tokens
+from xlift.runners.kinds.parts import heads, metrics, tokens
+from xlift.runners.later import functional, np
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

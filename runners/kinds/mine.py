@@ -17,8 +17,9 @@ from xlift.runners.kinds import columns
 from xlift.runners.kinds.base import Feature, Reading
 from xlift.runners.kinds.columns import Fault
 from xlift.runners.kinds.example import Example, Row, Unfit, scorable
+from xlift.runners.kinds.parts import metrics, tokens
 from xlift.runners.kinds.retrieve import PIVOT, SOURCE, SentenceKind, unit
-from xlift.runners.later import metrics, np, tokens, torch
+from xlift.runners.later import np, torch
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,7 +17,8 @@ from xlift.runners.kinds import columns
 from xlift.runners.kinds.base import IGNORE, Batch, Feature, Kind, Reading, finite
 from xlift.runners.kinds.columns import Fault
 from xlift.runners.kinds.example import Example, Row
-from xlift.runners.later import functional, heads, np, tokens
+from xlift.runners.kinds.parts import heads, tokens
+from xlift.runners.later import functional, np
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -10,7 +10,8 @@ from xlift.registry.stage import Data, Scoring
 from xlift.runners.kinds import columns, labels
 from xlift.runners.kinds.base import Batch, Feature, Kind, Reading
 from xlift.runners.kinds.example import Example, Row
-from xlift.runners.later import functional, heads, metrics, np, tokens
+from xlift.runners.kinds.parts import heads, metrics, tokens
+from xlift.runners.later import functional, np
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -16,7 +16,8 @@ from xlift.runners.kinds import columns
 from xlift.runners.kinds.base import Batch, Feature, Kind, Reading
 from xlift.runners.kinds.columns import Fault
 from xlift.runners.kinds.example import Example, Row
-from xlift.runners.later import functional, heads, metrics, np, tokens, torch
+from xlift.runners.kinds.parts import heads, metrics, tokens
+from xlift.runners.later import functional, np, torch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

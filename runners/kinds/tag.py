@@ -20,7 +20,8 @@ from xlift.runners.kinds import columns, labels
 from xlift.runners.kinds.base import IGNORE, Batch, Feature, Kind, Reading, finite
 from xlift.runners.kinds.columns import Fault
 from xlift.runners.kinds.example import Example, Row
-from xlift.runners.later import functional, heads, metrics, np, tokens
+from xlift.runners.kinds.parts import heads, metrics, tokens
+from xlift.runners.later import functional, np
 
 if TYPE_CHECKING:
     from tokenizers import Encoding

@@ -16,10 +16,12 @@ from xlift.registry.files import write_atomically
 from xlift.registry.findings import UserError
 from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.lock import Lock, Winner, lock_path, write_lock
-from xlift.registry.plan import Plan, Step, expand
+from xlift.registry.plan import Plan, Step, expand, remember
 from xlift.registry.store import Store
 from xlift.registry.tuning import Search
-from xlift.runners.pool import Crew, Env, Job, execute
+from xlift.runners.jobs import Env, Job, Outcome
+from xlift.runners.machine import cores
+from xlift.runners.pool import Crew, execute
 from xlift.runners.tuning.search import Tuning, storage
 from xlift.runners.tuning.tuner import Tuner
 
@@ -49,8 +51,6 @@ def tune(
     """
     if plan.study.manifest.tuning is None:
         raise UserError(f"{plan.study.path} has no 'tuning'; add it, and see `xlift schema`")
-    from xlift.runners.session import cores, remember
-
     reasons: list[str] = []
     env = Env(store.root, Inputs(plan.study, data.resolve() if data else None), device, max(1, cores() // workers))
     remember(plan, store)
@@ -101,11 +101,12 @@ def _prepared(
             for stage in training.stage.lineage[:-1]:
                 below[stage.id] = Step(stage, search.model, {})
     todo = [step for step in below.values() if not store.usable(step.stage.id)]
-    failed = execute(plan, todo, crew, lambda *_: tuner.tell([], crew.busy)).failed if todo else {}
+    trained = Outcome()
+    execute(plan, todo, crew, trained, lambda *_: tuner.tell([], crew.busy))
     tunings = {search: Tuning(builder, search, store, optunas) for search in ready}
     for search in list(tunings):
         lineage = builder.trials(search)[0][0].stage.lineage
-        if lost := next((failed[stage.id] for stage in lineage if stage.id in failed), None):
+        if lost := next((trained.failed[stage.id] for stage in lineage if stage.id in trained.failed), None):
             reasons.append(f"{search.name}: {lost}")
             del tunings[search]
     if plan.study.manifest.tuning.across != "none":

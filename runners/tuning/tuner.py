@@ -15,7 +15,8 @@ from xlift.registry.builder import Builder, Step
 from xlift.registry.card import Trial, TrialState
 from xlift.registry.findings import UserError
 from xlift.registry.store import Store
-from xlift.runners.pool import Crew, Job, Verdict
+from xlift.runners.jobs import Job, Verdict
+from xlift.runners.pool import Crew
 from xlift.runners.tuning.search import Tuning, readable
 
 if TYPE_CHECKING:

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 
 from xlift.analysis import mixed
-from xlift.analysis.mixed import blocks, bootstrap, contrasts, model, prediction, profile
+from xlift.analysis.mixed import blocks, bootstrap, contrasts, matrices, model, prediction, profile
 from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed.assemble import cross_products
 from xlift.analysis.mixed.blocks import Blocked
-from xlift.analysis.mixed.crossproducts import Cells, Dense, cross_products
+from xlift.analysis.mixed.crossproducts import Cells, Dense
 from xlift.analysis.mixed.inference import KenwardRoger, Satterthwaite
 from xlift.analysis.mixed.likelihood import Likelihood
 from xlift.analysis.mixed.state import hessian
@@ -31,7 +32,7 @@ def form(request, monkeypatch):
 
 
 def both(formula: str, rows: pd.DataFrame, weights: np.ndarray | None = None) -> tuple[Dense, Blocked]:
-    design = formulas.build(formulas.parse(formula), rows)
+    design = matrices.build(formulas.parse(formula), rows)
     cells = Cells.of_rows(rows["gain"].to_numpy(), weights)
     dense, blocked = cross_products(design, cells, dense=True), cross_products(design, cells)
     assert isinstance(dense, Dense) and isinstance(blocked, Blocked)

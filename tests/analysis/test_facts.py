@@ -168,15 +168,15 @@ def test_facts_are_read_from_the_store_on_disk(tmp_path):
         data = Data(source="lab", kind="pair", task=stages[cell.stage].task, digest=cell.stage)
         stage = Stage(kind="evaluate", weights=Weights(folder="0" * 64), data=data, scoring=Scoring())
         renamed[cell.stage] = stage.id
-        with store.claim(stage) as claim:
+        with store.lease(stage) as lease:
             if cell.intermediate == "squad1":
-                store.fail(claim, "nan", "the loss is not a number")
+                store.fail(lease, "nan", "the loss is not a number")
                 continue
             names = [f"scores/{score.language}.jsonl" for score in shelf.rows[cell.stage]]
-            (claim.folder / "scores").mkdir()
+            (lease.folder / "scores").mkdir()
             for name, row in zip(names, shelf.rows[cell.stage], strict=True):
-                (claim.folder / name).write_text(row.model_dump_json() + "\n")
-            store.commit(claim, names, started=datetime.now(UTC), host="here", versions={})
+                (lease.folder / name).write_text(row.model_dump_json() + "\n")
+            store.commit(lease, names, started=datetime.now(UTC), host="here", versions={})
     store.save_card(
         card.model_copy(
             update={

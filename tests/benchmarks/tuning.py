@@ -19,7 +19,7 @@ from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
 from xlift.registry.store import Store
-from xlift.runners import pool, tuning
+from xlift.runners import jobs, pool, tuning
 from xlift.runners.tuning.search import distribution
 
 STUDY = """\
@@ -51,7 +51,7 @@ class Instant(pool.Crew):
 
     def collect(self, go_on=lambda *_: True):
         job = self.__dict__.pop("job", None)
-        return [pool.Verdict(job, "done")] if job else []
+        return [jobs.Verdict(job, "done")] if job else []
 
     @property
     def busy(self):

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from analysis.planted import plant, sized
 
 from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed import matrices
 from xlift.analysis.study.check import planned_groups
 from xlift.analysis.study.groups import fitted_group
 from xlift.analysis.study.power import Design, component, simulated
@@ -45,7 +46,7 @@ def planted(rows: pd.DataFrame, slope: float, rng: np.random.Generator) -> pd.Da
     """The rows with gains: each level of each term of the default model drawn, nothing taken from the code under test."""
     gain = slope * rows["lp"].to_numpy() + KNOWN["residual"] * rng.normal(size=len(rows))
     for term in formulas.parse(DEFAULT).random:
-        codes = pd.factorize(formulas.labels(rows, term.group))[0]
+        codes = pd.factorize(matrices.labels(rows, term.group))[0]
         for column in map(str, formulas.terms_of(term.columns)):
             sd = KNOWN[component("Intercept" if column == "1" else column, term.name)]
             gain += sd * rng.normal(size=codes.max() + 1)[codes] * (1 if column == "1" else rows[column].to_numpy())

@@ -15,6 +15,7 @@ from xlift.registry.kept import ASIDE, NotRead, NotUnderstood
 from xlift.registry.manifest.lock import read_lock
 from xlift.registry.plan import Plan
 from xlift.registry.score import Score
+from xlift.registry.standing import standing
 from xlift.registry.store import Store, part_name
 
 STUDY = """\
@@ -82,7 +83,7 @@ def verb(*arguments: str) -> str:
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "lease" not in path.name}
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "claim" not in path.name}
 
 
 def spoilt(path: Path, harm: str) -> bytes:
@@ -107,17 +108,19 @@ def test_a_record_of_another_version_is_never_computed_again(folder, harm, kind)
     assert "record.json" in verb("report", "harmed.yaml", "--no-mlflow")
     if harm in WHOLE:
         assert VERSION in verb("plan", "harmed.yaml") and VERSION in verb("why", "harmed.yaml", stage.id)
-        assert store.state(stage.id) == "foreign" and not plan.todo(store) and stage.id in plan.foreign(store)
+        assert (
+            store.state(stage.id) == "foreign" and not standing(plan, store).todo() and stage.id in standing(plan, store).foreign
+        )
         with pytest.raises(NotUnderstood, match=VERSION):
             store.lease(stage)
         if kind == "train":  # nor what rests on it
             below = next(step.stage for step in plan.steps if step.stage.parent and step.stage.parent.id == stage.id)
             (store.folder(below.id) / "record.json").unlink()
-            assert not plan.todo(store)
+            assert not standing(plan, store).todo()
         assert contents(path.parent) == before
     elif kind == "evaluate":
         with pytest.warns(NotRead, match="is damaged"):
-            assert [step.stage.id for step in plan.todo(store)] == [stage.id]
+            assert [step.stage.id for step in standing(plan, store).todo()] == [stage.id]
         finish(plan, store)
         assert (path.parent / f"record.json{ASIDE}").read_bytes() == before[path] and json.loads(path.read_text())["form"] == 1
         assert before.keys() - {path} <= contents(path.parent).keys()  # of what a damaged record named nothing is deleted
@@ -130,7 +133,7 @@ def test_a_record_that_cannot_be_read_is_not_taken_for_none(folder):
     path = store.folder(stage.id) / "record.json"
     path.unlink()
     path.mkdir()
-    assert not plan.todo(store) and "cannot be read" in verb("report", "harmed.yaml", "--no-mlflow")
+    assert not standing(plan, store).todo() and "cannot be read" in verb("report", "harmed.yaml", "--no-mlflow")
     with pytest.raises(NotUnderstood, match="cannot be read"):
         store.lease(stage)
     the_other_goes_on()
@@ -147,7 +150,7 @@ def test_a_failure(folder, harm):
     assert "Diverged: at once" in verb("plan", "harmed.yaml")
     spoilt(path, harm)
     assert "failure.json" in verb("plan", "harmed.yaml")
-    assert bool(plan.todo(store)) == (harm not in WHOLE)
+    assert bool(standing(plan, store).todo()) == (harm not in WHOLE)
     the_other_goes_on()
 
 

@@ -7,8 +7,9 @@ from xlift.registry.inputs import Inputs
 from xlift.registry.manifest import conditions
 from xlift.registry.manifest.load import load
 from xlift.registry.manifest.resolve import axes_of
-from xlift.registry.plan import describe, expand
+from xlift.registry.plan import expand
 from xlift.registry.stage import Data, Lora, Recipe, Scoring, Shape, Stage, Weights
+from xlift.registry.standing import standing
 from xlift.registry.store import Store
 
 
@@ -201,7 +202,7 @@ def test_without_data_every_stage_that_needs_them_is_blocked(study, manifest, tm
     )
     text = text.replace("  lab-entail: {recipe: {batch: 16}}", "  text: {kind: mlm}").replace("lab-entail", "pawsx")
     plan = plan_of(study(text))
-    assert {row["state"] for row in describe(plan, Store(tmp_path / "store"))} == {"blocked"}
+    assert {row["state"] for row in standing(plan, Store(tmp_path / "store")).describe()} == {"blocked"}
     assert {cell.blocked for cell in plan.cells} == {"no data: give --data DIR"}
 
 

@@ -16,11 +16,12 @@ from xlift.registry.store import Store
 from xlift.registry.tuning import Search
 from xlift.runners import data
 from xlift.runners.data.preflight import look
+from xlift.runners.jobs import Env
 from xlift.runners.kinds.choice import Choice
 from xlift.runners.kinds.pair import Pair
 from xlift.runners.kinds.span import Question
 from xlift.runners.kinds.tag import Tagged
-from xlift.runners.run import Env, run
+from xlift.runners.run import run
 
 STUDY = Editable("""\
 schema: xlift/1

@@ -134,7 +134,7 @@ class Files(BaseHTTPRequestHandler):
 LOAD = """
 import sys
 from xlift.registry import weights
-from xlift.registry.sources import folder_digest
+from xlift.registry.inputs import folder_digest
 from xlift.runners import model
 net = model.load(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
 folder = model.folder_of(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)

@@ -15,9 +15,10 @@ from xlift.registry.store import Store
 from xlift.runners import evaluate, model
 from xlift.runners.data.bucc import convert
 from xlift.runners.data.rows import example
+from xlift.runners.jobs import Env
 from xlift.runners.kinds import kind_of
 from xlift.runners.kinds.mine import Sentence, best_cut, mined
-from xlift.runners.run import Env, run
+from xlift.runners.run import run
 
 CPU = {"device": "cpu", "budget": 512}
 BUCC = Data(source="local", kind="mine", task="bucc", metric="f1")

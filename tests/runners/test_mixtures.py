@@ -14,7 +14,8 @@ from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
 from xlift.registry.stage import Mixing
 from xlift.registry.store import Store
-from xlift.runners.run import Env, run
+from xlift.runners.jobs import Env
+from xlift.runners.run import run
 from xlift.runners.train import batch_shares
 
 STUDY = Editable("""\

@@ -27,6 +27,7 @@ from xlift.registry.plan import Plan, expand
 from xlift.registry.stage import Data, Mixing
 from xlift.registry.store import Store
 from xlift.runners import model, train
+from xlift.runners.jobs import Env
 from xlift.runners.kinds import kind_of
 from xlift.runners.kinds.base import Reading
 from xlift.runners.kinds.choice import Choice
@@ -35,7 +36,7 @@ from xlift.runners.kinds.pair import Pair
 from xlift.runners.kinds.tag import Tagged
 from xlift.runners.model import Net
 from xlift.runners.packing import collate
-from xlift.runners.run import Env, Unscored, run
+from xlift.runners.run import Unscored, run
 
 LAB = Editable("""\
 schema: xlift/1

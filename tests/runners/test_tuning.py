@@ -19,7 +19,7 @@ from xlift.registry.manifest.load import load
 from xlift.registry.manifest.lock import lock_path
 from xlift.registry.plan import expand
 from xlift.registry.store import Store
-from xlift.runners import pool, tuning
+from xlift.runners import jobs, pool, tuning
 from xlift.runners.tuning.search import readable
 from xlift.runners.tuning.tuner import leak
 
@@ -46,7 +46,7 @@ class Inline(pool.Crew):
 
     def collect(self, go_on=lambda *_: True):
         job = self.__dict__.pop("job", None)
-        return [pool.Verdict(job, *pool.attempt(job, self.env, lambda look, score: go_on(job, look, score)))] if job else []
+        return [jobs.Verdict(job, *pool.attempt(job, self.env, lambda look, score: go_on(job, look, score)))] if job else []
 
     @property
     def busy(self):
@@ -188,7 +188,7 @@ def test_trials_that_share_a_stage_at_once_are_each_told(tmp_path, monkeypatch):
 
         def collect(self, go_on=lambda *_: True):
             verdicts = [
-                pool.Verdict(job, "held" if i else pool.attempt(job, self.env, go_on)[0]) for i, job in enumerate(self.jobs)
+                jobs.Verdict(job, "held" if i else pool.attempt(job, self.env, go_on)[0]) for i, job in enumerate(self.jobs)
             ]
             self.jobs.clear()
             return verdicts

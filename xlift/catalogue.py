@@ -1,0 +1,92 @@
+"""Verbs on what is known, and on what a study takes from elsewhere: tasks, models, data."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xlift import studies
+from xlift.options import AsJson, Study, table_of
+
+
+def tasks() -> None:
+    """List the known tasks, of XTREME and of the lab."""
+    from xlift.registry.known import lab
+    from xlift.registry.known.tasks import TASKS
+
+    rows = [
+        (t.name, t.kind, t.metric, t.trains_on or "-", str(len(t.languages)) if t.languages else "-", t.source)
+        for t in [*TASKS.values(), *lab.TASKS.values()]
+    ]
+    table_of(("task", "kind", "metric", "trains on", "languages", "source"), rows)
+
+
+def models(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the known models: sizes, kinds of task, memory of training in GB without activations, pretraining's languages."""
+    from xlift.registry.known.memory import METHODS, training_gb
+    from xlift.registry.known.models import MODELS
+    from xlift.registry.known.pretraining import pretraining
+
+    if context.invoked_subcommand:
+        return
+    rows: list[dict[str, Any]] = []
+    for model in MODELS.values():
+        parameters, seen = model.parameters(encoder_only=True), pretraining(model.hub)
+        rows.append(
+            {
+                "model": model.hub,
+                "family": model.family,
+                "parameters": parameters.total,
+                "outside embeddings": parameters.non_embedding,
+                "kinds": model.architecture.kinds,
+                **{f"{method} GB": round(training_gb(parameters, method), 1) for method in METHODS},
+                "languages": seen.count if seen else None,
+                "seen": sorted(seen.languages) if seen else None,
+                "languages' source": seen.told if seen else None,
+                "source": model.source,
+            }
+        )
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    shown = [name for name in rows[0] if name != "seen"]
+    table_of(tuple(shown), [tuple(_said(row[name]) for name in shown) for row in rows])
+    print(
+        "\nGB: weights, gradients and AdamW's moments; lora with rank 8. mT5 is its encoder. --json has each model's languages."
+    )
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(value)
+    if isinstance(value, int):
+        return f"{value / 1e6:,.1f}M" if value > 1e6 else str(value)
+    return "-" if value is None else str(value)
+
+
+def convert(folder: Annotated[Path, typer.Argument(help="a model's folder, with pytorch_model.bin", show_default=False)]) -> None:
+    """Write pickled weights as safetensors, which alone are read elsewhere; in a process of its own, tensors and nothing else."""
+    from xlift.runners.convert import convert
+
+    for name, digest in convert(folder).items():
+        print(f"{digest}  {name}")
+
+
+def pin(study: Study) -> None:
+    """Write the hub's current commit in place of every `revision: pin`; all of them or none."""
+    from xlift.runners import hub
+
+    for name, commit in hub.pin(studies.warned(studies.load(study))).items():
+        print(f"{commit}  {name}")
+
+
+def bucc(
+    published: Annotated[Path, typer.Argument(help="the folder in which its archives were unpacked", show_default=False)],
+    data: Annotated[Path, typer.Option("--data", envvar="XLIFT_DATA", help="folder of the data", show_default=False)],
+) -> None:
+    """Write BUCC 2018 as files that its task reads."""
+    from xlift.runners.data.bucc import convert
+
+    for path, sentences in convert(published, data).items():
+        print(f"{sentences:>9,}  {path}")

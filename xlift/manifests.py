@@ -1,0 +1,138 @@
+"""Verbs on a study's manifest: checked, understood, planned, registered."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xlift import studies
+from xlift.options import AsJson, DataAt, StoreAt, Study, stop, table_of, told_gaps
+
+
+def check(
+    files: Annotated[list[Path], typer.Argument(help="manifests", show_default=False)],
+    data: DataAt = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check manifests: every finding with its place and what would do. With --data, every file that they name as well."""
+    from xlift.registry.findings import BadInput, Finding, relative
+    from xlift.registry.study import Study
+
+    findings, stops = [], False
+    for file in files:
+        try:
+            study = studies.opened(file)
+            said = list[Finding]()
+            if not isinstance(study, Study):
+                said += studies.analysis_findings(study, study.card)
+            else:
+                studies.plan_of(study, data, said, models=True)
+            found = (*study.warnings, *said)
+        except BadInput as error:
+            found, stops = error.findings, True
+            if not as_json:
+                print(error)
+        else:
+            if not as_json:
+                print("\n".join([finding.render() for finding in found] + [f"{relative(file)}: ok"]))
+        findings += [finding.as_json() for finding in found]
+    if as_json:
+        print(json.dumps(findings, indent=1))
+    raise typer.Exit(2 if stops else 0)
+
+
+def schema() -> None:
+    """Print the JSON Schema of manifests, for editors."""
+    from xlift.registry.manifest.schema import schema
+
+    print(json.dumps(schema(), indent=1))
+
+
+def init(path: Annotated[Path, typer.Argument(help="the manifest to write")] = Path("study.yaml")) -> None:
+    """Write a small study in the lab to start from."""
+    from xlift.registry.manifest import templates
+
+    if path.exists():
+        stop(f"{path} exists; give another path")
+    if not path.parent.is_dir():
+        stop(f"no folder {path.parent}; make it first")
+    path.write_text(templates.of_the_lab(path), encoding="utf-8")
+    print(f"wrote {path}; now: xlift check {path}")
+
+
+def show(study: Study) -> None:
+    """Show a study as it is understood: inheritance joined, defaults filled in; parameters on standard error."""
+    loaded = studies.opened(study)
+    card = studies.card_of(loaded, None)
+    sizes = {cell.model: (cell.family, cell.params_total, cell.params_non_embedding) for cell in card.cells}
+    rows = [(name, family, *("-" if n is None else f"{n:,}" for n in counts)) for name, (family, *counts) in sizes.items()]
+    table_of(("model", "family", "parameters", "outside embeddings"), rows, file=sys.stderr)
+    for model in studies.primary_models(card):
+        print(f"\nprimary model of {model.group} targets: {model.formula}", file=sys.stderr)
+        for text in [*(f"left out: {text}" for text in model.left_out), *model.slopes]:
+            print(f"  {text}", file=sys.stderr)
+    print(json.dumps(loaded.manifest.model_dump(mode="json", by_alias=True, exclude_none=True), indent=1, ensure_ascii=False))
+
+
+def plan(study: Study, store: StoreAt = Path("store"), data: DataAt = None, as_json: AsJson = False) -> None:
+    """What a study would run: every stage once, with its state; and whether its files are whole."""
+    from xlift.registry.standing import standing
+
+    planned, kept = studies.planned(study, data), studies.store_at(store)
+    if studies.unnamed(planned.study, data):
+        print("xlift: the ids of a local study rest on its data: without --data DIR no state is known", file=sys.stderr)
+    rows = standing(planned, kept).describe()
+    if as_json:
+        summary = {"study": planned.study.id, "cells": len(planned.cells), "excluded": planned.excluded, "gaps": planned.gaps()}
+        print(json.dumps({**summary, "stages": rows}, indent=1))
+        raise typer.Exit(1 if planned.gaps() else 0)
+    head = ("id", "kind", "model", "after", "task", "seed", "parent", "state", "reason")
+    table_of(head, [tuple("-" if row[name] is None else str(row[name]) for name in head) for row in rows])
+    counts = {state: sum(row["state"] == state for row in rows) for state in ("run", "finished", "blocked")}
+    print(
+        f"\n{len(rows)} stages: "
+        + ", ".join(f"{count} {state}" for state, count in counts.items())
+        + f"; {len(planned.cells)} cells"
+        + "".join(f"; {count} excluded: {why}" for why, count in planned.excluded.items())
+    )
+    raise typer.Exit(told_gaps(planned))
+
+
+def why(
+    study: Study,
+    stage: Annotated[str | None, typer.Argument(help="the beginning of a stage's id", show_default=False)] = None,
+    store: StoreAt = Path("store"),
+    data: DataAt = None,
+    as_json: AsJson = False,
+) -> None:
+    """What would run again, and which field differs from the nearest finished run."""
+    from xlift.registry import why as reasons
+
+    planned = studies.planned(study, data)
+    studies.named(planned.study, data)
+    found = reasons.why(planned, studies.existing(store), stage)
+    if as_json:
+        rows = [{"id": w.step.stage.id, "reason": w.reason, "nearest": w.nearest, "differs": w.differs} for w in found]
+        print(json.dumps(rows, indent=1))
+        return
+    for reason in found:
+        step = reason.step.stage
+        seed = "" if step.seed is None else f", seed {step.seed}"
+        print(f"{step.id}  {step.kind} {reason.step.model} {step.data.task}{seed}: {reason.reason}")
+        if reason.nearest and reason.differs:
+            more = f"\n    … and {len(reason.differs) - 6} fields more" if len(reason.differs) > 6 else ""
+            print(f"    nearest: {reason.nearest}\n    " + "\n    ".join(reason.differs[:6]) + more)
+    if not found:
+        print("nothing would run: all that can is finished")
+
+
+def register(study: Study, store: StoreAt = Path("store"), data: DataAt = None) -> None:
+    """Freeze hypotheses, outcomes, exclusions and formulas by hash: confirmatory, if no target has a score yet."""
+    loaded = studies.warned(studies.opened(study))
+    made = studies.register(loaded, studies.store_at(store), data)
+    kind = "confirmatory" if made.confirmatory else f"exploratory: {made.scored} evaluations had scores"
+    if made.twins:
+        kind += f"; {made.twins} evaluations of the same models on the same targets, by another recipe or in tables, had scores"
+    print(f"registered {made.study} on {made.at}, {kind}\nsha-256 {made.digest}")

@@ -1,0 +1,111 @@
+"""Verbs that run a study, and show it in MLflow."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xlift import studies
+from xlift.options import DataAt, Device, StoreAt, Study, Tracked, Workers, stop, table_of, told_gaps
+
+
+def run(
+    study: Study,
+    store: StoreAt = Path("store"),
+    data: DataAt = None,
+    workers: Workers = None,
+    device: Device = "auto",
+    only: Annotated[str | None, typer.Option(help="run these cells alone, such as \"target == 'lab-pos'\"")] = None,
+    mlflow: Tracked = True,
+    release: Annotated[bool, typer.Option("--release", help="delete checkpoints that nothing left to run needs")] = False,
+) -> None:
+    """Run what is missing of a study. The same command again goes on, and runs nothing twice."""
+    from xlift.runners import machine, session
+
+    planned, kept = studies.planned(study, data, models=True), studies.store_at(store)
+    chosen = planned.where(_condition(only, planned)) if only else None
+    device, count = machine.device_and_workers(device, workers)
+    with _resumable():
+        outcome = session.run(planned, kept, data, workers=count, device=device, only=chosen, mlflow=mlflow, release=release)
+    print(studies.report_of(planned.card(), kept).summary())
+    gaps = told_gaps(planned)
+    raise typer.Exit(1 if outcome.failed or outcome.skipped or outcome.foreign else gaps)
+
+
+def tune(
+    study: Study,
+    store: StoreAt = Path("store"),
+    data: DataAt = None,
+    workers: Workers = None,
+    device: Device = "auto",
+    storage: Annotated[
+        str | None, typer.Option(envvar="XLIFT_TUNING", help="a database for the trials, such as postgresql://…; else the store")
+    ] = None,
+    mlflow: Tracked = True,
+) -> None:
+    """Search for the values of recipes on development data, and write what was found into the lock beside the manifest."""
+    from xlift.registry.findings import relative
+    from xlift.registry.manifest.lock import lock_path
+    from xlift.registry.tuning import told
+    from xlift.runners import machine, session, tuning
+
+    planned, kept = studies.planned(study, data, models=True), studies.store_at(store)
+    device, count = machine.device_and_workers(device, workers)
+    with _resumable():
+        try:
+            made = session.tune(planned, kept, data, workers=count, device=device, storage=storage, mlflow=mlflow)
+        except tuning.NotTuned as error:
+            print(f"xlift: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
+    rows = [
+        (
+            search.name,
+            told(found.recipe),
+            f"{found.trial} of {found.trials}",
+            f"{100 * found.score:.1f}",
+        )
+        for search, found in made.study.lock.by_search.items()
+    ]
+    table_of(("search", "values", "trial", "development score"), rows)
+    print(f"\nwrote {relative(lock_path(study))}; look at it, commit it, and go on: xlift run {study}")
+
+
+def sync(study: Study, store: StoreAt = Path("store"), data: DataAt = None) -> None:
+    """Make MLflow complete from the store; safe to repeat."""
+    from xlift.runners import tracking
+
+    planned, kept = studies.planned(study, data), studies.existing(store)
+    studies.known(kept, planned.study.id)
+    studies.named(planned.study, data)
+    print(tracking.Mirror(planned, kept).update())
+
+
+def ui(store: StoreAt = Path("store"), port: Annotated[int, typer.Option(help="on loopback")] = 5055) -> None:
+    """Open the MLflow UI on loopback."""
+    from xlift.runners import tracking
+
+    tracking.serve(studies.existing(store), port)
+
+
+def _condition(text: str, planned):
+    """What --only says, checked against the study's axes."""
+    from xlift.registry.manifest import conditions
+    from xlift.registry.manifest.resolve import axes_of
+
+    try:
+        return conditions.parse(text, axes_of(planned.study.manifest, planned.study.facts.models))
+    except conditions.BadCondition as error:
+        stop(f"--only: {error.words}")
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Ctrl-C ends it with status 130, and says that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\nxlift: interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        raise typer.Exit(130) from None
