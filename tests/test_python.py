@@ -102,14 +102,14 @@ data: {source: table, file: scores.csv, origin: own, language: al1}
 
 def test_a_study_is_registered_once_and_its_report_says_so(place):
     from xlift import studies
-    from xlift.analysis.report import page
+    from xlift.analysis.report.notes import registered
 
     assert "exploratory: 24 evaluations had scores" in ran("register", STUDY, folder=place)
     assert "sha-256" in ran("register", STUDY, folder=place)  # again: what stands
     text = (place / STUDY).read_text()
     store = studies.existing(place / KEPT)
     stands = store.registration("tour")
-    (said,) = page._registered(xlift.plan(place / STUDY).card(), stands)
+    (said,) = registered(xlift.plan(place / STUDY).card(), stands)
     assert said.startswith("Exploratory: registered on")
     try:
         assert text.count("direction: negative") == 1
@@ -117,7 +117,7 @@ def test_a_study_is_registered_once_and_its_report_says_so(place):
         changed = xlift.plan(place / STUDY)
         with pytest.raises(UserError, match="which stands; it differs in: hypotheses.falls"):
             studies.register(changed.study, store, None)
-        assert "Deviation from the registration: hypotheses.falls" in list(page._registered(changed.card(), stands))[1]
+        assert "Deviation from the registration: hypotheses.falls" in list(registered(changed.card(), stands))[1]
     finally:
         (place / STUDY).write_text(text)
 

@@ -131,7 +131,7 @@ def test_the_report_says_that_near_twins_had_scores(folder):
     registered(folder, STUDY.replace("lr: 1e-3", "lr: 2e-3"))
     found = studies.read(load(folder / "study.yaml"), folder / "store", folder / "data")
     notes = studies.report_of(found.card, found.store).notes
-    assert any("2 evaluations of the same models on the same targets" in note for note in notes)
+    assert any("2 evaluations of the same models on the same targets" in note.text for note in notes)
 
 
 # What has changed
@@ -161,7 +161,7 @@ def test_what_the_manifest_says_otherwise_than_when_it_was_run_is_on_the_page_an
     found = studies.read(load(folder / "study.yaml"), folder / "store", data and folder / data)
     assert f"own has changed since it was run: {said}" in capsys.readouterr().err
     page = studies.report_of(found.card, found.store, found.changed)
-    assert any(said in note for note in page.notes)
+    assert any(said in note.text for note in page.notes)
 
 
 def test_a_manifest_laid_over_another_that_says_the_same_has_not_changed(folder):

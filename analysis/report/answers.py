@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from xlift.analysis.mixed import beside_statsmodels, profile, twostage
 from xlift.analysis.mixed.model import NotConverged
 from xlift.analysis.report import effects, plots, tables
+from xlift.analysis.report.sections import Part, Plate, Section, Text
 from xlift.analysis.report.table import Table
 from xlift.analysis.study import hypotheses, sizes
 from xlift.analysis.study.groups import SURE, GroupFit
@@ -20,17 +20,12 @@ from xlift.registry.findings import UserError
 
 DIGITS = 1e-3  # of the limits of variance components, which are shown with three digits
 MIXEDLM = 60_000  # rows times effects, above which statsmodels' crossed model takes minutes
+REPLICATION = (
+    "The unit of replication is the model. However many seeds, languages and targets there are, a slope has about as many "
+    "degrees of freedom as there are models beyond one a family and one for itself; a narrower interval takes more models. An "
+    "interval that holds zero does not show that size makes no difference."
+)
 PROFILED = 200_000  # rows times effects, above which the limits of variance components take minutes
-
-
-@dataclass(frozen=True, slots=True)
-class Plate:
-    """A figure with its caption, which is also what a screen reader says; `stacked` has its panels below each other."""
-
-    name: str
-    caption: str
-    figure: Figure
-    stacked: Figure | None = None
 
 
 @dataclass(frozen=True)
@@ -60,39 +55,33 @@ class Answers:
     def choices(self) -> pd.DataFrame:
         return sensitivity(self.groups, self.card.analysis)
 
-    def tables(self, rows: pd.DataFrame) -> list[Table]:
-        """Those that have rows to show."""
+    def sections(self, rows: pd.DataFrame, tuning: Sequence[Section] = ()) -> list[Section]:
+        """All that is said of gains; `tuning` stands before the model."""
+        return [
+            Section("hypotheses", "Hypotheses and claims", self._declared(), "Hypotheses"),
+            Section("slope", "Gain and size", self._size()),
+            *tuning,
+            Section("model", "The model", self._model()),
+            Section("gains", "Gains", self._gains(rows)),
+        ]
+
+    def _declared(self) -> list[Part]:
         made = [
-            effects.slope_table(self.groups),
-            effects.effect_table(self.groups, _two_stages),
-            effects.component_table(self.groups, _limits),
-            effects.target_slope_table(self.by_target),
-            effects.size_table([(group, sizes.gains_at(group, self.card.analysis.sizes)) for group in self.groups]),
-            effects.language_table(self.languages),
-            effects.sensitivity_table(self.choices),
-            effects.beside_table([(group, _beside(group)) for group in self.groups if group.fit]),
             effects.verdict_table(self.verdicts, self.card.control),
             effects.claim_table(self.claims, [claim.source for claim in self.card.claims]),
-            tables.gain_by_target(rows),
-            tables.gain_by_language(rows),
         ]
-        return [table for table in made if len(table.shown) or table.name == "statsmodels"]
+        return [table for table in made if len(table.shown)]
 
-    def plates(self, rows: pd.DataFrame) -> list[Plate]:
-        """The figures, each with a caption that names its marks."""
-        marked = list(rows[rows["same_task"]][["treatment", "target"]].drop_duplicates().itertuples(index=False, name=None))
-        made = [self._scaling()]
-        made.append(
-            Plate(
-                "heatmap",
-                "Mean gain by intermediate and target task, in points, raw means. Full colour only where the 95 % interval over "
-                "models leaves out zero; pale where it holds zero, or is not there. † the training sets overlap.",
-                plots.heatmap(mean_gain(rows, ["treatment", "target"]), marked),
-            )
-        )
-        slopes = self._slopes()
+    def _size(self) -> list[Part]:
+        tables = [
+            effects.size_table([(group, sizes.gains_at(group, self.card.analysis.sizes)) for group in self.groups]),
+            effects.target_slope_table(self.by_target),
+        ]
+        at_sizes, by_target = ([table] if len(table.shown) else [] for table in tables)
+        slopes, cases = self._slopes(), self._cases()
+        parts: list[Part] = [effects.slope_table(self.groups), Text(REPLICATION), *at_sizes]
         if len(slopes):
-            made.append(
+            parts.append(
                 _both(
                     "slopes",
                     "Slope of the gain on size by intermediate and target, largest on top: dots with 95 % intervals, unadjusted; "
@@ -101,20 +90,9 @@ class Answers:
                     slopes,
                 )
             )
-        means, overall = self._languages(rows)
-        made.append(
-            Plate(
-                "languages",
-                "Gain by language, all intermediates equally, at the models' mean size: dots with 95 % intervals of the primary "
-                "model, largest gain on top; the dashed line is the mean of all languages. Raw means over models stand where the "
-                "model has no language.",
-                plots.languages(means, overall),
-                plots.languages(means, overall, stacked=True),
-            )
-        )
-        cases = self._cases()
+        parts += by_target
         if len(cases):
-            made.append(
+            parts.append(
                 _both(
                     "choices",
                     "The slope of all intermediates under other choices, in the order of the table: dots with 95 % intervals; a "
@@ -123,9 +101,14 @@ class Answers:
                     cases,
                 )
             )
+        return [*parts, effects.sensitivity_table(self.choices)]
+
+    def _model(self) -> list[Part]:
+        made = [effects.effect_table(self.groups, _two_stages), effects.component_table(self.groups, _limits)]
+        parts: list[Part] = [table for table in made if len(table.shown)]
         fits = [(group.name, sizes.residuals(group)) for group in self.groups if group.fit]
         if fits:
-            made.append(
+            parts.append(
                 _both(
                     "diagnostics",
                     "Residuals of the primary model against its fitted gains, all effects in, and against normal quantiles with "
@@ -134,9 +117,34 @@ class Answers:
                     fits,
                 )
             )
-        return made
+        return [*parts, effects.beside_table([(group, _beside(group)) for group in self.groups if group.fit])]
 
-    def _scaling(self) -> Plate:
+    def _gains(self, rows: pd.DataFrame) -> list[Part]:
+        marked = list(rows[rows["same_task"]][["treatment", "target"]].drop_duplicates().itertuples(index=False, name=None))
+        means, overall = self._languages(rows)
+        by_language = effects.language_table(self.languages)
+        return [
+            Plate(
+                "heatmap",
+                "Mean gain by intermediate and target task, in points, raw means. Full colour only where the 95 % interval over "
+                "models leaves out zero; pale where it holds zero, or is not there. † the training sets overlap.",
+                plots.heatmap(mean_gain(rows, ["treatment", "target"]), marked),
+            ),
+            tables.gain_by_target(rows),
+            Plate(
+                "languages",
+                "Gain by language, all intermediates equally, at the models' mean size: dots with 95 % intervals of the primary "
+                "model, largest gain on top; the dashed line is the mean of all languages. Raw means over models stand where the "
+                "model has no language.",
+                plots.languages(means, overall),
+                plots.languages(means, overall, stacked=True),
+            ),
+            *([by_language] if len(by_language.shown) else []),
+            tables.gain_by_language(rows),
+        ]
+
+    def scaling(self) -> Plate:
+        """The figure of the answer."""
         parts = [(group.name, group.x, sizes.curve(group), sizes.dots(group.rows, group.x)) for group in self.groups]
         lines = (
             "Lines are the primary model's, thin for an intermediate and thick for all of them equally, one a family where there "
@@ -204,19 +212,19 @@ def curve_tables(groups: Sequence[GroupFit]) -> list[Table]:
     note += f" Left out: {'; '.join(lost)}." if lost else ""
     shown = effect.shown.drop(columns=["Two stages", "their p"])
     made = [
-        replace(effect, name="curve", title="Scores and size", shown=shown, note=note),
-        replace(component, name="curve-components", title="What scores vary by"),
+        replace(effect, name="curve", title="Scores and size", shown=shown, note=note, view="scores"),
+        replace(component, name="curve-components", title="What scores vary by", view="scores"),
     ]
     return [table for table in made if len(table.shown)]
 
 
-def curve_plates(scores: pd.DataFrame, x: str) -> list[Plate]:
-    """Scores against size, a panel a target."""
+def curve_plate(scores: pd.DataFrame, x: str) -> Plate:
+    """Scores against size, a panel a target: the figure of the answer where there are no gains."""
     caption = (
         "Score against model size, a panel a target: a dot is a model's mean over languages and seeds, faint marks are its "
         "languages; a line joins the models of a family."
     )
-    return [_both("curve", caption, plots.score_curves, scores, x)]
+    return _both("curve", caption, plots.score_curves, scores, x)
 
 
 def _limits(group: GroupFit) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from tabulate import tabulate
@@ -41,9 +41,16 @@ class Table:
     shown: pd.DataFrame
     labels: int = 1
     note: str = ""
-    query: str = ""  # the rows that it is made of
+    view: str = "gains"  # of the rows that it is made of; "" where it is of none
+    query: str = ""  # these rows, in SQL that `xlift sql` answers
     target: str = ""  # that it is of, where a study has such a table for each
     words: tuple[str, ...] = ()  # columns of sentences, which are set flush left and may be broken
+
+    def of(self, study: str) -> "Table":
+        """The same with the query of its rows."""
+        quoted = self.target.replace("'", "''")
+        target = f" AND target = '{quoted}'" if self.target else ""
+        return replace(self, query=f"SELECT * FROM {self.view} WHERE study = '{study}'{target}" if self.view else "")
 
     def _align(self) -> list[str]:
         columns = enumerate(self.shown.columns)

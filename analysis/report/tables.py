@@ -1,13 +1,15 @@
-"""The tables of gains, of scores, and of what is missing."""
+"""The tables of a study's design, of its gains and scores, and of what is missing."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 
+from xlift.analysis import facts
 from xlift.analysis.estimates import LEVEL
-from xlift.analysis.report.table import DASH, Table, interval, plain, points, signed, slugs
+from xlift.analysis.facts import Facts
+from xlift.analysis.report.table import DASH, Table, count, interval, plain, points, signed, slugs
 from xlift.analysis.study.slope import mean_gain
-from xlift.registry.card import MEAN
+from xlift.registry.card import MEAN, StudyCard
 from xlift.registry.pairing import NONE
 
 GAIN_NOTE = (
@@ -78,7 +80,7 @@ def _score_table(target: str, rows: pd.DataFrame, file: str) -> Table:
     shown = shown.iloc[:, [1, *range(3, len(shown.columns))]]
     note = f"{rows['metric'].iloc[0]} in points, mean over seeds; chance is {plain(rows['chance'].mean())}."
     data = means.drop(columns="params_total").assign(score=points(means["score"]), unit="points")
-    return Table(f"scores-{file}", f"Scores on {target}", data, shown, 2, note, target=target)
+    return Table(f"scores-{file}", f"Scores on {target}", data, shown, 2, note, view="scores", target=target)
 
 
 def missing_table(rows: pd.DataFrame) -> Table:
@@ -93,7 +95,76 @@ def missing_table(rows: pd.DataFrame) -> Table:
     shown = groups.assign(results=groups["results"].map(str)).set_axis(
         ["Lacks", "Reason", "Model", "Intermediate", "Targets", "Languages", "Seeds", "Results"], axis=1
     )
-    return Table("missing", "What is missing, and why", rows.drop(columns="treatment"), shown, 7)
+    return Table("missing", "What is missing, and why", rows.drop(columns="treatment"), shown, 7, view="missing")
+
+
+def design_table(card: StudyCard) -> Table:
+    """The axes of the matrix and their levels."""
+    axes = {"models": "model", "intermediates": "intermediate", "variants": "variant", "targets": "target", "seeds": "seed"}
+    levels = {name: list(dict.fromkeys(str(getattr(cell, axis)) for cell in card.cells)) for name, axis in axes.items()}
+    levels["languages"] = sorted({language for cell in card.cells for language in cell.languages})
+    frame = pd.DataFrame([{"Axis": name, "Levels": len(values), "Names": ", ".join(values)} for name, values in levels.items()])
+    note = f"{count(len(card.cells), 'cell')}, answered by {count(len(card.stages), 'stage')}."
+    return Table("design", "The matrix", frame, frame.astype(str), 3, note, view="")
+
+
+def model_table(card: StudyCard) -> Table:
+    """Models by size."""
+    seen = {cell.model: (cell.params_total, cell.params_non_embedding, cell.family) for cell in card.cells}
+    data = pd.DataFrame(
+        [
+            {"model": name, "family": facts[2], "params_total": facts[0], "params_non_embedding": facts[1]}
+            for name, facts in sorted(seen.items(), key=lambda item: (item[1], item[0]))
+        ]
+    )
+    shown = pd.DataFrame(
+        [
+            {
+                "Model": row.model,
+                "Family": row.family,
+                "Parameters": f"{row.params_total:,}",
+                "Without embeddings": DASH if pd.isna(row.params_non_embedding) else f"{row.params_non_embedding:,.0f}",
+            }
+            for row in data.itertuples()
+        ]
+    )
+    return Table("models", "Models", data, shown, 2, view="")
+
+
+def coverage_table(connection: Facts, study: str) -> Table:
+    """Stages by kind and state."""
+    data = facts.query(
+        connection,
+        "SELECT kind, state, count(*) AS stages, sum(seconds) / 3600 AS hours FROM stages "
+        "WHERE study = ? GROUP BY kind, state ORDER BY kind, state",
+        [study],
+    )
+    shown = pd.DataFrame(
+        [
+            {
+                "Stage": row.kind,
+                "State": row.state,
+                "Stages": f"{row.stages:,}",
+                "Hours": DASH if pd.isna(row.hours) else f"{row.hours:,.2f}",
+            }
+            for row in data.itertuples()
+        ],
+        columns=["Stage", "State", "Stages", "Hours"],
+    )
+    return Table("coverage", "Runs", data, shown, 2, view="stages")
+
+
+def runs_table(rows: pd.DataFrame) -> Table:
+    """Every run behind the gains, and what it is there: only for files."""
+    roles = ("treated", "baseline", "intermediate")
+    parts = [rows[["target_group", f"{role}_run"]].set_axis(["target_group", "run"], axis=1).assign(role=role) for role in roles]
+    data = pd.concat(parts, ignore_index=True).drop_duplicates(ignore_index=True)
+    return Table("runs", "Every run", data, pd.DataFrame({"Runs": [f"{data['run'].nunique():,}, in the CSV file"]}))
+
+
+def gains_table(rows: pd.DataFrame) -> Table:
+    """Every gain with the ids of its two stages: only for files, as fractions."""
+    return Table("gains", "Every gain", rows, pd.DataFrame({"Gains": [f"{len(rows):,}, in the CSV file"]}))
 
 
 def _in_points(table: pd.DataFrame) -> pd.DataFrame:

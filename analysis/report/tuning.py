@@ -1,10 +1,12 @@
 """Tables and figures of a tuned study: what was searched within what budget, and what it changed."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 
 from xlift.analysis.report import effects, plots
-from xlift.analysis.report.answers import Plate
 from xlift.analysis.report.effects import number
+from xlift.analysis.report.sections import Part, Plate, Section
 from xlift.analysis.report.table import DASH, Table, interval, plain, points, probability, signed, size
 from xlift.analysis.study.tuned import Tuned
 from xlift.registry.pairing import treatment
@@ -13,12 +15,12 @@ from xlift.registry.tuning import told
 WHAT = {"tuned": "tuned", "own": "the study's own recipe", "change": "tuned − own"}
 
 
-def tables_of(tuned: Tuned, gains: pd.DataFrame) -> list[Table]:
-    """Those that have rows to show."""
-    made = [search_table(tuned)]
+def section(tuned: Tuned, gains: pd.DataFrame) -> Section:
+    """What was searched, and, where there are gains, what it changed in them."""
+    parts: list[Part] = list(_plate(tuned, gains))
     if len(gains) and tuned.own is not None:
-        made += [change_table(tuned, gains), slope_table(tuned, gains)]
-    return [table for table in made if len(table.shown)]
+        parts += [table for table in (slope_table(tuned, gains), change_table(tuned, gains)) if len(table.shown)]
+    return Section("tuning", "Tuning", [*parts, search_table(tuned)])
 
 
 def search_table(tuned: Tuned) -> Table:
@@ -74,7 +76,9 @@ def search_table(tuned: Tuned) -> Table:
     )
     columns = ["Model", "Training", "Budget", "Complete", "Hours", "Found", "Score", "Own recipe's"]
     shown_ = pd.DataFrame(shown, columns=columns)
-    return Table("searches", "Searches, and what each was allowed", pd.DataFrame(data), shown_, 2, note, words=("Found",))
+    return Table(
+        "searches", "Searches, and what each was allowed", pd.DataFrame(data), shown_, 2, note, view="", words=("Found",)
+    )
 
 
 def change_table(tuned: Tuned, gains: pd.DataFrame) -> Table:
@@ -125,11 +129,11 @@ def slope_table(tuned: Tuned, gains: pd.DataFrame) -> Table:
     return Table("tuning-slope", "Is the slope one of tuning?", numbers_of, words, 2, note)
 
 
-def plates_of(tuned: Tuned, gains: pd.DataFrame) -> list[Plate]:
+def _plate(tuned: Tuned, gains: pd.DataFrame) -> Iterator[Plate]:
     """Values found against size, and what tuning changed at each size."""
     optima, changes = tuned.optima(), tuned.by_model(gains) if len(gains) and tuned.own is not None else pd.DataFrame()
     if not len(optima):
-        return []
+        return
     name = tuned.searched or ""
     caption = (
         f"Left: the {plots.FIELDS.get(name, name)} that each search found, against size; bars reach over trials within one point "
@@ -137,4 +141,4 @@ def plates_of(tuned: Tuned, gains: pd.DataFrame) -> list[Plate]:
         + ("Right: what tuning changed in the mean gain at each size, with a 95 % t interval over runs." if len(changes) else "")
     ).strip()
     drawn = [plots.tuning(optima, changes, name, tuned.card.analysis.x, stacked=down) for down in (False, True)]
-    return [Plate("tuning", caption, *drawn)]
+    yield Plate("tuning", caption, *drawn)

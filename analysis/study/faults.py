@@ -1,6 +1,7 @@
 """What is wrong with the data behind a study's gains, in words: a reader should not have to find it out alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,22 @@ FLOOR = 0.5  # share of a model's baselines that are not above chance, from whic
 SMALL = 0.02  # standard error of a score over its items, from which on a test set is small: a gain's is 1.4 times that
 
 
-def faults(card: StudyCard, rows: pd.DataFrame, scores: pd.DataFrame) -> tuple[str, ...]:
+Changes = Literal["numbers", "interval", "meaning", "standing"]  # in the order in which a reader needs to know
+
+
+class Note(NamedTuple):
+    """What a reader has to know of a study, and what of its answer it changes."""
+
+    changes: Changes
+    text: str
+
+
+def ordered(notes: Iterable[Note]) -> tuple[Note, ...]:
+    """Those that change most come first."""
+    return tuple(sorted(notes, key=lambda note: get_args(Changes).index(note.changes)))
+
+
+def faults(card: StudyCard, rows: pd.DataFrame, scores: pd.DataFrame) -> tuple[Note, ...]:
     """A sentence or two for each; empty where nothing was found. Means are of one target group.
 
     `rows` are the study's gains, `scores` its scores with `items` and `se`; fractions.
@@ -23,21 +39,17 @@ def faults(card: StudyCard, rows: pd.DataFrame, scores: pd.DataFrame) -> tuple[s
     if not len(rows):
         return ()
     groups = [part for _, part in rows.groupby("target_group")]
-    return (
-        *(sentence for part in groups for sentence in _floor(part)),
-        *(sentence for part in groups for sentence in _collapsed(card, part)),
-        *(sentence for part in groups for sentence in _unseen(part)),
-        *(
-            f"One lineage: {text}. Where they gain alike for that reason, the interval is too narrow."
-            for text in told_lineages(card)
-        ),
-        *_families(rows),
-        *_languages(card, rows),
-        *_means(rows),
-        *_replicates(rows),
-        *_copied(rows, scores),
-        *_items(rows, scores),
-    )
+    found: dict[Changes, list[Iterable[str]]] = {
+        "numbers": [*map(_floor, groups), *(_collapsed(card, part) for part in groups), _means(rows), _items(rows, scores)],
+        "interval": [_lineages(card), _families(rows), _replicates(rows), _copied(rows, scores)],
+        "meaning": [*map(_unseen, groups), _languages(card, rows)],
+    }
+    return tuple(Note(changes, text) for changes, texts in found.items() for sentences in texts for text in sentences)
+
+
+def _lineages(card: StudyCard) -> Iterator[str]:
+    for text in told_lineages(card):
+        yield f"One lineage: {text}. Where they gain alike for that reason, the interval is too narrow."
 
 
 def _floor(rows: pd.DataFrame) -> Iterator[str]:

@@ -218,7 +218,7 @@ def test_a_run_that_learnt_nothing_in_its_own_language_is_kept_and_flagged():
     flagged = gains[gains["collapsed"]]
     assert set(flagged[["model", "intermediate", "target"]].itertuples(index=False, name=None)) == {("m0", "mnli", "panx")}
     assert set(flagged["language"]) == {"de", "sw"} and len(gains) > len(flagged) > 0
-    said = [s for s in faults(card, gains, rows(connection, "SELECT * FROM scores")) if s.startswith("Collapsed")]
+    said = [s.text for s in faults(card, gains, rows(connection, "SELECT * FROM scores")) if s.text.startswith("Collapsed")]
     fine = gains[gains["target_group"] == "fine-tuned"]  # the group that the run is of, and never a mean with retrieval
     assert len(said) == 1 and f"{len(flagged)} of the {len(fine)} gains of fine-tuned targets" in said[0] and "panx" in said[0]
     assert 0 < len(fine) < len(gains) and f"kept: the mean gain is {signed(fine['gain'].mean())} points with them" in said[0]
@@ -230,7 +230,7 @@ def test_gains_in_languages_that_pretraining_did_not_see_are_told_apart_with_the
     card = card.model_copy(update={"cells": cells, "seen": {f"m{i}": "a paper, table 1 (recalled)" for i in range(5)}})
     connection = facts.connect(shelf, [card])
     gains, scores = rows(connection, "SELECT * FROM gains"), rows(connection, "SELECT * FROM scores")
-    said = [sentence for sentence in faults(card, gains, scores) if sentence.startswith("Unseen")]
+    said = [note.text for note in faults(card, gains, scores) if note.text.startswith("Unseen")]
     known = gains[gains["model"] != "m5"]
     groups = known.groupby("target_group")
     assert len(said) == len(groups) == 2
@@ -238,7 +238,7 @@ def test_gains_in_languages_that_pretraining_did_not_see_are_told_apart_with_the
         apart = part[part["language"] == "sw"]
         assert f"{len(apart)} of the {len(part)} gains of {group} targets are" in sentence
         assert f"mean is {signed(apart['gain'].mean())} points" in sentence
-    assert not [s for s in faults(card, gains[gains["language"] == "de"], scores) if s.startswith("Unseen")]
+    assert not [s for s in faults(card, gains[gains["language"] == "de"], scores) if s.text.startswith("Unseen")]
     (told,) = (paragraph for paragraph in methods(card, ()) if "pretraining saw" in paragraph)
     assert "m0, m1, m2, m3, m4 from a paper, table 1 (recalled). It is not known for m5." in told
 

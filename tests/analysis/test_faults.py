@@ -17,7 +17,7 @@ def notes(folder, rows: tabled.Rows) -> list[str]:
     studies.imported(study, store)
     connection = facts.connect(store, [study.card()])
     found = faults(study.card(), gains.gains(connection, "told"), gains.scores(connection, "told"))
-    return [note for note in found if note.startswith(("Copied seeds", "A mean among"))]
+    return [note.text for note in found if note.text.startswith(("Copied seeds", "A mean among"))]
 
 
 def test_copies_of_seeds_and_means_among_languages_are_on_the_page(tmp_path):

@@ -1,14 +1,21 @@
 import re
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
+from typing import get_args
 
+import pandas as pd
 import pytest
 
 from xlift.analysis import facts, gains
 from xlift.analysis.report import plots, table
 from xlift.analysis.report.answers import Answers
-from xlift.analysis.report.page import Report, _notes, report
+from xlift.analysis.report.notes import notes
+from xlift.analysis.report.page import Report, report
+from xlift.analysis.report.sections import Folded, Section, Text
+from xlift.analysis.report.table import Table
 from xlift.analysis.study import groups
+from xlift.analysis.study.faults import Changes
 from xlift.registry.card import Analysis, StudyCard
 
 from .planted import plant, rising, scattered, sized
@@ -84,6 +91,28 @@ def test_the_page_says_what_was_planted():
     assert 'id="tuning"' not in text  # which is of studies that tune
 
 
+def test_the_page_begins_with_its_answer_and_the_figure_and_then_with_what_one_has_to_know():
+    text = page()
+    places = [text.index(mark) for mark in ('class="answer', "<svg", 'class="notes"', "<h2", "<table")]
+    assert places == sorted(places)
+    shown = re.findall(r"<li><b>(\w+)</b>", text)
+    assert len(shown) > 3 and shown == sorted(shown, key=get_args(Changes).index)
+
+
+def test_whatever_a_section_holds_is_on_the_page_and_in_the_files(tmp_path):
+    made = reported()
+    table = Table("mine", "A table of mine", pd.DataFrame({"n": [1]}), pd.DataFrame({"N": ["one"]}), note="A note of mine.")
+    plate = replace(made.headline[0], name="drawing", caption="A figure of mine.")
+    parts = [plate, table, Text("A paragraph of mine."), Folded("A fold of mine", replace(table, name="folded"), open=True)]
+    made = replace(made, sections=(*made.sections, Section("mine", "A section of mine", parts, "Mine")))
+    text = made.write(tmp_path / "report").read_text(encoding="utf-8")
+    for words in ("table", "figure", "paragraph", "fold", "section", "note"):
+        assert f"A {words} of mine" in text
+    assert '<a href="#mine">Mine</a>' in text and '<h2 id="mine">' in text
+    files = {path.name for path in (tmp_path / "report").rglob("*")}
+    assert {"mine.csv", "mine.md", "folded.tex", "drawing.svg", "drawing.png"} <= files
+
+
 def test_a_refusal_is_said_plainly_and_no_line_is_drawn():
     text = page(3)
     assert "No slope is given: 3 models have gains and 4 are needed" in text
@@ -94,7 +123,8 @@ def test_a_refusal_is_said_plainly_and_no_line_is_drawn():
 def test_fewer_than_six_models_bear_a_warning(planting, models):
     card, _, connection = planting(scattered, models=sized(models))
     rows = gains.gains(connection, "planted")
-    said = " ".join(_notes(card, rows, groups.fitted(rows, card.analysis), gains.missing(connection, "planted")))
+    scores, missing = gains.scores(connection, "planted"), gains.missing(connection, "planted")
+    said = " ".join(note.text for note in notes(card, rows, scores, groups.fitted(rows, card.analysis), missing, None, ()))
     assert ("only 5 models: whether they scatter as intervals assume" in said) == (models == 5)
 
 
@@ -121,7 +151,7 @@ def test_the_folder_has_every_table_and_figure_and_no_drafts(tmp_path):
     files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     wanted = {f"tables/{name}.{ending}" for name in made.tables for ending in ("md", "tex", "csv")}
     programs = {f"tables/{name}.{ending}" for name in ("gains", "runs") for ending in ("md", "tex")}
-    wanted -= {*programs, "tables/missing.tex"}  # and nothing is missing here
+    wanted -= {*programs, "tables/missing.tex", "tables/missing.md"}  # and nothing is missing here
     wanted |= {f"figures/{name}.{ending}" for name in made.figures for ending in ("svg", "png")}
     assert {"scaling", "heatmap", "slopes", "languages", "choices", "diagnostics"} == set(made.figures)
     assert files == wanted | {"report.html"}
@@ -152,16 +182,20 @@ def drawn(planting, models: int):
     return Answers(planting(models=sized(models))[0], groups.fitted(rows, Analysis())), rows
 
 
+def plates_of(answers, rows):
+    return [answers.scaling(), *(plate for section in answers.sections(rows) for plate in section.plates)]
+
+
 def test_equal_figures_give_equal_text(planting):
     answers, rows = drawn(planting, 5)
-    first, second = ([plots.svg(plate.figure) for plate in answers.plates(rows)[:2]] for _ in range(2))
+    first, second = ([plots.svg(plate.figure) for plate in plates_of(answers, rows)[:2]] for _ in range(2))
     assert first == second
 
 
 @pytest.mark.parametrize("models", [1, 2, 7])
 def test_figures_are_drawn_for_any_number_of_models(planting, models):
     answers, rows = drawn(planting, models)
-    plates = answers.plates(rows)
+    plates = plates_of(answers, rows)
     names = [plate.name for plate in plates]
     assert {"scaling", "heatmap", "languages"} <= set(names) and ("slopes" in names) == (models == 7)
     assert all(plots.png(plate.figure)[1:4] == b"PNG" for plate in plates)
