@@ -42,7 +42,8 @@ class Inputs:
         if section.make:
             return Weights(make=section.make.plain()), None
         if model.folder and weights.files(model.folder):
-            return Weights(folder=folder_digest(model.folder), layers=model.layers, form=section.form), None
+            mark = folder_digest(model.folder)
+            return Weights(folder=mark, layers=model.layers, form=section.form, like=section.like), None
         if section.revision:
             return Weights(hub=section.hub, revision=section.revision, layers=model.layers, form=section.form), None
         return Weights(folder=ABSENT), f"no model.safetensors in {section.folder}"

@@ -50,6 +50,7 @@ class Weights(Spec):
     revision: str | None = None
     layers: Positive | None = Field(None, description="the first so many of its layers alone; all where absent")
     form: Literal["text-to-text"] | None = Field(None, description="with its decoder; an encoder-decoder's encoder where absent")
+    like: str | None = Field(None, description="the model_type that it is read as, where its own is not known")
 
 
 class Lora(Spec):

@@ -9,7 +9,6 @@ import numpy as np
 from xlift.registry import weights
 from xlift.registry.findings import Finding, UserError, first_line
 from xlift.registry.kinds import KINDS
-from xlift.registry.known.parameters import FROM_PADDING
 from xlift.registry.manifest.models import Model
 from xlift.registry.plan import Plan
 from xlift.runners.data.preflight import lengths
@@ -77,8 +76,8 @@ def _faults(model: Model, folder: Path) -> Iterator[tuple[str, str]]:
     if all(not text.ids or set(text.ids) == {unknown} for text in texts):
         yield "its tokenizer knows no piece of three sentences in three scripts", "give the tokenizer that belongs to the model"
     try:
-        config = models.configured(folder, model.layers)
-        if model.kind in FROM_PADDING and config.pad_token_id is None:
+        config = models.configured(folder, model.layers, model.section.like)
+        if model.architecture.from_padding and config.pad_token_id is None:
             what = "its configuration has no pad_token_id, from which positions are numbered"
             yield what, "write pad_token_id into config.json"
             return

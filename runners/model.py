@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
-from transformers import AutoConfig, MT5EncoderModel, MT5ForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING
 
 from xlift.registry import weights
 from xlift.registry.findings import UserError, first_line
-from xlift.registry.known.architectures import ARCHITECTURES, FIELDS
+from xlift.registry.known.architectures import ARCHITECTURES
 from xlift.registry.known.models import count
 from xlift.registry.manifest.models import configuration
 from xlift.registry.stage import Lora, Recipe, Scoring, Shape
@@ -33,10 +34,6 @@ ROLES = {  # special tokens, and what they are usually called where a folder doe
     "pad_token": ("<pad>", "[PAD]"),
     "cls_token": ("<s>", "[CLS]"),
     "mask_token": ("<mask>", "[MASK]"),
-}
-DROPOUTS = {
-    "dropout": ("hidden_dropout_prob", "dropout", "dropout_rate", "hidden_dropout", "embedding_dropout", "mlp_dropout"),
-    "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout"),
 }
 
 
@@ -99,14 +96,16 @@ def load(
     recipe: Recipe | None = None,
     layers: int | None = None,
     form: Literal["text-to-text"] | None = None,
+    like: str | None = None,
 ) -> Net:
     """An encoder from a transformers folder, or from the hub at a revision; weights in fp32, from safetensors only.
 
     Of its layers the first `layers` are taken, where that is given (Sajjad et al. 2023); of an encoder-decoder the encoder,
-    unless it is text to text. Nothing is opened but `registry.weights.opened`, by which its runs are named.
+    unless it is text to text. It is read as a model of type `like`, or of its own. Nothing is opened but
+    `registry.weights.opened`, by which its runs are named.
     """
     folder = folder_of(source, revision)
-    config = configured(folder, layers)
+    config = configured(folder, layers, like)
     encoder = _build(config, recipe, folder, form)
     return Net(encoder, tokens.framed(read_tokenizer(folder), ARCHITECTURES[config.model_type].reads))
 
@@ -120,10 +119,11 @@ def folder_of(source: Path | str, revision: str | None) -> Path:
     return hub.folder(str(source), revision)
 
 
-def configured(folder: Path, layers: int | None = None) -> Any:
-    """The configuration in a model's folder, field by field: of those that `FIELDS` names, and no others."""
+def configured(folder: Path, layers: int | None = None, like: str | None = None) -> Any:
+    """The configuration in a model's folder, field by field: of those that its architecture names, and no others."""
     raw = json.loads((folder / weights.CONFIG).read_bytes())
-    config = AutoConfig.for_model(raw["model_type"], **{name: raw[name] for name in FIELDS[raw["model_type"]] if name in raw})
+    model_type = like or raw["model_type"]
+    config = AutoConfig.for_model(model_type, **{name: raw[name] for name in ARCHITECTURES[model_type].fields if name in raw})
     if layers:
         config.num_hidden_layers = layers
         if getattr(config, "layer_types", None):
@@ -172,13 +172,13 @@ def state_of(folder: Path) -> dict[str, Tensor]:
     return state
 
 
-def continued(head: nn.Module, source: Path | str, revision: str | None) -> nn.Module:
+def continued(head: nn.Module, source: Path | str, revision: str | None, like: str | None = None) -> nn.Module:
     """A head of masked language modelling with the weights of the model's own, where it has one of a form known here.
 
     A bias that it does not have, as in ModernBERT's, begins at 0.
     """
     folder = folder_of(source, revision)
-    config = configured(folder)
+    config = configured(folder, like=like)
     architecture = ARCHITECTURES[config.model_type]
     if not architecture.language_head:
         return head
@@ -203,18 +203,19 @@ def filled(kind: Any, config: Any, state: dict[str, Tensor], **options: Any) -> 
 
 def class_of(config: Any, form: Literal["text-to-text"] | None) -> tuple[Any, dict[str, bool]]:
     """The class of transformers that is trained, and what it is made with."""
-    half = MT5ForConditionalGeneration if form else MT5EncoderModel
-    kind = half if config.model_type == "mt5" else MODEL_MAPPING[type(config)]
+    halves = ARCHITECTURES[config.model_type].classes
+    kind = getattr(transformers, halves[form is not None]) if halves else MODEL_MAPPING[type(config)]
     return kind, {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
 
 
 def _build(
     config: Any, recipe: Recipe | None, folder: Path | None = None, form: Literal["text-to-text"] | None = None
 ) -> nn.Module:
-    for wanted, names in DROPOUTS.items():
-        for name in names:
-            if hasattr(config, name):
-                setattr(config, name, getattr(recipe, wanted) if recipe else 0.0)
+    architecture = ARCHITECTURES[config.model_type]
+    for name in architecture.dropouts:
+        setattr(config, name, recipe.dropout if recipe else 0.0)
+    for name in architecture.attention_dropouts:
+        setattr(config, name, recipe.attention_dropout if recipe else 0.0)
     kind, options = class_of(config, form)
     if folder is None:
         encoder = kind(config, **options)

@@ -150,7 +150,7 @@ def _head(part: Data, net: Net, stage: Stage, env: Env, parent: Path | None) -> 
     if part.kind in CORPORA and parent and stage.parent and stage.parent.data.kind == part.kind:
         return model.load_head(head, parent)
     if part.kind in CORPORA and stage.parent is None and stage.kind == "train":
-        return model.continued(head, *_source(stage, env))
+        return model.continued(head, *_source(stage, env), stage.weights.like)
     return head
 
 
@@ -158,7 +158,9 @@ def _start(stage: Stage, env: Env, parent: Path | None) -> Net:
     """The model that a stage starts from: its parent's checkpoint, a folder, or the hub."""
     if parent:
         return model.load(parent, recipe=stage.recipe, form=stage.weights.form)
-    return model.load(*_source(stage, env), recipe=stage.recipe, layers=stage.weights.layers, form=stage.weights.form)
+    return model.load(
+        *_source(stage, env), recipe=stage.recipe, layers=stage.weights.layers, form=stage.weights.form, like=stage.weights.like
+    )
 
 
 def _source(stage: Stage, env: Env) -> tuple[Path | str, str | None]:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from xlift.registry.known.architectures import ARCHITECTURES, Architecture
-from xlift.registry.known.parameters import Config, Parameters, count
+from xlift.registry.known.formulas import Config
+from xlift.registry.known.parameters import Parameters, count
 
 __all__ = ["MODELS", "Config", "Model", "Parameters", "count"]
 

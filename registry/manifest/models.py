@@ -89,7 +89,8 @@ def declared_models(at: Complaints) -> dict[str, Model]:
 
 def _same(one: ModelSection, other: ModelSection) -> bool:
     return all(
-        getattr(one, name) == getattr(other, name) for name in ("make", "folder", "hub", "revision", "layers", "form", "seed")
+        getattr(one, name) == getattr(other, name)
+        for name in ("make", "folder", "hub", "revision", "layers", "form", "like", "seed")
     )
 
 
@@ -129,6 +130,8 @@ def _has_weights(at: Complaints, section: ModelSection, path: tuple[str | int, .
             f"model '{section.id}' is not pinned",
             "add 'revision: <40 digits>', the commit on the hub, or 'revision: pin' to a draft",
         )
+    if section.like and not section.folder:
+        at.complain("E232", (*path, "like"), "only a folder's model is read like another", "remove it, or give the folder")
     if section.make and section.make.hidden % section.make.heads:
         at.complain(
             "E216",
@@ -157,10 +160,16 @@ def _sized(
         layers = section.layers if section.layers != whole.layers else None
         parameters, bounds = count(config, encoder_only=section.form is None, tied=True), limits(config)
     except (ValueError, TypeError, AttributeError) as error:  # a configuration may be anything
-        at.complain("E217", (*path, "folder"), f"config.json of '{section.id}': {error}", "give a folder that transformers saved")
+        foreign = not section.like and str(config.get("model_type")) not in ARCHITECTURES
+        other = "; where it is one of these under another name, add 'like: <that>'" if foreign else ""
+        do = f"give a folder that transformers saved{other}"
+        at.complain("E217", (*path, "folder"), f"config.json of '{section.id}': {error}", do)
         return None
-    if section.form and config["model_type"] != "mt5":
-        at.complain("E228", (*path, "form"), f"{config['model_type']} is no encoder-decoder", "remove it, or take an mT5")
+    if section.form and not ARCHITECTURES[config["model_type"]].whole:
+        pairs = ", ".join(name for name, row in ARCHITECTURES.items() if row.whole)
+        at.complain(
+            "E228", (*path, "form"), f"{config['model_type']} is no encoder-decoder", f"remove it, or take one of {pairs}"
+        )
         return None
     if section.form and layers:
         at.complain("E228", (*path, "layers"), "an encoder-decoder is not cut", "remove layers, or form for its encoder alone")
@@ -192,7 +201,7 @@ def _configuration(at: Complaints, section: ModelSection, folder: Path | None, p
                 at.complain(
                     "E217", (*path, "folder"), f"config.json of '{section.id}' has {name}, which is not read", CHANGING[name]
                 )
-            return found
+            return _alike(at, section, found, path)
         except (ValueError, RecursionError, OSError) as error:
             at.complain(
                 "E217", (*path, "folder"), f"config.json of '{section.id}': {error}", "give a folder that transformers saved"
@@ -207,6 +216,19 @@ def _configuration(at: Complaints, section: ModelSection, folder: Path | None, p
         "put the model there, or name its hub id beside the folder",
     )
     return None
+
+
+def _alike(at: Complaints, section: ModelSection, config: dict[str, Any], path: tuple[str | int, ...]) -> Any:
+    """A configuration as it is read: under its own type, or under that of `like`; None where that is not known."""
+    if not section.like:
+        return config
+    own = config.get("model_type")
+    if section.like not in ARCHITECTURES:
+        at.complain("E232", (*path, "like"), f"unknown model_type '{section.like}'", similar(section.like, ARCHITECTURES))
+        return None
+    if own in ARCHITECTURES:
+        at.complain("E232", (*path, "like"), f"config.json of '{section.id}' is of type {own}, which is known", "remove it")
+    return {**config, "model_type": section.like}
 
 
 def configuration(make: Shape) -> dict[str, Any]:

@@ -50,6 +50,9 @@ class ModelSection(Spec):
         None,
         description="the model that its training began with, of this study or another: the two are not independent",
     )
+    like: Name | None = Field(
+        None, description="the model_type that a folder's model is read as, where its own is not known here"
+    )
     form: Literal["text-to-text"] | None = Field(
         None, description="an encoder-decoder that writes its answers (Raffel et al. 2020); its encoder alone where absent"
     )

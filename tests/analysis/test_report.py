@@ -92,11 +92,11 @@ def test_the_page_says_what_was_planted():
 
 
 def test_the_page_begins_with_its_answer_and_the_figure_and_then_with_what_one_has_to_know():
-    text = page()
+    text = page(5)
     places = [text.index(mark) for mark in ('class="answer', "<svg", 'class="notes"', "<h2", "<table")]
     assert places == sorted(places)
     shown = re.findall(r"<li><b>(\w+)</b>", text)
-    assert len(shown) > 3 and shown == sorted(shown, key=get_args(Changes).index)
+    assert len(set(shown)) > 1 and shown == sorted(shown, key=get_args(Changes).index)
 
 
 def test_whatever_a_section_holds_is_on_the_page_and_in_the_files(tmp_path):

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from xlift.registry.inputs import Inputs
+from xlift.registry.known.architectures import ARCHITECTURES
 from xlift.registry.known.models import MODELS, count
-from xlift.registry.known.parameters import FORMULAS, Capacity, limits
+from xlift.registry.known.parameters import Capacity, limits
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
 
@@ -157,7 +158,7 @@ def measured(config, *, encoder_only=False):
 
 
 def test_every_known_type_is_tested():
-    assert set(TINY) == set(FORMULAS)
+    assert set(TINY) == set(ARCHITECTURES)
 
 
 @pytest.mark.parametrize(("kind", "config"), CASES, ids=NAMES)

@@ -16,7 +16,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from xlift.registry import weights
 from xlift.registry.findings import BadInput
 from xlift.registry.inputs import Inputs, folder_digest
-from xlift.registry.known.architectures import ARCHITECTURES, FIELDS
+from xlift.registry.known.architectures import ARCHITECTURES
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
 from xlift.registry.stage import Data
@@ -124,13 +124,15 @@ def test_what_is_not_read_changes_nothing(family, folders, tmp_path):
         assert plain.generation_config.to_dict() == again.generation_config.to_dict()
 
 
-@pytest.mark.parametrize("kind", FIELDS)
+@pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_every_field_of_a_configuration_is_read_or_is_ours(kind):
     theirs = {field.name for field in fields(type(AutoConfig.for_model(kind)))} - {
         field.name for field in fields(PreTrainedConfig)
     }
     assert {
-        name for name in theirs - FIELDS[kind] if "dropout" not in name and "classifier" not in name and "summary" not in name
+        name
+        for name in theirs - ARCHITECTURES[kind].fields
+        if "dropout" not in name and "classifier" not in name and "summary" not in name
     } <= OURS
 
 
@@ -206,6 +208,38 @@ def test_a_folder_that_would_be_worse_in_training_is_found_before(fault, folders
         found = error.findings
     assert [finding.code for finding in found] == [code] and words in f"{found[0].message} {found[0].hint}", found
     assert found[0].place.line == 6
+
+
+def refused(path: Path) -> tuple[str, str]:
+    with pytest.raises(BadInput) as caught:
+        looked(path)
+    (finding,) = caught.value.findings
+    return finding.code, f"{finding.message} {finding.hint}"
+
+
+def test_a_folder_of_a_model_type_that_nobody_knows_may_say_what_it_is_like(folders, tmp_path):
+    study, folder = tmp_path / "study.yaml", tmp_path / "model"
+    shutil.copytree(folders("xlmr"), folder)
+    study.write_text(STUDY)
+    *_, known = [step.stage for step in expand(load(study), Inputs(load(study))).steps]
+    study.write_text(STUDY.replace("folder: model", "folder: model, like: bert"))
+    assert refused(study)[0] == "E232" and "is known" in refused(study)[1]
+    edited(folder, "config.json", model_type="our-own-roberta")
+    study.write_text(STUDY)
+    assert refused(study)[0] == "E217" and "add 'like: <that>'" in refused(study)[1]
+    for wrong, said in (("xlm-robert", "write 'xlm-roberta'"), ("their-own", "known: ")):
+        study.write_text(STUDY.replace("folder: model", f"folder: model, like: {wrong}"))
+        assert refused(study)[0] == "E232" and said in refused(study)[1]
+    study.write_text(STUDY.replace("folder: model", "hub: FacebookAI/xlm-roberta-large, revision: pin, like: bert"))
+    assert refused(study)[0] == "E232"
+    study.write_text(STUDY.replace("folder: model", "folder: model, like: xlm-roberta"))
+    assert not looked(study)
+    *_, alike = [step.stage for step in expand(load(study), Inputs(load(study))).steps]
+    assert alike.weights.like == "xlm-roberta" and alike.id != known.id
+    net, plain = model.load(folder, like="xlm-roberta"), model.load(folders("xlmr"))
+    assert all(torch.equal(a, b) for a, b in zip(net.encoder.parameters(), plain.encoder.parameters(), strict=True))
+    study.write_text(STUDY.replace("folder: model", "folder: model, like: deberta-v2"))  # of other names: nothing of it fits
+    assert "would be drawn at random" in looked(study)[0].message
 
 
 def test_a_tokenizer_that_knows_nothing_is_found(folders, tmp_path):
