@@ -9,7 +9,7 @@ from xlift import studies
 from xlift.cli import app
 from xlift.registry.changes import changes
 from xlift.registry.findings import BadInput, UserError
-from xlift.registry.known.tasks import computed
+from xlift.registry.kinds import KINDS
 from xlift.registry.manifest.load import load
 from xlift.registry.score import Score
 from xlift.registry.store import Store, part_name
@@ -335,4 +335,4 @@ def test_equal_tests_of_two_targets_are_told(folder):
     ],
 )
 def test_xtreme_s_f1_is_for_bare_tags_alone(labels, metrics):
-    assert computed("tag", tuple(labels.split())) == metrics
+    assert KINDS["tag"].computed(tuple(labels.split())) == metrics

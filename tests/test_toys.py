@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROW = '    Kind("sentence", ("text", "label"), ("accuracy",), labels="needed"),\n'
+ROW = '    Kind("sentence", ("text", "label"), (_ACCURACY,), labels="needed"),\n'
 MODULE = '''\
 """One text and one label: sentiment, topic."""
 

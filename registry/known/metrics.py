@@ -1,35 +1,17 @@
-"""Facts about metrics: whether more is better, and between what values a score can lie."""
+"""Facts about metrics by the names that harnesses print: whether more is better, and between what values a score can lie."""
 
 import re
-from dataclasses import dataclass
 from functools import cache
-from math import inf
-from typing import Literal
 
-Better = Literal["higher", "lower"]
+from xlift.registry.kinds import CORRELATION, COUNTED, KINDS, RATE, SHARE, Metric
 
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """What a score can be, as a fraction (1 is all right, or all wrong), and which way is better."""
-
-    better: Better = "higher"
-    low: float = 0.0
-    high: float = 1.0
-
-    def inside(self, score: float) -> bool:
-        """Whether a score lies between the ends, and at neither."""
-        return self.low < score < self.high
-
-
-SHARE = Metric()
-CORRELATION = Metric(low=-1.0)
-RATE = Metric("lower", high=inf)
 EDITS = frozenset("wer cer ter mer edit_distance".split())  # to words of the reference, of which there may be more than one each
 # By the names that harnesses print; a metric of this kind may go on after its name, as acc_norm and rouge_l do.
 KNOWN: dict[str, Metric] = {
+    **{each.name: each.metric for kind in KINDS.values() for each in kind.metrics},
+    **dict.fromkeys("accuracy acc exact_match".split(), COUNTED),  # of tags it is of words, but a table does not say so
     **dict.fromkeys(
-        "accuracy acc f1 exact_match exact em precision recall entity_f1 f1_xtreme macro_f1 micro_f1 bleu sacrebleu chrf rouge "
+        "exact em precision recall macro_f1 micro_f1 bleu sacrebleu chrf rouge "
         "meteor map mrr ndcg auc auroc hits uas las score win_rate pass".split(),
         SHARE,
     ),

@@ -1,31 +1,13 @@
 """Facts about tasks, one row each. Adding a task adds no code: behaviour belongs to its kind."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from xlift.registry.kinds import KINDS
 from xlift.registry.known.languages import XTREME
 from xlift.registry.stage import KindName, Normaliser
 
-MARKED = re.compile(r"^[BIEOLSUMHWV][-_]|[-_][BIEOLSUMHWV]$")  # labels that say where in a chunk they stand
-PUNCTUATION = (".", ",", ":", "''", "``", "#", "$", "-LRB-", "-RRB-", "-NONE-")  # tags of the Penn treebank
 MLQA_LANGUAGES = ("ar", "de", "en", "es", "hi", "vi", "zh")  # whose articles MLQA's comparison of answers knows
-
-
-def computed(kind: str, labels: tuple[str, ...]) -> tuple[str, ...]:
-    """The metrics that a task of this kind and these labels has.
-
-    Entities need labels that begin and continue them (IOB2). XTREME's F1 of tags is made for names without marks, as of parts
-    of speech: of other schemes (BIOES) or of numbers it would count what is no chunk.
-    """
-    if kind != "tag":
-        return KINDS[kind].metrics
-    if all(label == "O" or label[:2] in ("B-", "I-") for label in labels):
-        return "entity_f1", "accuracy"
-    bare = all(label[:1].isalpha() and not MARKED.search(label) for label in labels if label not in PUNCTUATION)
-    return ("f1_xtreme", "accuracy") if bare else ("accuracy",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from pydantic import AfterValidator, Field
 
 from xlift.registry.card import Analysis, Claim, Control, Hypothesis, Scalar
 from xlift.registry.findings import unfit
-from xlift.registry.known.metrics import Better, Metric, known
+from xlift.registry.kinds import Better, Metric
+from xlift.registry.known.metrics import known
 from xlift.registry.sources import DataSection, Subset
 from xlift.registry.spec import Spec
 from xlift.registry.stage import KindName, Mixing, Normaliser, Origin, Positive, Recipe, Scoring, Shape

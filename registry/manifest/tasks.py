@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xlift.registry.findings import similar
 from xlift.registry.kinds import CORPORA, KINDS, RETRIEVAL
-from xlift.registry.known.tasks import MLQA_LANGUAGES, Task, computed
+from xlift.registry.known.tasks import MLQA_LANGUAGES, Task
 from xlift.registry.manifest.complaints import Complaints
 from xlift.registry.manifest.sections import Mixture, TaskSection
 
@@ -98,7 +98,7 @@ def _override(at: Complaints, name: str, known: Task | None, section: TaskSectio
     base = known or Task(
         name,
         kind,
-        _usual_metric(kind, section.labels or ()),
+        KINDS[kind].usual(section.labels or ()),
         "declared in the manifest",
         trains,
         fields={role: role for role in KINDS[kind].roles if role not in KINDS[kind].optional},
@@ -113,19 +113,17 @@ def _override(at: Complaints, name: str, known: Task | None, section: TaskSectio
         at.complain(
             "E203", ("tasks", name, "fields", role), f"kind {kind} has no role '{role}'", similar(role, KINDS[kind].roles)
         )
-    metrics = computed(kind, task.labels)
+    metrics = KINDS[kind].computed(task.labels)
     if metrics and task.metric not in metrics and (section.metric or section.labels):
         at.complain(
             "E203",
             ("tasks", name, "metric" if section.metric else "labels"),
             f"kind {kind} with these labels has no metric '{task.metric}'",
-            "write metric: accuracy, or the labels as O, B-<type> and I-<type>, of which entities are made"
-            if kind == "tag" and task.metric == "entity_f1"
-            else similar(task.metric, metrics),
+            next((each.hint for each in KINDS[kind].metrics if each.name == task.metric), "") or similar(task.metric, metrics),
         )
     if section.limit.test and not KINDS[kind].divisible:
         at.complain("E203", ("tasks", name, "limit"), "a limit would part sentences from their translations", "remove it")
-    if section.normaliser and kind != "span":
+    if section.normaliser and not KINDS[kind].compared:
         at.complain("E203", ("tasks", name, "normaliser"), f"kind {kind} compares no answers", "remove it")
     elif task.normaliser == "mlqa" and (others := sorted(set(task.languages) - set(MLQA_LANGUAGES))):
         at.complain(
@@ -139,10 +137,3 @@ def _override(at: Complaints, name: str, known: Task | None, section: TaskSectio
     if len(set(task.labels)) < len(task.labels):
         at.complain("E204", ("tasks", name, "labels"), "a label stands twice", "keep one")
     return task
-
-
-def _usual_metric(kind: str, labels: tuple[str, ...]) -> str:
-    """Entities where labels begin and continue spans, otherwise accuracy; F1 for answers."""
-    if kind == "tag":
-        return "entity_f1" if any(label.startswith("B-") for label in labels) else "accuracy"
-    return next(iter(KINDS[kind].metrics), "")

@@ -9,7 +9,8 @@ from typing import Any
 from xlift.registry.card import Cell, StageCard, StudyCard
 from xlift.registry.carriers import lineages
 from xlift.registry.findings import Finding, Place
-from xlift.registry.kinds import RETRIEVAL
+from xlift.registry.kinds import RETRIEVAL, SHARE
+from xlift.registry.known.metrics import known
 from xlift.registry.known.tasks import Task, same_training_data
 from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.sections import TableManifest
@@ -18,7 +19,6 @@ from xlift.registry.spec import canonical, digest
 from xlift.registry.stage import Origin
 
 FAMILY = "imported"  # of models whose family is not told
-COUNTED = ("acc", "exact_match")  # metrics, by the start of their names, that are shares of items: binomial
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Row:
     @property
     def standard_error(self) -> float | None:
         """As told, or binomial, of a share of items; None where neither is."""
-        if self.se is None and self.items and self.metric.lower().startswith(COUNTED):
+        if self.se is None and self.items and (known(self.metric) or SHARE).counted:
             return math.sqrt(self.score * (1 - self.score) / self.items)
         return self.se
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from xlift.registry.findings import Finding, UserError, similar, unfit
+from xlift.registry.kinds import Metric
 from xlift.registry.known import lab
-from xlift.registry.known.metrics import Metric, spread
 from xlift.registry.known.metrics import known as known_metric
+from xlift.registry.known.metrics import spread
 from xlift.registry.known.models import MODELS
 from xlift.registry.known.tasks import TASKS, Task
 from xlift.registry.manifest import conditions

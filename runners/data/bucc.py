@@ -37,14 +37,14 @@ def convert(published: Path, data: Path) -> dict[Path, int]:
 
 
 def _rows(folders: list[Path], language: str, split: str) -> Iterator[str]:
-    source, pivot, gold = (_pairs(folders, f"{language}-en.{split}.{end}") for end in (language, "en", "gold"))
+    foreign, pivot, gold = (_pairs(folders, f"{language}-en.{split}.{end}") for end in (language, "en", "gold"))
     names: dict[str, list[str]] = defaultdict(list)
     for one, other in gold:
         names[one].append(one)  # a pair is called as its sentence that is not English
         names[other].append(one)
-    if lost := names.keys() - {name for name, _ in (*source, *pivot)}:
+    if lost := names.keys() - {name for name, _ in (*foreign, *pivot)}:
         raise UserError(f"{language}-en.{split}.gold names {min(lost)}, which is none of the sentences")
-    for side, sentences in (("source", source), ("pivot", pivot)):
+    for side, sentences in (("source", foreign), ("pivot", pivot)):
         for name, text in sentences:
             row = {"text": text, "side": side, "pairs": list(dict.fromkeys(names.get(name, ()))), "split": SPLITS[split]}
             yield json.dumps(row, ensure_ascii=False) + "\n"

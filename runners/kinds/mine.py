@@ -18,7 +18,7 @@ from xlift.runners.kinds.base import Feature, Reading
 from xlift.runners.kinds.columns import Fault
 from xlift.runners.kinds.example import Example, Row, Unfit, scorable
 from xlift.runners.kinds.parts import metrics, tokens
-from xlift.runners.kinds.retrieve import PIVOT, SOURCE, SentenceKind, unit
+from xlift.runners.kinds.retrieve import FOREIGN, PIVOT, SentenceKind, unit
 from xlift.runners.later import np, torch
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Sentence(Example):
     """
 
     text: str
-    side: str  # source or pivot
+    side: str  # FOREIGN or PIVOT
     pairs: tuple[str, ...]
     tunes: bool
 
@@ -45,7 +45,7 @@ class Sentence(Example):
         if not text.strip():
             raise Fault("the sentence is empty; take it out")
         side, split = (columns.column(row, data, role) for role in ("side", "split"))
-        if side not in ("source", "pivot"):
+        if side not in (FOREIGN, PIVOT):
             raise Fault(
                 f"the side is {columns.shown(side)}; write source, or pivot for a sentence in the source language of the study"
             )
@@ -68,7 +68,7 @@ class Sentence(Example):
         translations(examples)
 
 
-OTHER = {"source": "pivot", "pivot": "source"}
+OTHER = {FOREIGN: PIVOT, PIVOT: FOREIGN}
 
 
 def translations(examples: Sequence[Sentence]) -> list[set[int]]:
@@ -111,9 +111,9 @@ class MineKind(SentenceKind):
         known, threshold = translations(examples), np.inf
         found = [-1] * len(examples)
         for tunes in (True, False):
-            sides = [[i for i, e in enumerate(examples) if (e.side, e.tunes) == (side, tunes)] for side in (SOURCE, PIVOT)]
-            source, pivot = (np.stack([outputs[i] for i in side]) for side in sides)
-            pairs = [(sides[0][one], sides[1][other], score) for one, other, score in mined(source, pivot)]
+            sides = [[i for i, e in enumerate(examples) if (e.side, e.tunes) == (side, tunes)] for side in (FOREIGN, PIVOT)]
+            foreign, pivot = (np.stack([outputs[i] for i in side]) for side in sides)
+            pairs = [(sides[0][one], sides[1][other], score) for one, other, score in mined(foreign, pivot)]
             if tunes:
                 right = [other in known[one] for one, other, _ in pairs]
                 threshold = best_cut([score for *_, score in pairs], right, sum(len(known[one]) for one in sides[0]))
@@ -124,14 +124,14 @@ class MineKind(SentenceKind):
 
     def measure(self, predictions: Sequence[int], examples: Sequence[Sentence], data: Data, language: str) -> list[Measure]:
         known = translations(examples)
-        scored = [i for i, e in enumerate(examples) if e.side == SOURCE and not e.tunes]
+        scored = [i for i, e in enumerate(examples) if e.side == FOREIGN and not e.tunes]
         measures = [metrics.mining_f1([known[i] for i in scored], [predictions[i] for i in scored])]
         return metrics.primary_first(measures, data.metric)
 
 
-def mined(source: np.ndarray, pivot: np.ndarray, *, block: int = 256) -> Mined:
+def mined(foreign: np.ndarray, pivot: np.ndarray, *, block: int = 256) -> Mined:
     """Pairs of rows of two matrices (n, dim) and (m, dim), each row at most once; computed on torch's default device."""
-    sides = (unit(source), unit(pivot))
+    sides = (unit(foreign), unit(pivot))
     nearest = [_nearest(*each, block) for each in (sides, sides[::-1])]
     means = [cosines.mean(dim=1) for cosines, _ in nearest]
     proposed = []
@@ -139,7 +139,7 @@ def mined(source: np.ndarray, pivot: np.ndarray, *, block: int = 256) -> Mined:
         margins, best = (2 * cosines / (own[:, None] + theirs[others])).max(dim=1)
         proposed.append((others.gather(1, best[:, None])[:, 0].tolist(), margins.tolist()))
     (forth, scores), (back, more) = proposed
-    pairs = [*zip(range(len(source)), forth, scores, strict=True), *zip(back, range(len(pivot)), more, strict=True)]
+    pairs = [*zip(range(len(foreign)), forth, scores, strict=True), *zip(back, range(len(pivot)), more, strict=True)]
     taken: tuple[set[int], set[int]] = (set(), set())
     found: Mined = []
     for one, other, score in sorted(pairs, key=lambda pair: (-pair[2], *pair[:2])):

@@ -25,29 +25,29 @@ if TYPE_CHECKING:
     from xlift.runners.metrics import Measure
 
 
+FOREIGN, PIVOT = "source", "pivot"  # the sides of a translation, as files call them
+
+
 @dataclass(frozen=True, slots=True)
 class Parallel(Example):
     """A sentence and its translation in the source language of the study."""
 
-    source: str
+    foreign: str
     pivot: str
 
     @classmethod
     def read(cls, row: Row, data: Data, place: str) -> Parallel:
-        source, pivot = (columns.string(columns.column(row, data, role), role) for role in ("source", "pivot"))
-        if not source.strip() or not pivot.strip():
+        foreign, pivot = (columns.string(columns.column(row, data, side), side) for side in (FOREIGN, PIVOT))
+        if not foreign.strip() or not pivot.strip():
             raise Fault("a sentence is empty; take the pair out")
-        return cls(source, pivot)
+        return cls(foreign, pivot)
 
     @property
     def group(self) -> tuple[str, ...]:
         return (self.pivot,)
 
     def prefixed(self, prefix: str) -> Parallel:
-        return replace(self, source=prefix + self.source, pivot=prefix + self.pivot)
-
-
-SOURCE, PIVOT = "source", "pivot"  # the sides of a translation
+        return replace(self, foreign=prefix + self.foreign, pivot=prefix + self.pivot)
 
 
 class SentenceKind(Kind):
@@ -67,11 +67,11 @@ class RetrieveKind(SentenceKind):
     example = Parallel
 
     def encode(self, examples: Sequence[Parallel], reading: Reading, data: Data, language: str) -> list[Feature]:
-        """Two features an example, its source and then its pivot; the caller has put `Scoring.prefix` before both texts."""
-        texts = [text for e in examples for text in (e.source, e.pivot)]
+        """Two features an example, its foreign side and then its pivot; the caller has put `Scoring.prefix` before both texts."""
+        texts = [text for e in examples for text in (e.foreign, e.pivot)]
         encoded = tokens.sequences(reading.tokenizer, texts, max_length=reading.max_length)
         return [
-            Feature((ids,), tokens.NOTHING, example=at // 2, units=0, trace=PIVOT if at % 2 else SOURCE)
+            Feature((ids,), tokens.NOTHING, example=at // 2, units=0, trace=PIVOT if at % 2 else FOREIGN)
             for at, ids in enumerate(encoded)
         ]
 
@@ -83,11 +83,11 @@ class RetrieveKind(SentenceKind):
         data: Data,
         scoring: Scoring,
     ) -> list[int]:
-        """For each example's pivot, the example whose source is nearest."""
-        sides: dict[str, list[np.ndarray | None]] = {side: [None] * len(examples) for side in (SOURCE, PIVOT)}
+        """For each example's pivot, the example whose foreign side is nearest."""
+        sides: dict[str, list[np.ndarray | None]] = {side: [None] * len(examples) for side in (FOREIGN, PIVOT)}
         for embedding, feature in zip(outputs, features, strict=True):
             sides[feature.trace][feature.example] = embedding
-        return nearest(np.stack(sides[PIVOT]), np.stack(sides[SOURCE])).tolist()
+        return nearest(np.stack(sides[PIVOT]), np.stack(sides[FOREIGN])).tolist()
 
     def measure(self, predictions: Sequence[int], examples: Sequence[Parallel], data: Data, language: str) -> list[Measure]:
         return metrics.primary_first([metrics.retrieval_accuracy(predictions)], data.metric)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
 from xlift.registry.findings import UserError
-from xlift.registry.known.tasks import computed
+from xlift.registry.kinds import KINDS
 from xlift.registry.stage import Data, Scoring
 from xlift.runners.kinds import columns, labels
 from xlift.runners.kinds.base import IGNORE, Batch, Feature, Kind, Reading, finite
@@ -113,7 +113,8 @@ class TagKind(Kind):
         """Entity F1 where the labels are IOB2, XTREME's F1 over tags where they are bare; and accuracy over words."""
         gold = [e.tags for e in examples]
         measures = {"entity_f1": metrics.entity_f1, "f1_xtreme": metrics.f1_xtreme, "accuracy": metrics.tag_accuracy}
-        return metrics.primary_first([measures[name](gold, predictions) for name in computed("tag", data.labels)], data.metric)
+        wanted = KINDS["tag"].computed(data.labels)
+        return metrics.primary_first([measures[name](gold, predictions) for name in wanted], data.metric)
 
 
 def _stand_in(tokenizer: Any) -> np.ndarray:

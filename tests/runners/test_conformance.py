@@ -10,7 +10,7 @@ import torch
 from xlift.registry.files import DataError
 from xlift.registry.findings import UserError
 from xlift.registry.kinds import KINDS, READ_BY
-from xlift.registry.known.tasks import computed
+from xlift.registry.known.metrics import known
 from xlift.registry.stage import Data, Recipe, Scoring, Stage, Weights, as_read
 from xlift.runners.data import drawn, held_out
 from xlift.runners.data.rows import example
@@ -45,6 +45,12 @@ ROWS: dict[str, Callable[[int], dict[str, Any]]] = {  # the row of a file's nth 
         "pairs": [f"p{n % 2}"],
     },
     "mlm": lambda n: {"text": some(n)},
+}
+CHANCES: dict[str, Callable[[list[Any], int], tuple[float, float]]] = {
+    "labels": lambda found, labels: (1 / max(labels, 2), 1),
+    "items": lambda found, labels: (1 / len(found), 1 / len(found)),
+    "empty": lambda found, labels: (0, 1),
+    "none": lambda found, labels: (0, 0),
 }
 every = pytest.mark.parametrize("name", KINDS)
 
@@ -143,9 +149,15 @@ def test_from_examples_to_measures(name, tokenizer, encoder, padded):
     predictions = kind.decode(outputs, features, found, data(name), Scoring())
     assert len(predictions) == len(found)
     measures = kind.measure(predictions, found, data(name), "en")
-    assert [measure.metric for measure in measures] == list(computed(name, data(name).labels))
+    assert [measure.metric for measure in measures] == list(KINDS[name].computed(data(name).labels))
     assert all(0 <= measure.value <= 1 and 0 <= measure.chance <= 1 and measure.se >= 0 for measure in measures)
-    for metric in computed(name, data(name).labels):
+    for measure, told in zip(measures, (each for each in KINDS[name].metrics if each.fits(data(name).labels)), strict=True):
+        low, high = CHANCES[told.chance](found, len(data(name).labels))
+        assert low <= measure.chance <= high, told
+        assert known(told.name).better == told.metric.better and told.metric.low <= measure.value <= told.metric.high
+        if told.metric.counted:
+            assert measure.value * measure.items == pytest.approx(round(measure.value * measure.items))
+    for metric in KINDS[name].computed(data(name).labels):
         assert kind.measure(predictions, found, data(name, metric=metric), "en")[0].metric == metric
 
 

@@ -203,7 +203,7 @@ def test_masked_language_modelling_goes_on_where_pretraining_left_it(family, tmp
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_sentences_are_retrieved_by_pooled_states(family, folders):
-    net, pairs = model.load(folders(family)), [Parallel(e.source, e.source) for e in examples("retrieve")]
+    net, pairs = model.load(folders(family)), [Parallel(e.foreign, e.foreign) for e in examples("retrieve")]
     (score, *_) = evaluate.score(net, pairs, data("retrieve"), Scoring(max_length=48), "de", "d", device="cpu", budget=512)
     assert score.value > 0.9  # a sentence is nearest to itself; some stand twice
 
