@@ -24,7 +24,7 @@ def named(root: Path, task: str, split: str, language: str, pattern: str) -> Pat
         return root / pattern.format(task=task, split=split, language=language)
     except (KeyError, IndexError, ValueError) as error:
         raise DataError(
-            f"file pattern '{pattern}' cannot be filled ({error}); use only {{task}}, {{split}} and {{language}} in it"
+            f"file pattern '{pattern}' cannot be filled ({error})", "use only {task}, {split} and {language} in it"
         ) from error
 
 
@@ -44,7 +44,7 @@ def chunks(file: Path) -> Iterator[bytes]:
             while piece := stream.read(CHUNK):
                 yield piece
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{file}: truncated or damaged gzip ({error}); copy or download the file again") from error
+        raise DataError(f"{file}: truncated or damaged gzip ({error})", "copy or download the file again") from error
 
 
 def content(file: Path) -> bytes:

@@ -73,7 +73,11 @@ class Finding:
 
 
 class UserError(ValueError):
-    """What a user did, in words that say what would do; the only error that the command line shows without a trace."""
+    """What a user did, and, where it is known, what would do; the only error that the command line shows without a trace."""
+
+    def __init__(self, message: str, hint: str | None = None):
+        super().__init__(f"{message}; {hint}" if hint else message)
+        self.message, self.hint = message, hint
 
 
 class BadInput(UserError):

@@ -22,11 +22,7 @@ LARGEST = 100_000_000  # bytes of a header, as in the format's description
 
 
 class WeightsError(UserError):
-    """Weights that cannot be used: `hint` says what would do."""
-
-    def __init__(self, message: str, hint: str):
-        super().__init__(f"{message}; {hint}")
-        self.message, self.hint = message, hint
+    """Weights that cannot be used."""
 
 
 def pickles(folder: Path) -> list[Path]:

@@ -60,8 +60,9 @@ def folder(name: str, revision: str) -> Path:
     if weights.TOKENIZER in lacking or not weights.files(found):
         lacks = weights.TOKENIZER if weights.TOKENIZER in lacking else "safetensors"
         raise UserError(
-            f"{name} at {revision[:8]} has no {lacks}; download it, convert its weights with `xlift models convert FOLDER`, "
-            "save its tokenizer, and name the folder beside hub"
+            f"{name} at {revision[:8]} has no {lacks}",
+            "download it, convert its weights with `xlift models convert FOLDER`, "
+            "save its tokenizer, and name the folder beside hub",
         )
     return found
 
@@ -81,7 +82,7 @@ def _commit(hub: str) -> str:
     try:
         commit = HfApi().model_info(hub, timeout=30).sha
     except Exception as error:  # the boundary: what its client raises differs from one version to the next
-        raise UserError(f"the hub does not tell the commit of {hub} ({first_line(error)}); nothing was written") from error
+        raise UserError(f"the hub does not tell the commit of {hub} ({first_line(error)})", "nothing was written") from error
     if not commit:
-        raise UserError(f"the hub tells no commit of {hub}; nothing was written")
+        raise UserError(f"the hub tells no commit of {hub}", "nothing was written")
     return commit

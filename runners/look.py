@@ -45,8 +45,7 @@ def _lengths(plan: Plan, model: Model, folder: Path) -> Iterator[Finding]:
         try:
             room = tokens.room_for(tokenizer, pair=KINDS[kind].texts == 2 and not model.section.form, max_length=length)
         except UserError as error:
-            message, _, hint = str(error).rpartition("; ")
-            yield Finding("E231", place, f"{model.id}, {task}: {message}", hint)
+            yield Finding("E231", place, f"{model.id}, {task}: {error.message}", error.hint)
             continue
         taken = len(tokens.pieces(tokenizer, [prefix])[0].ids) if prefix else 0
         if taken >= room:
@@ -70,8 +69,7 @@ def _faults(model: Model, folder: Path) -> Iterator[tuple[str, str]]:
         tokens.framed(tokenizer, model.architecture.reads)
         unknown, texts = tokenizer.unk_token_id, tokens.pieces(tokenizer, SENTENCES)
     except UserError as error:
-        message, _, hint = str(error).rpartition("; ")
-        yield message or hint, hint if message else "save the tokenizer that belongs to the model"
+        yield error.message, error.hint or "save the tokenizer that belongs to the model"
         return
     if all(not text.ids or set(text.ids) == {unknown} for text in texts):
         yield "its tokenizer knows no piece of three sentences in three scripts", "give the tokenizer that belongs to the model"

@@ -35,7 +35,7 @@ def primary_first(measures: Sequence[Measure], metric: str | None) -> list[Measu
     if metric is None:
         return list(measures)
     if metric not in {m.metric for m in measures}:
-        raise UserError(f"metric '{metric}' does not fit this task; known: {', '.join(m.metric for m in measures)}")
+        raise UserError(f"metric '{metric}' does not fit this task", f"known: {', '.join(m.metric for m in measures)}")
     return sorted(measures, key=lambda m: m.metric != metric)
 
 
@@ -45,7 +45,7 @@ def primary_first(measures: Sequence[Measure], metric: str | None) -> list[Measu
 def mean(values: Sequence[float]) -> tuple[float, float]:
     """The mean of the items and its standard error, sd / sqrt(n)."""
     if len(values) < 2:
-        raise UserError(f"{len(values)} test item(s) give no standard error; score at least two")
+        raise UserError(f"{len(values)} test item(s) give no standard error", "score at least two")
     items = np.asarray(values, dtype=np.float64)
     return float(items.mean()), float(items.std(ddof=1) / np.sqrt(len(items)))
 
@@ -53,7 +53,7 @@ def mean(values: Sequence[float]) -> tuple[float, float]:
 def ratio(over: Sequence[float], under: Sequence[float]) -> tuple[float, float]:
     """sum(over) / sum(under) and its linearised standard error over items (Cochran 1977, sec. 2.11)."""
     if len(over) < 2:
-        raise UserError(f"{len(over)} test sentence(s) give no standard error; score at least two")
+        raise UserError(f"{len(over)} test sentence(s) give no standard error", "score at least two")
     y, x = np.asarray(over, dtype=np.float64), np.asarray(under, dtype=np.float64)
     value = y.sum() / x.sum()
     residual = y - value * x
@@ -63,13 +63,13 @@ def ratio(over: Sequence[float], under: Sequence[float]) -> tuple[float, float]:
 def majority(gold: Sequence[str | int]) -> float:
     """The share of the most frequent label; missing or constant gold is refused (notes/science.md, trap 5)."""
     if any(label is None or label == "" for label in gold):
-        raise UserError("the test set has items without a gold label; use a test set with labels, or the dev set")
+        raise UserError("the test set has items without a gold label", "use a test set with labels, or the dev set")
     counts = Counter(gold)
     if len(counts) < 2:
         shown = f"the same gold label everywhere ({next(iter(counts))!r})" if counts else "no items"
         raise UserError(
-            f"the test set has {shown}, so its labels are placeholders or it is too small; "
-            "use a test set with real labels, or the dev set"
+            f"the test set has {shown}, so its labels are placeholders or it is too small",
+            "use a test set with real labels, or the dev set",
         )
     return counts.most_common(1)[0][1] / len(gold)
 
@@ -117,7 +117,7 @@ def iob_chunks(tags: Sequence[str]) -> set[Chunk]:
     for at, tag in enumerate([*tags, "O"]):
         mark, _, here = tag.partition("-")
         if mark not in {"B", "I", "O"} or (mark != "O") != bool(here):
-            raise UserError(f"tag '{tag}' is not O, B-<type> or I-<type>, of which entities are made; write the tags as IOB2")
+            raise UserError(f"tag '{tag}' is not O, B-<type> or I-<type>, of which entities are made", "write the tags as IOB2")
         if kind is not None and (mark != "I" or here != kind):
             found.add((kind, begin, at - 1))
             kind = None
@@ -146,7 +146,7 @@ def corpus_f1(metric: str, gold: Sentences, guess: Sentences, chunks: Callable[[
     majority([tag for sentence in gold for tag in sentence])
     pairs = [(chunks(a), chunks(b)) for a, b in zip(gold, guess, strict=True)]
     if not any(a for a, _ in pairs):
-        raise UserError(f"the test set has no chunk, so {metric} does not exist; use a test set with labels")
+        raise UserError(f"the test set has no chunk, so {metric} does not exist", "use a test set with labels")
     value, se = ratio([2 * len(a & b) for a, b in pairs], [len(a) + len(b) for a, b in pairs])
     return Measure(metric, value, 0.0, se, len(gold))
 
@@ -176,7 +176,7 @@ def mlqa_tokens(answer: str, language: str) -> list[str]:
     A Chinese character is a token. In Arabic the article goes wherever its letters stand, as in the benchmark's script.
     """
     if language not in MLQA_ARTICLES:
-        raise UserError(f"MLQA compares answers in {', '.join(MLQA_ARTICLES)}, not in {language}; write normaliser: squad")
+        raise UserError(f"MLQA compares answers in {', '.join(MLQA_ARTICLES)}, not in {language}", "write normaliser: squad")
     bare = "".join(sign for sign in answer.lower() if sign not in string.punctuation and category(sign)[0] != "P")
     if MLQA_ARTICLES[language]:
         bare = re.sub(MLQA_ARTICLES[language], " ", bare)
@@ -209,7 +209,7 @@ def answer_measures(
     Chance is the share of items without an answer, which an empty guess gets right; 0 where all have one.
     """
     if not any(gold):
-        raise UserError("no question of the test set has a gold answer; use a test set with answers, or the dev set")
+        raise UserError("no question of the test set has a gold answer", "use a test set with answers, or the dev set")
     overlap, exact, tokens_of = [], [], NORMALISERS[normaliser]
     for answers, text in zip(gold, guess, strict=True):
         tokens = tokens_of(text, language)

@@ -140,7 +140,7 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     try:
         backend = Tokenizer.from_buffer((folder / weights.TOKENIZER).read_bytes())
     except Exception as error:  # the boundary: the library raises plain exceptions
-        raise UserError(f"its {weights.TOKENIZER} is no tokenizer ({first_line(error)}); copy it again") from error
+        raise UserError(f"its {weights.TOKENIZER} is no tokenizer ({first_line(error)})", "copy it again") from error
     backend.no_truncation()
     backend.no_padding()
     named: dict[str, str | None] = {}
@@ -150,7 +150,7 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
                 told = json.loads((folder / file).read_bytes())
                 named |= {role: _content(told[role]) for role in ROLES if role in told}
             except (ValueError, TypeError, KeyError, RecursionError) as error:
-                raise UserError(f"its {file} names no special tokens ({first_line(error)}); copy it again") from error
+                raise UserError(f"its {file} names no special tokens ({first_line(error)})", "copy it again") from error
     for role, usual in ROLES.items():
         named.setdefault(role, next((token for token in usual if backend.token_to_id(token) is not None), None))
     return PreTrainedTokenizerFast(tokenizer_object=backend, **{role: token for role, token in named.items() if token})

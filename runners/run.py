@@ -123,7 +123,7 @@ def _development(judge: Step, env: Env) -> list[Example]:
     language = env.inputs.study.facts.source_language
     mark, examples = data.read(env.inputs, judge.stage.data, "test", language)
     if mark != judge.parts[language]:
-        raise DataError(f"the development data of {judge.stage.data.task} changed after the plan was made; run it again")
+        raise DataError(f"the development data of {judge.stage.data.task} changed after the plan was made", "run it again")
     return examples
 
 
@@ -139,7 +139,7 @@ def _examples(part: Data, env: Env) -> list[Example]:
     read = [(language, *data.read(env.inputs, part, "train", language)) for language in languages]
     found = digest([[language, mark] for language, mark, _ in read]) if part.languages else read[0][1]
     if found != part.digest:
-        raise DataError(f"the training data of {part.task} changed after the plan was made; run the study again")
+        raise DataError(f"the training data of {part.task} changed after the plan was made", "run the study again")
     return [example for _, _, examples in read for example in examples]
 
 
@@ -170,7 +170,7 @@ def _source(stage: Stage, env: Env) -> tuple[Path | str, str | None]:
     for candidate in env.inputs.study.facts.models.values():
         if candidate.folder and env.inputs.weights(candidate)[0] == stage.weights:
             return candidate.folder, None
-    raise DataError("the weights of this stage's model changed after the plan was made; run the study again")
+    raise DataError("the weights of this stage's model changed after the plan was made", "run the study again")
 
 
 def _evaluate(step: Step, env: Env, store: Store, lease: Lease) -> None:
@@ -188,7 +188,7 @@ def _evaluate(step: Step, env: Env, store: Store, lease: Lease) -> None:
         try:
             found, examples = data.read(env.inputs, stage.data, "test", language)
             if found != wanted:
-                raise DataError("its test data changed after the plan was made; run the study again")
+                raise DataError("its test data changed after the plan was made", "run the study again")
             scores = evaluate.score(
                 net, examples, stage.data, stage.scoring, language, wanted, device=env.device, budget=env.budget
             )

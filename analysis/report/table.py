@@ -80,7 +80,9 @@ class Table:
             return ""
         shown, caption = self.shown.astype(str), ". ".join(filter(None, [self.title, self.note.rstrip(".")])) + "."
         if _width(shown) > PAGE:
-            shown = shown.map(lambda cell: cell.partition(" [")[0])
+            for place, side in enumerate(self._align()):
+                if side == "right":  # numbers: names and sentences may hold a bracket too
+                    shown.isetitem(place, [cell.partition(" [")[0] for cell in shown.iloc[:, place]])
             caption += " Intervals are in the CSV file." if not shown.equals(self.shown.astype(str)) else ""
         width = _width(shown)
         broken_from, share = (LONG, PARAGRAPHS) if width <= PAGE else (SHORT, 1.1 * PARAGRAPHS)

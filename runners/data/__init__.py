@@ -25,7 +25,7 @@ def read(inputs: Inputs, data: Data, split: str, language: str) -> tuple[str | N
     if data.split in ("kept", "held-out"):
         examples = [example for example in examples if held_out(example) == (data.split == "held-out")]
         if len(examples) < 2:
-            raise DataError(f"{data.task}: the training data hold {len(examples)} items {data.split}; add a file of dev data")
+            raise DataError(f"{data.task}: the training data hold {len(examples)} items {data.split}", "add a file of dev data")
     return mark, examples
 
 

@@ -29,7 +29,7 @@ def convert(published: Path, data: Path) -> dict[Path, int]:
                 line for split in SPLITS for line in _rows(folders, language, split)
             ]
     if not found:
-        raise UserError(f"{published}: no de-en.sample.de, nor another language of BUCC 2018; unpack its archives there")
+        raise UserError(f"{published}: no de-en.sample.de, nor another language of BUCC 2018", "unpack its archives there")
     for path, lines in found.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, "".join(lines).encode())
@@ -54,7 +54,7 @@ def _pairs(folders: list[Path], name: str) -> list[tuple[str, str]]:
     """The two columns of a file, which has to be in one of `folders`."""
     path = next((folder / name for folder in folders if (folder / name).is_file()), None)
     if path is None:
-        raise UserError(f"{folders[0]}: no {name}; unpack both archives of the language, sample-gold and training-gold")
+        raise UserError(f"{folders[0]}: no {name}", "unpack both archives of the language, sample-gold and training-gold")
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         first, tab, second = line.rstrip("\r").partition("\t")

@@ -38,37 +38,38 @@ def read(source: LocalFiles, data: Data, split: str, language: str) -> tuple[str
     """
     file = source.path(data.task, split, language)
     if file is None:
-        raise DataError(_missing(source, data, split, language))
+        raise _missing(source, data, split, language)
     raw = content(file)
     examples = [_example(item, data) for item in _items(file, _text(file, raw), data)]
     if not examples:
-        raise DataError(f"{file}: no items; write one a line, or take the language out")
+        raise DataError(f"{file}: no items", "write one a line, or take the language out")
     return hashlib.sha256(raw).hexdigest(), examples
 
 
 def _example(item: Item, data: Data) -> Example:
     try:
         row = item.parse()
-    except ValueError as error:
-        raise DataError(f"{item.place}: {error}") from error
+    except UserError as error:
+        raise DataError(f"{item.place}: {error.message}", error.hint) from error
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise DataError(f"{item.place}: half of a surrogate pair, which is no character; write the whole one") from None
+        raise DataError(f"{item.place}: half of a surrogate pair, which is no character", "write the whole one") from None
     if not isinstance(row, dict):
-        raise DataError(f'{item.place}: a {type(row).__name__}, not an object with columns; write {{"column": value, …}}')
+        raise DataError(f"{item.place}: a {type(row).__name__}, not an object with columns", 'write {"column": value, …}')
     return rows.example(row, data, item.place)
 
 
-def _missing(source: LocalFiles, data: Data, split: str, language: str) -> str:
+def _missing(source: LocalFiles, data: Data, split: str, language: str) -> DataError:
     """Which file is missing, and which are there."""
     pattern = source.pattern(data.task)
     wanted = named(source.folder or Path(), data.task, split, language, pattern)
     if not wanted.parent.is_dir():
-        return f"{wanted}: no such file, nor its folder; check the task's name, the pattern '{pattern}' and the data folder"
+        do = f"check the task's name, the pattern '{pattern}' and the data folder"
+        return DataError(f"{wanted}: no such file, nor its folder", do)
     there = sorted(f.name for f in wanted.parent.iterdir())
     shown = ", ".join(there[:12]) + (", …" if len(there) > 12 else "")
-    return f"{wanted}: no such file, plain or with .gz; " + (f"in its folder: {shown}" if there else "its folder is empty")
+    return DataError(f"{wanted}: no such file, plain or with .gz", f"in its folder: {shown}" if there else "its folder is empty")
 
 
 def _text(file: Path, raw: bytes) -> str:
@@ -76,7 +77,7 @@ def _text(file: Path, raw: bytes) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise DataError(f"{file}:{line}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
+        raise DataError(f"{file}:{line}: not UTF-8 ({error.reason})", "save the file as UTF-8") from error
 
 
 def _items(file: Path, text: str, data: Data) -> Iterator[Item]:
@@ -84,7 +85,7 @@ def _items(file: Path, text: str, data: Data) -> Iterator[Item]:
     form = name.rpartition(".")[2]
     readers = {"jsonl": _jsonl, "json": _json, "csv": _csv, "tsv": _tsv}
     if form not in readers:
-        raise DataError(f"{file}: unknown format '.{form}'; known: {', '.join('.' + known for known in readers)}")
+        raise DataError(f"{file}: unknown format '.{form}'", f"known: {', '.join('.' + known for known in readers)}")
     return readers[form](file, text, data)
 
 
@@ -100,11 +101,11 @@ def _json(file: Path, text: str, data: Data) -> Iterator[Item]:
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{file}:{error.lineno}: not JSON ({error.msg}); write one array of objects") from error
+        raise DataError(f"{file}:{error.lineno}: not JSON ({error.msg})", "write one array of objects") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: not JSON that can be read ({first_line(error)}); write one array of objects") from None
+        raise DataError(f"{file}: not JSON that can be read ({first_line(error)})", "write one array of objects") from None
     if not isinstance(found, list):
-        raise DataError(f"{file}:1: a JSON {type(found).__name__}, not an array; write one array of objects, or .jsonl")
+        raise DataError(f"{file}:1: a JSON {type(found).__name__}, not an array", "write one array of objects, or .jsonl")
     for number, row in enumerate(found, 1):
         yield Item(f"{file}: item {number}", partial(_same, row))
 
@@ -117,9 +118,9 @@ def _object(line: str, wanted: str) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
-        raise UserError(f"not JSON ({error.msg}, column {error.colno}); write {wanted}") from error
+        raise UserError(f"not JSON ({error.msg}, column {error.colno})", f"write {wanted}") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets thousands deep
-        raise UserError(f"not JSON that can be read ({first_line(error)}); write {wanted}") from None
+        raise UserError(f"not JSON that can be read ({first_line(error)})", f"write {wanted}") from None
 
 
 def _csv(file: Path, text: str, data: Data) -> Iterator[Item]:
@@ -127,7 +128,7 @@ def _csv(file: Path, text: str, data: Data) -> Iterator[Item]:
     try:
         yield from _table(file, ((reader.line_num, cells) for cells in reader if cells), data)
     except csv.Error as error:
-        raise DataError(f"{file}:{reader.line_num}: not CSV ({error}); double the quotes inside quoted cells") from error
+        raise DataError(f"{file}:{reader.line_num}: not CSV ({error})", "double the quotes inside quoted cells") from error
 
 
 def _tsv(file: Path, text: str, data: Data) -> Iterator[Item]:
@@ -141,7 +142,7 @@ def _table(file: Path, lines: Iterator[tuple[int, list[str]]], data: Data) -> It
     headless = bool(data.fields) and all(part.isdecimal() for columns in data.fields.values() for part in columns.split())
     header = None if headless else next(lines, (0, []))[1]
     if header and len(set(header)) < len(header):
-        raise DataError(f"{file}:1: a column's name stands twice in the header; rename one")
+        raise DataError(f"{file}:1: a column's name stands twice in the header", "rename one")
     for number, cells in lines:
         names = header if header is not None else [str(column) for column in range(len(cells))]
         yield Item(f"{file}:{number}", partial(_row, names, cells))
@@ -150,6 +151,6 @@ def _table(file: Path, lines: Iterator[tuple[int, list[str]]], data: Data) -> It
 def _row(names: list[str], cells: list[str]) -> dict[str, str]:
     if len(cells) != len(names):
         raise UserError(
-            f"{len(cells)} cells, where the header has {len(names)}; quote cells that hold the separator, or fill up the row"
+            f"{len(cells)} cells, where the header has {len(names)}", "quote cells that hold the separator, or fill up the row"
         )
     return dict(zip(names, cells, strict=True))

@@ -74,9 +74,11 @@ def _file(plan: Plan, inputs: Inputs, data: Data, split: str, language: str) -> 
     place, what = plan.study.place_of_task(data.task), f"{data.task}, {split} in {language}"
     try:
         _, examples = read(inputs, data, split, language)
-    except (DataError, OSError) as error:
-        message, _, hint = str(error).rpartition("; ")
-        yield Finding("E501", place, f"{what}: {message or hint}", hint if message else None)
+    except DataError as error:
+        yield Finding("E501", place, f"{what}: {error.message}", error.hint)
+        return
+    except OSError as error:
+        yield Finding("E501", place, f"{what}: {error}")
         return
     try:
         kind_of(data.kind).example.check(examples, scored=split != "train")
@@ -84,6 +86,5 @@ def _file(plan: Plan, inputs: Inputs, data: Data, split: str, language: str) -> 
         if error.at is not None:  # whatever is drawn of a file, its items are counted as they stand in it
             _, whole = read(inputs, data.model_copy(update={"limit": None, "split": None}), FILES.get(split, split), language)
             what += f", item {whole.index(examples[error.at]) + 1}"
-        message, _, hint = error.message.partition("; ")
         usual = "give a file of dev data" if split == "held-out" else "give a file with real labels, or leave the language out"
-        yield Finding("E502", place, f"{what}: {message}", hint or usual)
+        yield Finding("E502", place, f"{what}: {error.message}", error.hint or usual)

@@ -13,10 +13,10 @@ def example(row: Row, data: Data, place: str) -> Example:
     """The example that `row` holds; `place` is file:line."""
     if unknown := sorted(set(data.fields) - {*KINDS[data.kind].roles, "id"}):
         raise DataError(
-            f"{place}: task '{data.task}' has a field '{unknown[0]}', which {data.kind} does not read; "
-            f"{similar(unknown[0], KINDS[data.kind].roles)}"
+            f"{place}: task '{data.task}' has a field '{unknown[0]}', which {data.kind} does not read",
+            similar(unknown[0], KINDS[data.kind].roles),
         )
     try:
         return kind_of(data.kind).example.read(row, data, place)
     except Fault as error:
-        raise DataError(f"{place}: {error}") from error
+        raise DataError(f"{place}: {error.message}", error.hint) from error

@@ -70,7 +70,7 @@ def finite(outputs: Tensor) -> np.ndarray:
     """Outputs as fp32 on the host; UserError where one is not finite, since its largest would be taken for a prediction."""
     rows = outputs.float().cpu()
     if not rows.isfinite().all():
-        raise UserError("the model's outputs are not finite; score in fp32, or look at the checkpoint's training")
+        raise UserError("the model's outputs are not finite", "score in fp32, or look at the checkpoint's training")
     return rows.numpy()
 
 

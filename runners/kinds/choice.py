@@ -45,11 +45,15 @@ class Choice(Example):
         elif data.labels:
             index = data.labels.index(columns.label(value, data))
         elif isinstance(value, bool) or not str(value).isdecimal():
-            raise Fault(f"the label is {columns.shown(value)}; write the index of the right choice, or list the task's `labels`")
+            raise Fault(
+                f"the label is {columns.shown(value)}", "write the index of the right choice, or list the task's `labels`"
+            )
         else:
             index = int(value)
         if index >= len(choices):
-            raise Fault(f"label {value!r} is none of the {len(choices)} choices; count them from 0, or list the task's `labels`")
+            raise Fault(
+                f"label {value!r} is none of the {len(choices)} choices", "count them from 0, or list the task's `labels`"
+            )
         context, question, stem = (
             columns.string(columns.column(row, data, role), role) for role in ("context", "question", "stem")
         )
@@ -83,12 +87,12 @@ def _choices(row: Row, data: Data) -> tuple[tuple[str, ...], tuple[str, ...]]:
             return columns.strings(value["text"], "choices"), tuple(map(str, value["label"]))
         if not isinstance(value, list):
             raise Fault(
-                f"the choices are {columns.shown(value)}, not a list; name one column for each choice, separated by blanks"
+                f"the choices are {columns.shown(value)}, not a list", "name one column for each choice, separated by blanks"
             )
         return columns.strings(value, "choices"), ()
     for column in field.split():
         if column not in row:
-            raise Fault(f"no column '{column}' (one of the choices); {similar(column, map(str, row))}")
+            raise Fault(f"no column '{column}' (one of the choices)", similar(column, map(str, row)))
     return tuple(columns.string(row[column], column) for column in field.split()), ()
 
 
@@ -97,11 +101,13 @@ def number_of_choices(examples: Sequence[Choice]) -> int:
     count = len(examples[0].choices) if examples else 0
     for at, example in enumerate(examples):
         if len(example.choices) != count:
-            raise Unfit(f"{len(example.choices)} choices, where the first item has {count}; all must have the same number", at)
+            raise Unfit(
+                f"{len(example.choices)} choices, where the first item has {count}", "all must have the same number", at=at
+            )
         if count < 2:
-            raise Unfit(f"{count} choice, and at least two are needed", at)
+            raise Unfit(f"{count} choice, and at least two are needed", at=at)
         if not 0 <= example.label < count:
-            raise Unfit(f"label {example.label} is none of its {count} choices, counted from 0", at)
+            raise Unfit(f"label {example.label} is none of its {count} choices, counted from 0", at=at)
     return count
 
 

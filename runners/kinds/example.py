@@ -13,8 +13,8 @@ Row = dict[str, Any]
 class Unfit(UserError):
     """What is wrong with a set; `at` is the index of the example that shows it, where one does."""
 
-    def __init__(self, message: str, at: int | None = None):
-        super().__init__(message if at is None else f"item {at + 1}: {message}")
+    def __init__(self, message: str, hint: str | None = None, *, at: int | None = None):
+        super().__init__(message if at is None else f"item {at + 1}: {message}", hint)
         self.message, self.at = message, at
 
 

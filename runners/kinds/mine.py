@@ -43,14 +43,14 @@ class Sentence(Example):
     def read(cls, row: Row, data: Data, place: str) -> Sentence:
         text = columns.string(columns.column(row, data, "text"), "text")
         if not text.strip():
-            raise Fault("the sentence is empty; take it out")
+            raise Fault("the sentence is empty", "take it out")
         side, split = (columns.column(row, data, role) for role in ("side", "split"))
         if side not in (FOREIGN, PIVOT):
             raise Fault(
-                f"the side is {columns.shown(side)}; write source, or pivot for a sentence in the source language of the study"
+                f"the side is {columns.shown(side)}", "write source, or pivot for a sentence in the source language of the study"
             )
         if split not in ("dev", "test"):
-            raise Fault(f"the split is {columns.shown(split)}; write dev for what the threshold is set on, or test")
+            raise Fault(f"the split is {columns.shown(split)}", "write dev for what the threshold is set on, or test")
         return cls(text, side, columns.strings(columns.column(row, data, "pairs") or "", "pairs"), split == "dev")
 
     @property

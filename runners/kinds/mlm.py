@@ -32,7 +32,7 @@ class Text(Example):
     def read(cls, row: Row, data: Data, place: str) -> Text:
         text = columns.string(columns.column(row, data, "text"), "text")
         if not text.strip():
-            raise Fault("the text is empty; take the item out")
+            raise Fault("the text is empty", "take the item out")
         return cls(text)
 
     @property
@@ -81,10 +81,10 @@ class MlmKind(Kind):
     def decode(
         self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Text], data: Data, scoring: Scoring
     ) -> Never:
-        raise UserError(f"task '{data.task}' is masked language modelling, which is not scored; evaluate another task")
+        raise UserError(f"task '{data.task}' is masked language modelling, which is not scored", "evaluate another task")
 
     def measure(self, predictions: Sequence[Any], examples: Sequence[Text], data: Data, language: str) -> Never:
-        raise UserError(f"task '{data.task}' is masked language modelling, which has no metric; evaluate another task")
+        raise UserError(f"task '{data.task}' is masked language modelling, which has no metric", "evaluate another task")
 
 
 def _masked(

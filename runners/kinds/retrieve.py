@@ -39,7 +39,7 @@ class Parallel(Example):
     def read(cls, row: Row, data: Data, place: str) -> Parallel:
         foreign, pivot = (columns.string(columns.column(row, data, side), side) for side in (FOREIGN, PIVOT))
         if not foreign.strip() or not pivot.strip():
-            raise Fault("a sentence is empty; take the pair out")
+            raise Fault("a sentence is empty", "take the pair out")
         return cls(foreign, pivot)
 
     @property
@@ -57,7 +57,7 @@ class SentenceKind(Kind):
         raise UserError(f"task '{data.task}' is retrieval, which has no head: its outputs are pooled hidden states")
 
     def loss(self, outputs: Tensor, batch: Batch) -> Never:
-        raise UserError("retrieval is not trained; use it as a target only")
+        raise UserError("retrieval is not trained", "use it as a target only")
 
 
 @final
@@ -114,7 +114,7 @@ def unit(rows: np.ndarray) -> Tensor:
     """Embeddings (n, dim) of length 1, fp32, on torch's default device; UserError where one is not finite."""
     made = functional.normalize(torch.tensor(rows, dtype=torch.float32), dim=-1)
     if not made.isfinite().all():
-        raise UserError("an embedding is not finite, so it has no neighbour; score in fp32 or look at the checkpoint")
+        raise UserError("an embedding is not finite, so it has no neighbour", "score in fp32 or look at the checkpoint")
     return made
 
 

@@ -41,7 +41,7 @@ class Question(Example):
         texts, starts = _answers(columns.column(row, data, "answers"))
         for text, start in zip(texts, starts, strict=True):
             if not text:
-                raise Fault("an answer is empty; give an unanswerable question empty lists, and take hidden answers out")
+                raise Fault("an answer is empty", "give an unanswerable question empty lists, and take hidden answers out")
             if start < 0 or context[start : start + len(text)] != text:
                 at = context.find(text)
                 raise Fault(
@@ -78,14 +78,14 @@ def _answers(value: Any) -> tuple[tuple[str, ...], tuple[int, ...]]:
         try:
             value = json.loads(value)
         except json.JSONDecodeError as error:
-            raise Fault(f"the answers are not JSON ({error.msg}); {_ANSWERS}") from error
+            raise Fault(f"the answers are not JSON ({error.msg})", _ANSWERS) from error
     if not isinstance(value, dict) or not isinstance(value.get("text"), list) or not isinstance(value.get("answer_start"), list):
-        raise Fault(f"the answers are {columns.shown(value)}; {_ANSWERS}")
+        raise Fault(f"the answers are {columns.shown(value)}", _ANSWERS)
     texts, starts = columns.strings(value["text"], "answers"), value["answer_start"]
     if len(texts) != len(starts):
-        raise Fault(f"{len(texts)} answers but {len(starts)} starts; {_ANSWERS}")
+        raise Fault(f"{len(texts)} answers but {len(starts)} starts", _ANSWERS)
     if wrong := [start for start in starts if not isinstance(start, int) or isinstance(start, bool)]:
-        raise Fault(f"answer_start is {columns.shown(wrong[0])}; write a character offset")
+        raise Fault(f"answer_start is {columns.shown(wrong[0])}", "write a character offset")
     return texts, tuple(starts)
 
 

@@ -41,11 +41,11 @@ class Tagged(Example):
         tags = columns.column(row, data, "tags")
         tags = tags.split() if isinstance(tags, str) else tags
         if not isinstance(tags, list):
-            raise Fault(f"the tags are {columns.shown(tags)}, not a list; write a list of tags")
+            raise Fault(f"the tags are {columns.shown(tags)}, not a list", "write a list of tags")
         if len(tags) != len(tokens):
-            raise Fault(f"{len(tokens)} tokens but {len(tags)} tags; write one tag a token")
+            raise Fault(f"{len(tokens)} tokens but {len(tags)} tags", "write one tag a token")
         if not tokens:
-            raise Fault("no tokens; take the item out")
+            raise Fault("no tokens", "take the item out")
         return cls(tokens, tuple(columns.label(tag, data) for tag in tags))
 
     @property

@@ -200,7 +200,7 @@ def _labels(data: Data, tokenizer: Any) -> list[np.ndarray]:
     """The token ids of each label, with the end of the text."""
     ids = _ids(tokenizer, data.labels)
     if len({each.tobytes() for each in ids}) < len(ids):
-        raise UserError(f"task '{data.task}': to the tokenizer two of {', '.join(data.labels)} are one text; rename a label")
+        raise UserError(f"task '{data.task}': to the tokenizer two of {', '.join(data.labels)} are one text", "rename a label")
     return ids
 
 

@@ -121,8 +121,8 @@ def room_for(tokenizer: PreTrainedTokenizerFast, *, pair: bool, max_length: int)
     room = max_length - backend_of(tokenizer).num_special_tokens_to_add(pair)
     if room < 1 + pair:
         raise UserError(
-            f"max_length {max_length} leaves no room for text beside the special tokens; at least "
-            f"{max_length - room + 1 + pair} is needed"
+            f"max_length {max_length} leaves no room for text beside the special tokens",
+            f"at least {max_length - room + 1 + pair} is needed",
         )
     return room
 
@@ -131,7 +131,7 @@ def backend_of(tokenizer: PreTrainedTokenizerFast) -> Any:
     """The Rust tokenizer, which encodes batches in one call and knows offsets."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        raise UserError(f"{type(tokenizer).__name__} is not a fast tokenizer; use a model folder with tokenizer.json")
+        raise UserError(f"{type(tokenizer).__name__} is not a fast tokenizer", "use a model folder with tokenizer.json")
     return backend
 
 

@@ -50,7 +50,7 @@ def tune(
         UserError: where there is nothing to tune, or the storage cannot be opened.
     """
     if plan.study.manifest.tuning is None:
-        raise UserError(f"{plan.study.path} has no 'tuning'; add it, and see `xlift schema`")
+        raise UserError(f"{plan.study.path} has no 'tuning'", "add it, and see `xlift schema`")
     reasons: list[str] = []
     env = Env(store.root, Inputs(plan.study, data.resolve() if data else None), device, max(1, cores() // workers))
     remember(plan, store)

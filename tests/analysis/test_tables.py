@@ -97,3 +97,9 @@ def test_scores_stand_by_target_with_the_untreated_model_first(planting):
     assert table.name == "scores-panx"
     assert table.shown["Intermediate"].tolist()[:3] == ["none", "mnli", "squad1"]
     assert table.shown.loc[0, "en"] == "50.0"
+
+
+def test_a_wide_table_loses_its_intervals_and_no_bracket_of_a_name():
+    shown = pd.DataFrame({"Model": ["a [large]"], **{f"column {n}": ["+1.0 [−2.0, 4.0]"] for n in range(12)}})
+    made = table.Table("wide", "Wide", shown, shown).to_latex()
+    assert "a [large]" in made and "+1.0" in made and "4.0]" not in made and "Intervals are in the CSV file" in made

@@ -46,7 +46,7 @@ CHOICES = {"lab-continue": questions.going_on, "lab-reason": questions.reason, "
 def read(world: World, data: Data, split: str, language: str) -> list[Example]:
     """All examples of `data.task` in one language."""
     if language not in world.languages:
-        raise UserError(f"the world has no language {language!r}; it has: {', '.join(world.languages)}")
+        raise UserError(f"the world has no language {language!r}", f"it has: {', '.join(world.languages)}")
     if TASKS[data.task].kind == "retrieve" and language == PIVOT:
         raise UserError(f"{data.task} has no test in the pivot {PIVOT!r}: it would be its own translation")
     example = EXAMPLES[TASKS[data.task].kind]
