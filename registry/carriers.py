@@ -48,7 +48,7 @@ def lineage_findings(card: StudyCard, place: Placed) -> list[Finding]:
 
 def left_out(card: StudyCard) -> Iterator[tuple[str, str | None, str]]:
     """Target group, treatment (None: all of them) and why a study's plan has no slope of it, beside families as by default."""
-    for group, models in _models(card).items():
+    for group, models in models_of(card).items():
         every = {name: facts for own in models.values() for name, facts in own.items()}
         if len(every) == 1:
             continue
@@ -103,7 +103,7 @@ def _refused(models: Models, min_models: int) -> str | None:
     return refused(models, min_models) or (confounded("family") if alone else None)
 
 
-def _models(card: StudyCard) -> dict[str, dict[str, dict[str, tuple[str, float]]]]:
+def models_of(card: StudyCard) -> dict[str, dict[str, dict[str, tuple[str, float]]]]:
     """Target group -> treatment -> the models that are planned to have gains."""
     rule, found = card.analysis.gain, dict[str, dict[str, dict[str, tuple[str, float]]]]()
     cells = [cell for cell in card.cells if not cell.declared and _transfers(cell.languages, card)]

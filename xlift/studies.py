@@ -190,6 +190,10 @@ def analysis_findings(study: Study | TableStudy, card: Callable[[], StudyCard]) 
         from xlift.registry import carriers
 
         return carriers.findings(card(), study.place)
+    from xlift.analysis.study import counted
+
+    if (told := counted.findings(card(), study.place)) is not None:
+        return told
     from xlift.analysis.study import check
 
     return check.findings(card(), study.place)

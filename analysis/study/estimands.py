@@ -9,16 +9,20 @@ Conditions are those of `when`, over what the primary model tells apart by fixed
 design tells what is asked is in `telling`.
 """
 
+from __future__ import annotations
+
 import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log10
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from xlift.registry.findings import UserError
 from xlift.registry.manifest import conditions
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SLOPES, GAINS = ("slope", "slope(lp)", "slope(log10(params))"), ("gain", "mean(gain)")
 QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
