@@ -18,8 +18,8 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from xlift.analysis import imported
-from xlift.analysis.imported import SCORES
+from xlift.analysis import tabled
+from xlift.analysis.tabled import SCORES
 from xlift.registry.card import Cell, StageCard, StudyCard, target_group
 from xlift.registry.findings import UserError
 from xlift.registry.kept import NotRead, NotUnderstood
@@ -245,7 +245,7 @@ def _table(store: Reading, digest: str) -> pa.Table | str:
     """The rows of a table, or why they cannot be read."""
     try:
         path = store.table(digest)
-        return (path and imported.read(path)) or "its table is not in the store: import it again"
+        return (path and tabled.read(path)) or "its table is not in the store: import it again"
     except NotUnderstood as error:
         _say(error)
         return str(error)

@@ -10,10 +10,8 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from xlift.analysis import meta as metas
-from xlift.analysis import mixed
-from xlift.analysis.mixed import contrasts, gather, summary
-from xlift.analysis.mixed import formula as formulas
+from xlift.analysis import meta, mixed
+from xlift.analysis.mixed import contrasts, formulas, gathering, summary
 from xlift.analysis.mixed.optimise import NotConverged
 from xlift.registry.findings import UserError
 
@@ -65,10 +63,13 @@ class FitOptions:
             )
 
 
-def fitted(formula: str, data: gather.Data, options: FitOptions) -> Answer:
+def fitted(formula: str, data: gathering.Data, options: FitOptions) -> Answer:
     """The verb `fit`."""
     options.checked()
-    data, columns = gather.opened(data), {"weights": options.weights, "variances": options.variances, "missing": options.missing}
+    data, columns = (
+        gathering.opened(data),
+        {"weights": options.weights, "variances": options.variances, "missing": options.missing},
+    )
     found = mixed.fit(
         formula,
         data,
@@ -132,23 +133,23 @@ class MetaOptions:
     missing: str = "raise"
 
 
-def meta_analysed(data: gather.Data, effect: str, variance: str, options: MetaOptions) -> Answer:
+def meta_analysed(data: gathering.Data, effect: str, variance: str, options: MetaOptions) -> Answer:
     """The verb `meta`."""
     frame, warnings = _rows(data, effect, variance, options)
     for option, path in (("--forest", options.forest), ("--funnel", options.funnel)):
         if path and not path.parent.is_dir():
             raise UserError(f"{option} {path}: no folder {path.parent}; make it first")
 
-    def analysed(rows: pd.DataFrame, random: str | None) -> metas.Meta:
+    def analysed(rows: pd.DataFrame, random: str | None) -> meta.Meta:
         how = {name: getattr(options, name) for name in ("moderators", "method", "knapp_hartung", "df")}
-        return metas.meta(rows, effect, variance, random=random, **how)
+        return meta.meta(rows, effect, variance, random=random, **how)
 
     found = analysed(frame, options.random)
     content = _meta_content(found)
     content["warnings"] = warnings + content["warnings"]
     if cluster := options.cluster:
-        content["robust"] = metas.robust(found, frame[cluster].to_numpy()).to_dict("records")
-        if cut := metas.cut_terms(found, frame[cluster].to_numpy()):
+        content["robust"] = meta.robust(found, frame[cluster].to_numpy()).to_dict("records")
+        if cut := meta.cut_terms(found, frame[cluster].to_numpy()):
             content["warnings"].append(
                 f"clusters of {cluster} cut through levels of {', '.join(cut)}, so they are not independent, and the "
                 f"robust standard errors can be too small; cluster by {cut[0]}"
@@ -156,19 +157,19 @@ def meta_analysed(data: gather.Data, effect: str, variance: str, options: MetaOp
     if options.leave_out:
         content["left_out"] = list(_without_each(frame, options.leave_out, analysed, options.random))
     if options.forest or options.funnel:
-        from xlift.analysis.meta import forest as plots
+        from xlift.analysis.meta import forest
 
         if options.forest:
             names = frame[options.labels].astype(str).tolist() if options.labels else None
-            plots.forest(found, names).savefig(options.forest)
+            forest.forest(found, names).savefig(options.forest)
         if options.funnel:
-            plots.funnel(found).savefig(options.funnel)
+            forest.funnel(found).savefig(options.funnel)
     return Answer(content, _meta_text(content))
 
 
-def _rows(data: gather.Data, effect: str, variance: str, options: MetaOptions) -> tuple[pd.DataFrame, list[str]]:
+def _rows(data: gathering.Data, effect: str, variance: str, options: MetaOptions) -> tuple[pd.DataFrame, list[str]]:
     """The rows that are analysed, and how many were left out, in words."""
-    opened = gather.opened(data)
+    opened = gathering.opened(data)
     frame = opened if isinstance(opened, pd.DataFrame) else opened.select("*")
     formulas.known([name for name in (options.cluster, options.labels, options.leave_out) if name], list(frame.columns))
     if options.missing != "drop":
@@ -183,7 +184,7 @@ def _rows(data: gather.Data, effect: str, variance: str, options: MetaOptions) -
     return whole, [f"{lost:,} rows with missing values were left out"] if lost else []
 
 
-def _meta_content(found: metas.Meta) -> dict[str, Any]:
+def _meta_content(found: meta.Meta) -> dict[str, Any]:
     low, high = found.prediction or (None, None)
     content: dict[str, Any] = {
         "n": len(found.effects.y),
@@ -204,12 +205,12 @@ def _meta_content(found: metas.Meta) -> dict[str, Any]:
         "warnings": list(found.warnings),
     }
     if len(found.tau2) == 1 and found.method != "FE" and found.fit is None:
-        content["tau2_interval"] = dict(zip(("low", "high"), metas.q_profile(found), strict=True))
+        content["tau2_interval"] = dict(zip(("low", "high"), meta.q_profile(found), strict=True))
     return content
 
 
 def _without_each(
-    frame: pd.DataFrame, column: str, analysed: Callable[[pd.DataFrame, str | None], metas.Meta], random: str | None
+    frame: pd.DataFrame, column: str, analysed: Callable[[pd.DataFrame, str | None], meta.Meta], random: str | None
 ) -> Iterator[dict[str, Any]]:
     """The estimates without each level of a column, a row a term; why there are none, where there are none."""
     for level in sorted(frame[column].unique()):

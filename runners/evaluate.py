@@ -11,7 +11,7 @@ from xlift.registry.score import Score
 from xlift.registry.stage import Data, Scoring
 from xlift.runners.kinds import kind_of, retrieve
 from xlift.runners.kinds.base import Batch, Feature, Kind
-from xlift.runners.model import Net
+from xlift.runners.nets import Net
 from xlift.runners.packing import Budget, collate, micro_batches
 
 

@@ -36,10 +36,10 @@ def look(plan: Plan) -> list[Finding]:
 
 def _lengths(plan: Plan, model: Model, folder: Path) -> Iterator[Finding]:
     """Where special tokens, or a prefix, take all the room that a text could have."""
-    from xlift.runners import model as models
+    from xlift.runners import nets
     from xlift.runners.kinds import tokens
 
-    tokenizer = tokens.framed(models.read_tokenizer(folder), model.architecture.reads)
+    tokenizer = tokens.framed(nets.read_tokenizer(folder), model.architecture.reads)
     for task, kind, length, prefix in lengths(plan, model.id):
         place = plan.study.place_of_task(task)
         try:
@@ -58,13 +58,13 @@ def _faults(model: Model, folder: Path) -> Iterator[tuple[str, str]]:
     import torch
     from transformers.utils import logging
 
-    from xlift.runners import model as models
+    from xlift.runners import nets
     from xlift.runners.kinds import tokens
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        tokenizer = models.read_tokenizer(folder)
+        tokenizer = nets.read_tokenizer(folder)
         last = max(tokenizer.backend_tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
         tokens.framed(tokenizer, model.architecture.reads)
         unknown, texts = tokenizer.unk_token_id, tokens.pieces(tokenizer, SENTENCES)
@@ -74,14 +74,14 @@ def _faults(model: Model, folder: Path) -> Iterator[tuple[str, str]]:
     if all(not text.ids or set(text.ids) == {unknown} for text in texts):
         yield "its tokenizer knows no piece of three sentences in three scripts", "give the tokenizer that belongs to the model"
     try:
-        config = models.configured(folder, model.layers, model.section.like)
+        config = nets.configured(folder, model.layers, model.section.like)
         if model.architecture.from_padding and config.pad_token_id is None:
             what = "its configuration has no pad_token_id, from which positions are numbered"
             yield what, "write pad_token_id into config.json"
             return
-        kind, options = models.class_of(config, model.section.form)
+        kind, options = nets.class_of(config, model.section.form)
         state = {name: torch.empty(shape) for name, shape in weights.tensors(folder).items()}  # memory that nobody touches
-        made, told = models.filled(kind, config, state, ignore_mismatched_sizes=True, **options)
+        made, told = nets.filled(kind, config, state, ignore_mismatched_sizes=True, **options)
     except Exception as error:  # the boundary: whatever a configuration makes of transformers
         why = f"{type(error).__name__}: {first_line(error)}"
         yield f"no model can be made of its configuration ({why})", "give a folder that transformers saved"
@@ -90,7 +90,7 @@ def _faults(model: Model, folder: Path) -> Iterator[tuple[str, str]]:
         name, held, wanted = min(told["mismatched_keys"])
         yield f"{name} is {_by(held)} in its weights and {_by(wanted)} by its configuration", "copy both again"
     if told["missing_keys"]:
-        yield f"its weights lack {models.some(told['missing_keys'])}, which would be drawn at random", "give the whole model"
+        yield f"its weights lack {nets.some(told['missing_keys'])}, which would be drawn at random", "give the whole model"
     rows = made.get_input_embeddings().weight.shape[0]
     if last >= rows:
         what = f"its tokenizer has a token of number {last}, and there are {rows} rows of embeddings"

@@ -23,12 +23,12 @@ from xlift.registry.plan import Step
 from xlift.registry.spec import digest
 from xlift.registry.stage import Data, Stage
 from xlift.registry.store import Store, part_name
-from xlift.runners import data, evaluate, model, train
+from xlift.runners import data, evaluate, nets, train
 from xlift.runners.jobs import Env, Pruned, Watched
 from xlift.runners.kinds import kind_of
 from xlift.runners.kinds.example import Example
 from xlift.runners.kinds.mlm import Text
-from xlift.runners.model import Net
+from xlift.runners.nets import Net
 from xlift.runners.train import Log, Objective, Watch
 
 
@@ -49,7 +49,7 @@ def run(step: Step, env: Env, watched: Watched | None = None) -> bool:
             with _log(lease) as log:
                 net = _train(stage, env, log, store, watched)
             folder = lease.named("checkpoint")
-            _commit(store, lease, [f"{folder}/{name}" for name in model.save(net, lease.folder / folder)], started)
+            _commit(store, lease, [f"{folder}/{name}" for name in nets.save(net, lease.folder / folder)], started)
     return True
 
 
@@ -59,11 +59,11 @@ def _train(stage: Stage, env: Env, log: Log, store: Store, watched: Watched | No
     torch.manual_seed(stage.entropy(stage.data))
     parent = store.checkpoint(stage.parent.id) if stage.parent else None
     if stage.kind == "pretrain":
-        net = model.make(stage.weights.make, (e.text for e in examples[0] if isinstance(e, Text)), stage.recipe)
+        net = nets.make(stage.weights.make, (e.text for e in examples[0] if isinstance(e, Text)), stage.recipe)
     else:
         net = _start(stage, env, parent)
     lora, halved = stage.recipe.lora, stage.recipe.precision == "bf16" and not watched  # looks have a precision of their own
-    masters = model.adapt(net, lora, stage.entropy(stage.data), halved=halved) if lora else {}
+    masters = nets.adapt(net, lora, stage.entropy(stage.data), halved=halved) if lora else {}
     objectives = [
         Objective(part, read, env.inputs.study.facts.source_language, _head(part, net, stage, env, parent), stage.entropy(part))
         for part, read in zip(stage.data.parts, examples, strict=True)
@@ -73,7 +73,7 @@ def _train(stage: Stage, env: Env, log: Log, store: Store, watched: Watched | No
     how: dict[str, Any] = {"device": env.device, "budget": env.budget, "log": log, "watch": watch}
     train.fit(net, objectives, stage.recipe, entropy, stage.data.mixing, **how)
     if lora:
-        model.merge(net, masters)
+        nets.merge(net, masters)
     return _headed(net, objectives)
 
 
@@ -148,17 +148,17 @@ def _head(part: Data, net: Net, stage: Stage, env: Env, parent: Path | None) -> 
     torch.manual_seed(stage.entropy(part))
     head = kind_of(part.kind, texts=net.texts).head(net.encoder, part, stage.recipe.head_dropout)
     if part.kind in CORPORA and parent and stage.parent and stage.parent.data.kind == part.kind:
-        return model.load_head(head, parent)
+        return nets.load_head(head, parent)
     if part.kind in CORPORA and stage.parent is None and stage.kind == "train":
-        return model.continued(head, *_source(stage, env), stage.weights.like)
+        return nets.continued(head, *_source(stage, env), stage.weights.like)
     return head
 
 
 def _start(stage: Stage, env: Env, parent: Path | None) -> Net:
     """The model that a stage starts from: its parent's checkpoint, a folder, or the hub."""
     if parent:
-        return model.load(parent, recipe=stage.recipe, form=stage.weights.form)
-    return model.load(
+        return nets.load(parent, recipe=stage.recipe, form=stage.weights.form)
+    return nets.load(
         *_source(stage, env), recipe=stage.recipe, layers=stage.weights.layers, form=stage.weights.form, like=stage.weights.like
     )
 
@@ -211,7 +211,7 @@ def _scored(stage: Stage, env: Env, store: Store) -> Net:
         parts = stage.parent.data.parts
         place = [part.task for part in parts].index(stage.data.task) if len(parts) > 1 else None
         head = kind_of(stage.data.kind, texts=net.texts).head(net.encoder, parts[place or 0], 0.0)
-        net.head = model.load_head(head, parent, place)
+        net.head = nets.load_head(head, parent, place)
     return net
 
 

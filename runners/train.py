@@ -16,7 +16,7 @@ from xlift.registry.stage import Data, Mixing, Recipe
 from xlift.runners import memory
 from xlift.runners.kinds import kind_of
 from xlift.runners.kinds.base import Feature
-from xlift.runners.model import Net
+from xlift.runners.nets import Net
 from xlift.runners.packing import Budget, collate, micro_batches
 
 LINES = 200  # of the log, at most, whatever the number of steps

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from xlift import cli
-from xlift.analysis import facts, gains
+from xlift.analysis import facts, paired
 from xlift.analysis.report import page
 from xlift.registry.findings import UserError
 from xlift.registry.kept import NotRead
@@ -33,7 +33,7 @@ def test_its_scores_are_those_that_it_gave_then(store):
     found, then = facts.query(connection, QUERY), pd.read_csv(OLD / "scores.csv")
     assert len(then) == 20
     pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(found.to_csv(index=False))), then, check_exact=True)
-    assert len(gains.gains(connection, "small")) == 8 and gains.missing(connection, "small").empty
+    assert len(paired.gains(connection, "small")) == 8 and paired.missing(connection, "small").empty
 
 
 def test_its_runs_are_finished_and_their_stages_are_read(store):

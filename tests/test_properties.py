@@ -12,8 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xlift.analysis.mixed import formula as formulas
-from xlift.analysis.mixed import matrices
+from xlift.analysis.mixed import formulas, matrices
 from xlift.analysis.mixed.expressions import read
 from xlift.registry.findings import BadInput
 from xlift.registry.inputs import Inputs

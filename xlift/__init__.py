@@ -73,11 +73,10 @@ def run(
 def gains(study: AnyStudy, *, store: Folder = "store", data: Folder | None = None, group: str | None = None) -> "pd.DataFrame":
     """Every paired gain, a row each, or those of one target group: fractions, with `lp`, runs and all that formulas group by."""
     from xlift import studies
-    from xlift.analysis import facts
-    from xlift.analysis import gains as pairing
+    from xlift.analysis import facts, paired
 
     found = studies.read(_loaded(study), Path(store), _path(data))
-    return pairing.gains(facts.connect(found.store, [found.card]), found.card.study, group)
+    return paired.gains(facts.connect(found.store, [found.card]), found.card.study, group)
 
 
 def fit(formula: str, data: Any, **options: Any) -> "Fit":

@@ -108,7 +108,7 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """What would run again, and which field differs from the nearest finished run."""
-    from xlift.registry import why as reasons
+    from xlift.registry import reasons
 
     planned = studies.planned(study, data)
     studies.named(planned.study, data)

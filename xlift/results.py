@@ -32,12 +32,11 @@ def gains(
     data: DataAt = None,
 ) -> None:
     """Every paired gain of a study, with lp and all that a formula may group by: what `fit` reads."""
-    from xlift.analysis import facts
-    from xlift.analysis import gains as pairing
+    from xlift.analysis import facts, paired
     from xlift.analysis.report import table
 
     found = studies.read(studies.warned(studies.opened(study)), store, data)
-    rows = pairing.gains(facts.connect(found.store, [found.card]), found.card.study, group)
+    rows = paired.gains(facts.connect(found.store, [found.card]), found.card.study, group)
     if form == "parquet" and not (out or not sys.stdout.isatty()):
         stop("--format parquet is not for a terminal; give --out FILE")
     made = rows.to_parquet(index=False) if form == "parquet" else f"{table.rendered(rows, form)}\n".encode()

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from xlift.registry.card import StudyCard
 from xlift.registry.changes import changes
 from xlift.registry.findings import BadInput, Finding, UserError
-from xlift.registry.manifest.load import load
-from xlift.registry.manifest.load import read as read_manifest
+from xlift.registry.manifest.load import load, read_manifest
 from xlift.registry.study import Study
 from xlift.registry.table import Table, TableStudy, read_csv
 
@@ -163,7 +162,8 @@ def named(study: Study, data: Path | None) -> None:
 
 def imported(study: TableStudy, kept: "Store") -> bool:
     """Take a table into a store; whether it was not there yet. What its analysis declares is checked before."""
-    from xlift.analysis import imported as tables
+
+    from xlift.analysis import tabled
 
     found = analysis_findings(study, study.card) if analysed(study) else []
     if found := [finding for finding in found if finding.stops]:
@@ -171,9 +171,9 @@ def imported(study: TableStudy, kept: "Store") -> bool:
     before, card = kept.card(study.id), study.card()
     if before and {cell.origin for cell in before.cells} - {cell.origin for cell in card.cells}:
         raise UserError(f"the store {kept.root} knows a study '{study.id}' of another origin; give this one another id")
-    new = not kept.table(study.digest).exists() or tables.read(kept.table(study.digest)) is None
+    new = not kept.table(study.digest).exists() or tabled.read(kept.table(study.digest)) is None
     if new:
-        kept.save_table(study.digest, tables.encoded(study.columns()))
+        kept.save_table(study.digest, tabled.encoded(study.columns()))
     if before != card:
         kept.save_card(card)
     return new
@@ -214,15 +214,14 @@ def _same_data(now: StudyCard, ran: StudyCard) -> StudyCard:
 
 def report_of(card: StudyCard, kept: "Store", changed: tuple[str, ...] = ()) -> "Report":
     """The report of a study, from its store; `changed`: what its manifest says otherwise than when it was run."""
-    from xlift.analysis import facts
-    from xlift.analysis import gains as pairing
+    from xlift.analysis import facts, paired
     from xlift.analysis.report.page import report
     from xlift.analysis.study.tuned import Tuned
 
     tuned = None
     if card.searches:
         own = card.model_copy(update={"cells": card.untuned})
-        rows = pairing.gains(facts.connect(kept, [own]), card.study) if own.cells else None
+        rows = paired.gains(facts.connect(kept, [own]), card.study) if own.cells else None
         tuned = Tuned(card, {search.folder: kept.trials(search.folder) for search in card.searches}, rows)
     return report(card, facts.connect(kept, [card]), kept.registration(card.study), tuned, changed)
 
@@ -253,13 +252,12 @@ def variance_components(
         except ValueError as error:
             raise UserError(f"{file}: sd_points: {error}") from None
         return known, str(file)
-    from xlift.analysis import facts
-    from xlift.analysis import gains as pairing
+    from xlift.analysis import facts, paired
     from xlift.analysis.study.groups import fitted
     from xlift.analysis.study.power import components
 
     found = read(warned(opened(source)), store, data)
-    groups = fitted(pairing.gains(facts.connect(found.store, [found.card]), found.card.study), found.card.analysis)
+    groups = fitted(paired.gains(facts.connect(found.store, [found.card]), found.card.study), found.card.analysis)
     wanted = group or "fine-tuned"
     chosen = next((each for each in groups if each.name == wanted), groups[0] if len(groups) == 1 else None)
     if chosen is None or chosen.fit is None:

@@ -20,13 +20,11 @@ from scipy import stats
 from xlift.analysis import mixed
 from xlift.analysis.estimates import LEVEL, quantile, t_table
 from xlift.analysis.meta.effects import ESTIMATORS, Effects, generalized_q
-from xlift.analysis.mixed import formula as formulas
-from xlift.analysis.mixed import gather as gathering
-from xlift.analysis.mixed import matrices
+from xlift.analysis.mixed import formulas, gathering, matrices
 from xlift.analysis.mixed.assemble import cross_products
 from xlift.analysis.mixed.cautions import few_df
-from xlift.analysis.mixed.formula import Formula
-from xlift.analysis.mixed.gather import Columns, Data
+from xlift.analysis.mixed.formulas import Formula
+from xlift.analysis.mixed.gathering import Columns, Data
 from xlift.analysis.mixed.model import Df as FitDf
 from xlift.registry.findings import UserError
 

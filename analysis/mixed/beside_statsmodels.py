@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xlift.analysis.mixed import gather, matrices
+from xlift.analysis.mixed import gathering, matrices
 from xlift.analysis.mixed.model import Fit
 from xlift.registry.findings import UserError
 
@@ -43,7 +43,7 @@ class Nearest:
         )
 
 
-def compare(fit: Fit, data: gather.Data, *, missing: str = "raise") -> Nearest:
+def compare(fit: Fit, data: gathering.Data, *, missing: str = "raise") -> Nearest:
     """Fit the nearest MixedLM to the same rows; UserError where there is none at all."""
     if fit.columns.names:
         raise UserError(
@@ -52,9 +52,9 @@ def compare(fit: Fit, data: gather.Data, *, missing: str = "raise") -> Nearest:
         )
     if not fit.formula.random:
         raise UserError("without random terms there is no MixedLM to compare with; least squares is exact in both")
-    opened = gather.opened(data)
+    opened = gathering.opened(data)
     frame = opened if isinstance(opened, pd.DataFrame) else opened.select("*")
-    gathered = gather.gather(fit.formula, frame, gather.Columns(), missing=missing)
+    gathered = gathering.gather(fit.formula, frame, gathering.Columns(), missing=missing)
     design = matrices.build(fit.formula, gathered.frame, aliased="drop")
     one = len({term.group for term in design.terms}) == 1 and len(design.terms) == 1
     said = [] if one else ["MixedLM has one grouping factor: the random terms are variance components over one dummy group"]

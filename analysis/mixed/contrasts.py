@@ -14,8 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from xlift.analysis.estimates import LEVEL
-from xlift.analysis.mixed import formula as formulas
-from xlift.analysis.mixed import matrices
+from xlift.analysis.mixed import formulas, matrices
 from xlift.analysis.mixed.model import Fit
 from xlift.registry.findings import UserError
 

@@ -11,7 +11,7 @@ from formulaic.errors import FormulaicError
 
 from xlift.analysis.mixed import expressions
 from xlift.analysis.mixed.expressions import BASES, read, words
-from xlift.analysis.mixed.formula import Formula, Piece, Random, factors_of, known, pieces_of, terms_of, variables
+from xlift.analysis.mixed.formulas import Formula, Piece, Random, factors_of, known, pieces_of, terms_of, variables
 from xlift.registry.findings import UserError
 
 MAX_ENTRIES = 200_000_000  # of a matrix of fixed effects: 1.6 GB

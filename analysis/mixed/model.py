@@ -17,15 +17,13 @@ import pandas as pd
 from scipy import stats
 
 from xlift.analysis.estimates import LEVEL, t_table
-from xlift.analysis.mixed import formula as formulas
-from xlift.analysis.mixed import gather as gathering
-from xlift.analysis.mixed import matrices
+from xlift.analysis.mixed import formulas, gathering, matrices
 from xlift.analysis.mixed.assemble import cross_products
 from xlift.analysis.mixed.cautions import Caution, cautions
 from xlift.analysis.mixed.crossproducts import Cross
 from xlift.analysis.mixed.expressions import MAX_TEXT, words
-from xlift.analysis.mixed.formula import Formula
-from xlift.analysis.mixed.gather import Columns, Data
+from xlift.analysis.mixed.formulas import Formula
+from xlift.analysis.mixed.gathering import Columns, Data
 from xlift.analysis.mixed.inference import METHODS, KenwardRoger, Satterthwaite
 from xlift.analysis.mixed.likelihood import Likelihood
 from xlift.analysis.mixed.matrices import Design

@@ -11,11 +11,10 @@ import pandas as pd
 from scipy import stats
 
 from xlift.analysis.estimates import LEVEL
-from xlift.analysis.mixed import formula as formulas
-from xlift.analysis.mixed import matrices
+from xlift.analysis.mixed import formulas, matrices
 from xlift.analysis.mixed.crossproducts import Cells
-from xlift.analysis.mixed.formula import Formula
-from xlift.analysis.mixed.gather import Columns, Data, gather
+from xlift.analysis.mixed.formulas import Formula
+from xlift.analysis.mixed.gathering import Columns, Data, gather
 from xlift.registry.findings import UserError
 
 

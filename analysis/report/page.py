@@ -11,8 +11,7 @@ from uuid import uuid4
 import jinja2
 import pandas as pd
 
-from xlift.analysis import facts
-from xlift.analysis import gains as pairing
+from xlift.analysis import facts, paired
 from xlift.analysis.facts import Facts
 from xlift.analysis.report import effects, plots, tables, tuning
 from xlift.analysis.report.answers import Answers, curve_plate, curve_tables
@@ -161,14 +160,14 @@ def report(
     Beside it what the study registered, where it did, what its searches found, where it is tuned, and what its manifest
     says otherwise now (`changed`) than when it was run.
     """
-    rows, scores = pairing.gains(connection, card.study), pairing.scores(connection, card.study)
-    missing, answers = pairing.missing(connection, card.study), Answers(card, fitted(rows, card.analysis))
+    rows, scores = paired.gains(connection, card.study), paired.scores(connection, card.study)
+    missing, answers = paired.missing(connection, card.study), Answers(card, fitted(rows, card.analysis))
     searched = [tuning.section(tuned, rows)] if tuned else []
     verdicts = [
         (f"{group.name} targets, intermediates equally", effects.verdict(group), not group.tested) for group in answers.groups
     ]
     headline, sections = [answers.scaling()] if len(rows) else [], answers.sections(rows, searched) if len(rows) else searched
-    if len(scores) and not len(pairing.planned(connection, card.study)):  # nothing that a gain could be of
+    if len(scores) and not len(paired.planned(connection, card.study)):  # nothing that a gain could be of
         scored = curves(scores, card.analysis)
         verdicts += [
             (f"{group.name} targets, scores", effects.verdict(group, what="score"), not group.tested) for group in scored

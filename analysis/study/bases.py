@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed import formulas
 from xlift.analysis.mixed.matrices import Coding
 from xlift.registry import carriers
 

@@ -6,9 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from xlift.analysis import facts, gains
-from xlift.analysis.mixed import formula as formulas
-from xlift.analysis.mixed import gather, matrices
+from xlift.analysis import facts, paired
+from xlift.analysis.mixed import formulas, gathering, matrices
 from xlift.analysis.mixed.model import Grid
 from xlift.analysis.study import estimands, telling
 from xlift.analysis.study.hypotheses import read_test
@@ -37,7 +36,7 @@ def findings(card: StudyCard, place: Placed) -> list[Finding]:
 
 def planned_groups(card: StudyCard) -> dict[str, pd.DataFrame]:
     """The gains that a study plans, by target group."""
-    rows = gains.planned(facts.connect(None, [card]), card.study)
+    rows = paired.planned(facts.connect(None, [card]), card.study)
     rows = rows.assign(**dict.fromkeys(("gain", "score", "baseline"), 0.0), metric="", at_chance=False)
     return {str(group): part.reset_index(drop=True) for group, part in rows.groupby("target_group")}
 
@@ -51,7 +50,7 @@ def planned_setting(group: str, rows: pd.DataFrame, analysis: Analysis) -> tuple
     drawn = pd.concat([drawn, drawn.head(1)], ignore_index=True)  # two rows at least, and two values of the response
     noise = np.random.default_rng(0).normal(size=(len(drawn), 3))
     drawn = drawn.assign(**{name: noise[:, i] for i, name in enumerate(("gain", "score", "baseline")) if name in drawn})
-    gathered = gather.gather(fixed, drawn, gather.Columns())
+    gathered = gathering.gather(fixed, drawn, gathering.Columns())
     grid = Grid.of(matrices.build(fixed, gathered.frame, aliased="drop"), gathered)
     return model, Setting(rows, grid, model, analysis.x, analysis.min_models)
 

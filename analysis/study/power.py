@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from xlift.analysis.estimates import quantile
-from xlift.analysis.mixed import formula as formulas
-from xlift.analysis.mixed import matrices
+from xlift.analysis.mixed import formulas, matrices
 from xlift.analysis.mixed.bootstrap import drawn_from
 from xlift.analysis.mixed.model import Fit, NotConverged, refit
 from xlift.analysis.study.groups import fitted_group

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from xlift.analysis.mixed import formula as formulas
-from xlift.analysis.mixed import matrices
+from xlift.analysis.mixed import formulas, matrices
 from xlift.analysis.mixed.assemble import cross_products
 from xlift.analysis.mixed.crossproducts import Cells
-from xlift.analysis.mixed.formula import Formula, Random
+from xlift.analysis.mixed.formulas import Formula, Random
 from xlift.analysis.mixed.likelihood import Likelihood
 from xlift.analysis.study.bases import FEWEST, SIZES, Basis, Key, bases, movers, projected, refused
 from xlift.registry.card import Analysis

@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 
 from xlift.analysis.estimates import LEVEL, quantile
-from xlift.analysis.mixed import formula as formulas
-from xlift.analysis.mixed import matrices, prediction
+from xlift.analysis.mixed import formulas, matrices, prediction
 from xlift.analysis.mixed.contrasts import adjusted
-from xlift.analysis.mixed.formula import Random
+from xlift.analysis.mixed.formulas import Random
 from xlift.analysis.study import estimands, telling
 from xlift.analysis.study.groups import GroupFit, fitted_group
 from xlift.registry.card import Analysis

@@ -39,7 +39,7 @@ def load(path: Path) -> Study:
         BadInput: with every finding, if any of them stops.
         UserError: its scores come from a table.
     """
-    return running(read(path))
+    return running(read_manifest(path))
 
 
 def running(study: Study | TableStudy) -> Study:
@@ -49,7 +49,7 @@ def running(study: Study | TableStudy) -> Study:
     return study
 
 
-def read(path: Path, tables: Callable[[Path], Table] = read_csv) -> Study | TableStudy:
+def read_manifest(path: Path, tables: Callable[[Path], Table] = read_csv) -> Study | TableStudy:
     """Read, join and check a manifest, and the table that it names; `tables` reads one.
 
     Raises:

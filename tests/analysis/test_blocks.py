@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 
 from xlift.analysis import mixed
-from xlift.analysis.mixed import blocks, bootstrap, contrasts, matrices, model, prediction, profile
-from xlift.analysis.mixed import formula as formulas
+from xlift.analysis.mixed import blocks, bootstrap, contrasts, formulas, matrices, model, prediction, profile
 from xlift.analysis.mixed.assemble import cross_products
 from xlift.analysis.mixed.blocks import Blocked
 from xlift.analysis.mixed.crossproducts import Cells, Dense

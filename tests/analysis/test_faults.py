@@ -3,9 +3,9 @@
 import tabled
 
 from xlift import studies
-from xlift.analysis import facts, gains
+from xlift.analysis import facts, paired
 from xlift.analysis.study.faults import faults
-from xlift.registry.manifest.load import read
+from xlift.registry.manifest.load import read_manifest
 from xlift.registry.store import Store
 
 
@@ -13,10 +13,10 @@ def notes(folder, rows: tabled.Rows) -> list[str]:
     folder.mkdir()
     (folder / "scores.csv").write_text(tabled.text_of(rows))
     (folder / "study.yaml").write_text(tabled.MANIFEST)
-    study, store = read(folder / "study.yaml"), Store(folder / "store")
+    study, store = read_manifest(folder / "study.yaml"), Store(folder / "store")
     studies.imported(study, store)
     connection = facts.connect(store, [study.card()])
-    found = faults(study.card(), gains.gains(connection, "told"), gains.scores(connection, "told"))
+    found = faults(study.card(), paired.gains(connection, "told"), paired.scores(connection, "told"))
     return [note.text for note in found if note.text.startswith(("Copied seeds", "A mean among"))]
 
 

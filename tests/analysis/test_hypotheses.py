@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from xlift.analysis import gains
+from xlift.analysis import paired
 from xlift.analysis.mixed import contrasts
 from xlift.analysis.study import check, estimands, groups, hypotheses, sizes, telling
 from xlift.registry.card import Analysis, Claim, Hypothesis
@@ -24,7 +24,7 @@ def steep(cell, language):
 
 @pytest.fixture
 def fitted(planting):
-    rows = gains.gains(planting(steep, models=ONE_FAMILY)[2], "planted")
+    rows = paired.gains(planting(steep, models=ONE_FAMILY)[2], "planted")
     return groups.fitted(rows, Analysis())
 
 
@@ -96,7 +96,7 @@ def test_equivalence_is_two_one_sided_tests(fitted):
 
 
 def test_no_slope_no_verdict_on_size(planting):
-    rows = gains.gains(planting(scattered, models=sized(3))[2], "planted")
+    rows = paired.gains(planting(scattered, models=sized(3))[2], "planted")
     found = tested(
         groups.fitted(rows, Analysis()),
         grows={"contrast": "slope", "direction": "positive", "group": "fine-tuned"},
@@ -146,7 +146,7 @@ def test_the_largest_of_all_has_to_beat_each_other_one(planting):
     def apart(cell, language):
         return scattered(cell, language) + {"mnli": 0.2, "squad1": 0.0}.get(cell.intermediate, 0.0)
 
-    fitted = groups.fitted(gains.gains(planting(apart, models=ONE_FAMILY)[2], "planted"), Analysis())
+    fitted = groups.fitted(paired.gains(planting(apart, models=ONE_FAMILY)[2], "planted"), Analysis())
     claims = [
         Claim(text="a sentence", source="s", test=f"gain | intermediate == '{name}' is largest", group="fine-tuned")
         for name in ("mnli", "squad1")

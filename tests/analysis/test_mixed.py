@@ -12,7 +12,7 @@ from scipy import optimize, stats
 from xlift.analysis import mixed
 from xlift.analysis.facts import Relation
 from xlift.analysis.mixed import beside_statsmodels, bootstrap, contrasts, prediction, profile, twostage
-from xlift.analysis.mixed.formula import parse
+from xlift.analysis.mixed.formulas import parse
 from xlift.analysis.mixed.inference import Satterthwaite
 from xlift.analysis.mixed.likelihood import Likelihood
 from xlift.analysis.mixed.state import hessian, profiled_hessian

@@ -16,7 +16,7 @@ from xlift.analysis.report.page import Report
 from xlift.analysis.report.table import slugs
 from xlift.analysis.study import estimands, hypotheses
 from xlift.registry.findings import BadInput
-from xlift.registry.manifest.load import read
+from xlift.registry.manifest.load import read_manifest
 from xlift.registry.store import Store
 
 PLAIN = {"model": ["m1", "m2", "m3", "m4"], "intermediate": ["i1", "i2"], "target": ["t1", "t2"], "language": ["l1", "l2"]}
@@ -66,7 +66,7 @@ def study(folder: Path, names: dict[str, list[str]], *, treated: bool = True) ->
 
 
 def reported(path: Path) -> Report:
-    loaded = read(path)
+    loaded = read_manifest(path)
     studies.imported(loaded, Store(path.parent / "store"))
     found = studies.read(loaded, path.parent / "store", None)
     made = studies.report_of(found.card, found.store, found.changed)
@@ -135,7 +135,7 @@ HIDDEN = ["a\nb", "a\u202eb", "a\u2028b", "a\u200bb", "a\xa0b", "a\x1b[31mb", "a
 @pytest.mark.parametrize("axis", PLAIN)
 def test_names_that_nobody_can_read_are_found(tmp_path, axis, name):
     with pytest.raises(BadInput) as error:
-        read(study(tmp_path, {**PLAIN, axis: [name, *PLAIN[axis][1:]]}))
+        read_manifest(study(tmp_path, {**PLAIN, axis: [name, *PLAIN[axis][1:]]}))
     found = [finding for finding in error.value.findings if finding.code == "E523"]
     assert found and f"column '{axis}': a name that" in found[0].message
 
@@ -143,7 +143,7 @@ def test_names_that_nobody_can_read_are_found(tmp_path, axis, name):
 @pytest.mark.parametrize("name", ["all", "mean"])
 def test_the_tables_own_words_are_no_names_of_treatments(tmp_path, name):
     with pytest.raises(BadInput, match=f"E230 '{name}' is what the tables call"):
-        read(study(tmp_path, {**PLAIN, "intermediate": [name, "i2"]}))
+        read_manifest(study(tmp_path, {**PLAIN, "intermediate": [name, "i2"]}))
 
 
 def test_files_are_called_by_names_that_every_system_takes():

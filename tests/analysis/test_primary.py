@@ -2,7 +2,7 @@
 
 import pytest
 
-from xlift.analysis import gains, mixed
+from xlift.analysis import mixed, paired
 from xlift.analysis.mixed import contrasts
 from xlift.analysis.report import effects
 from xlift.analysis.study import check, groups, sensitivity
@@ -16,7 +16,7 @@ NAMED = {f"m{i}": ("mt5", round(10 ** (6 + i / 2))) for i in range(4)}
 
 
 def part(planting, group="fine-tuned", value=scattered, **options):
-    return gains.gains(planting(value, **options)[2], "planted", group)
+    return paired.gains(planting(value, **options)[2], "planted", group)
 
 
 def model(rows, group="fine-tuned", **analysis):
@@ -122,7 +122,7 @@ def test_a_bad_formula_is_a_finding_with_a_place(planting, formula, message):
 
 def test_other_choices_are_rows_and_too_few_models_give_estimates_only(planting):
     card, _, connection = planting(scattered, models=NAMED)
-    rows = sensitivity.sensitivity(groups.fitted(gains.gains(connection, "planted"), card.analysis), card.analysis)
+    rows = sensitivity.sensitivity(groups.fitted(paired.gains(connection, "planted"), card.analysis), card.analysis)
     first = rows[rows["target_group"] == "fine-tuned"].set_index("case")
     assert first.index[0] == "all gains" and {"without m0", "without de", "without xnli", sensitivity.LOGIT} <= set(first.index)
     assert "without same-task cells" in first.index and "without baselines at chance" not in first.index
@@ -151,7 +151,7 @@ def test_plain_and_mlm_are_never_pooled(planting):
     )
     from xlift.analysis import facts
 
-    rows = gains.gains(facts.connect(shelf, [card.model_copy(update={"cells": cells})]), "planted")
+    rows = paired.gains(facts.connect(shelf, [card.model_copy(update={"cells": cells})]), "planted")
     assert set(rows["treatment"]) == {"mnli", "mnli + mlm"}
 
 
@@ -167,7 +167,7 @@ def test_a_run_serves_every_target_that_is_evaluated_from_it(planting):
     stages = tuple(s.model_copy(update={"parent": moved.get(s.id, s.parent)}) for s in card.stages)
     from xlift.analysis import facts
 
-    rows = gains.gains(facts.connect(shelf, [card.model_copy(update={"stages": stages})]), "planted")
+    rows = paired.gains(facts.connect(shelf, [card.model_copy(update={"stages": stages})]), "planted")
     assert (rows.groupby("treated_run")["target"].nunique() == 2).all() and rows["treated_run"].nunique() == 4 * 2 * 2
     assert rows["treated_stage"].nunique() == 2 * rows["treated_run"].nunique()
     assert (rows["cell"] == rows["baseline_stage"] + ":" + rows["language"]).all()

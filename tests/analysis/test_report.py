@@ -7,7 +7,7 @@ from typing import get_args
 import pandas as pd
 import pytest
 
-from xlift.analysis import facts, gains
+from xlift.analysis import facts, paired
 from xlift.analysis.report import plots, table
 from xlift.analysis.report.answers import Answers
 from xlift.analysis.report.notes import notes
@@ -122,8 +122,8 @@ def test_a_refusal_is_said_plainly_and_no_line_is_drawn():
 @pytest.mark.parametrize("models", [5, 6])
 def test_fewer_than_six_models_bear_a_warning(planting, models):
     card, _, connection = planting(scattered, models=sized(models))
-    rows = gains.gains(connection, "planted")
-    scores, missing = gains.scores(connection, "planted"), gains.missing(connection, "planted")
+    rows = paired.gains(connection, "planted")
+    scores, missing = paired.scores(connection, "planted"), paired.missing(connection, "planted")
     said = " ".join(note.text for note in notes(card, rows, scores, groups.fitted(rows, card.analysis), missing, None, ()))
     assert ("only 5 models: whether they scatter as intervals assume" in said) == (models == 5)
 
@@ -178,7 +178,7 @@ def test_a_card_survives_its_way_through_json(planting):
 
 
 def drawn(planting, models: int):
-    rows = gains.gains(planting(scattered, models=sized(models))[2], "planted")
+    rows = paired.gains(planting(scattered, models=sized(models))[2], "planted")
     return Answers(planting(models=sized(models))[0], groups.fitted(rows, Analysis())), rows
 
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from xlift.analysis import facts, gains
+from xlift.analysis import facts, paired
 from xlift.analysis.study import slope
 from xlift.registry.card import Analysis
 
@@ -11,7 +11,7 @@ from .planted import plant, rising, sized
 
 
 def fitted(connection, **options):
-    rows = gains.gains(connection, "planted")
+    rows = paired.gains(connection, "planted")
     return {
         (group, name): slope.scale_slope(part, "params_non_embedding", treatment=name, **options)
         for group, part in rows.groupby("target_group")
@@ -66,7 +66,7 @@ def test_two_stages_are_refused_where_the_primary_model_is(planting):
 
 
 def test_retrieval_is_never_averaged_with_fine_tuned_targets(planting):
-    rows = gains.gains(planting()[2], "planted")
+    rows = paired.gains(planting()[2], "planted")
     with pytest.raises(ValueError, match="never averaged"):
         slope.scale_slope(rows, "params_non_embedding")
     assert set(slope.mean_gain(rows, ["treatment"])["target_group"]) == {"fine-tuned", "retrieval"}
@@ -74,7 +74,7 @@ def test_retrieval_is_never_averaged_with_fine_tuned_targets(planting):
 
 def test_targets_set_apart_form_a_group_of_their_own(planting):
     connection = planting(analysis=Analysis(apart=("panx",)))[2]
-    rows = gains.gains(connection, "planted")
+    rows = paired.gains(connection, "planted")
     assert dict(zip(rows["target"], rows["target_group"], strict=True)) == {
         "xnli": "fine-tuned",
         "panx": "set apart",
@@ -108,23 +108,23 @@ def test_targets_weigh_equally_however_many_languages_they_have():
             "gain": [0.0, 0.0, 0.0, 0.1],
         }
     )
-    assert gains.nested_mean(rows, ["model"])["gain"].tolist() == pytest.approx([0.05])
+    assert paired.nested_mean(rows, ["model"])["gain"].tolist() == pytest.approx([0.05])
 
 
 def test_the_interval_of_a_mean_gain_is_t_on_models(planting):
-    table = slope.mean_gain(gains.gains(planting(noisy)[2], "planted"), ["treatment"]).set_index(["target_group", "treatment"])
+    table = slope.mean_gain(paired.gains(planting(noisy)[2], "planted"), ["treatment"]).set_index(["target_group", "treatment"])
     row = table.loc[("fine-tuned", "mnli")]
-    models = gains.gains(planting(noisy)[2], "planted").query("treatment == 'mnli' and target_group == 'fine-tuned'")
+    models = paired.gains(planting(noisy)[2], "planted").query("treatment == 'mnli' and target_group == 'fine-tuned'")
     means = models.groupby("model")["gain"].mean()
     low, high = stats.t.interval(0.95, 5, means.mean(), means.std() / np.sqrt(6))
     assert (row["mean"], row["low"], row["high"], row["models"]) == pytest.approx((means.mean(), low, high, 6))
 
 
 def test_one_model_gives_a_mean_and_no_interval(planting):
-    table = slope.mean_gain(gains.gains(planting(models=sized(1))[2], "planted"), ["treatment", "target"])
+    table = slope.mean_gain(paired.gains(planting(models=sized(1))[2], "planted"), ["treatment", "target"])
     assert table["mean"].notna().all() and table[["low", "high"]].isna().all(axis=None)
 
 
 def test_an_unknown_study_is_refused_with_the_known_ones(planting):
     with pytest.raises(ValueError, match="unknown study 'plantd'; known: planted"):
-        gains.gains(planting(models=sized(1))[2], "plantd")
+        paired.gains(planting(models=sized(1))[2], "plantd")

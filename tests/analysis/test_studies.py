@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from xlift import studies
-from xlift.analysis import facts, gains
+from xlift.analysis import facts, paired
 from xlift.analysis.study import check, curve, estimands, telling
 from xlift.analysis.study.primary import Primary, primary
 from xlift.registry.findings import UserError
@@ -29,7 +29,7 @@ def told(path: Path, folder: Path) -> dict:
     found = {name: described(primary(name, rows, card.analysis)) for name, rows in groups.items()}
     if not groups:  # scores alone
         studies.imported(study, Store(folder))
-        scores = gains.scores(facts.connect(Store(folder), [card]), card.study)
+        scores = paired.scores(facts.connect(Store(folder), [card]), card.study)
         found = {group.name: described(group.primary) for group in curve.curves(scores, card.analysis)}
     settings = {name: check.planned_setting(name, rows, card.analysis)[1] for name, rows in groups.items()}
     asked = {name: (hypothesis.asked, hypothesis.group) for name, hypothesis in card.hypotheses.items()}

@@ -3,19 +3,19 @@ import io
 import pandas as pd
 import pytest
 
-from xlift.analysis import gains
+from xlift.analysis import paired
 from xlift.analysis.report import table, tables
 
 from .planted import rising, sized
 
 
 def study_tables(connection):
-    rows = gains.gains(connection, "planted")
+    rows = paired.gains(connection, "planted")
     return [
         tables.gain_by_target(rows),
         tables.gain_by_language(rows),
-        *tables.score_tables(gains.scores(connection, "planted")),
-        tables.missing_table(gains.missing(connection, "planted")),
+        *tables.score_tables(paired.scores(connection, "planted")),
+        tables.missing_table(paired.missing(connection, "planted")),
     ]
 
 
@@ -57,7 +57,7 @@ def test_markdown_has_a_row_for_every_row_and_escapes_bars():
 
 
 def test_the_csv_of_gains_is_in_points_with_full_digits(planting):
-    table = tables.gain_by_target(gains.gains(planting(models=sized(1))[2], "planted"))
+    table = tables.gain_by_target(paired.gains(planting(models=sized(1))[2], "planted"))
     read = pd.read_csv(io.StringIO(table.to_csv())).set_index(["treatment", "target"])
     assert read.loc[("mnli", "panx"), "mean"] == pytest.approx(2.0)
     assert (read["unit"] == "points").all()
@@ -65,7 +65,7 @@ def test_the_csv_of_gains_is_in_points_with_full_digits(planting):
 
 def test_same_task_cells_and_chance_are_marked_in_the_table(planting):
     low = planting(lambda cell, language: 0.3 if cell.target == "xnli" else rising(cell, language), models=sized(1))[2]
-    shown = tables.gain_by_target(gains.gains(low, "planted")).shown.set_index("Intermediate")
+    shown = tables.gain_by_target(paired.gains(low, "planted")).shown.set_index("Intermediate")
     assert shown.loc["mnli", "xnli"] == "0.0†°‡"
     assert shown.loc["squad1", "xnli"] == "0.0°‡"
     assert shown.loc["mnli", "panx"] == "+2.0‡"
@@ -74,7 +74,7 @@ def test_same_task_cells_and_chance_are_marked_in_the_table(planting):
 
 def test_a_gain_that_never_varies_has_no_interval_and_says_so(planting):
     flat = planting(lambda cell, language: 0.5, models=sized(5))[2]
-    shown = tables.gain_by_target(gains.gains(flat, "planted")).shown.set_index("Intermediate")
+    shown = tables.gain_by_target(paired.gains(flat, "planted")).shown.set_index("Intermediate")
     assert shown.loc["squad1", "panx"] == "0.0‡"
 
 
@@ -88,12 +88,12 @@ def test_wide_tables_take_both_columns_and_the_widest_lose_their_intervals():
 
 
 def test_the_table_of_targets_has_one_mean_a_group_and_none_over_both(planting):
-    shown = tables.gain_by_target(gains.gains(planting(models=sized(1))[2], "planted")).shown
+    shown = tables.gain_by_target(paired.gains(planting(models=sized(1))[2], "planted")).shown
     assert shown.columns.tolist() == ["Intermediate", "panx", "xnli", "mean, fine-tuned", "tatoeba", "mean, retrieval"]
 
 
 def test_scores_stand_by_target_with_the_untreated_model_first(planting):
-    table = tables.score_tables(gains.scores(planting(models=sized(2))[2], "planted"))[0]
+    table = tables.score_tables(paired.scores(planting(models=sized(2))[2], "planted"))[0]
     assert table.name == "scores-panx"
     assert table.shown["Intermediate"].tolist()[:3] == ["none", "mnli", "squad1"]
     assert table.shown.loc[0, "en"] == "50.0"

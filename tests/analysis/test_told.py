@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from xlift.analysis import facts, gains, mixed
+from xlift.analysis import facts, mixed, paired
 from xlift.analysis.mixed import contrasts
 from xlift.analysis.study import check, estimands, groups, hypotheses, sizes, telling
 from xlift.registry import carriers
@@ -96,7 +96,7 @@ def test_fit_refuses_dependent_effects_unless_told_otherwise():
 
 def planted(**options):
     card, shelf = plant(scattered, **options)
-    return card, gains.gains(facts.connect(shelf, [card]), "planted", "fine-tuned")
+    return card, paired.gains(facts.connect(shelf, [card]), "planted", "fine-tuned")
 
 
 ONE = {f"m{i}": ("mt5", round(10 ** (6 + i / 3))) for i in range(8)}
@@ -172,7 +172,7 @@ def test_two_stages_have_the_same_effects_of_models_or_are_not_spoken_of(monkeyp
 
     models = {f"m{i}": ("mt5" if i < 4 else "xlmr", round(10 ** (6 + i / 3))) for i in range(8)}
     card, shelf = plant(apart, models=models)
-    rows = gains.gains(facts.connect(shelf, [card]), "planted", "fine-tuned")
+    rows = paired.gains(facts.connect(shelf, [card]), "planted", "fine-tuned")
     (found,) = groups.fitted(rows, Analysis())
     two = found.two_stage["all"]
     assert two.df == 8 - 3 and two.estimate == pytest.approx(found.headline["estimate"], abs=0.01)
@@ -194,7 +194,7 @@ def test_a_line_is_drawn_through_the_models_of_its_family():
     card, shelf = plant(
         lambda cell, language: apart(cell, language) + 0.05 * (scattered(cell, language) - rising(cell, language)), models=models
     )
-    (found,) = groups.fitted(gains.gains(facts.connect(shelf, [card]), "planted", "fine-tuned"), Analysis())
+    (found,) = groups.fitted(paired.gains(facts.connect(shelf, [card]), "planted", "fine-tuned"), Analysis())
     lines = sizes.curve(found)
     assert lines["treatment"].isna().all() and set(lines["family"]) == {"mt5", "xlmr"}
     means = sizes.dots(found.rows, "params_non_embedding").groupby("model")[["params", "gain"]].mean()
@@ -206,7 +206,7 @@ def test_a_line_is_drawn_through_the_models_of_its_family():
 
 def test_means_on_a_line_have_no_p():
     card, shelf = plant(rising, models=ONE, bridges=("none", "mnli"))
-    rows = gains.gains(facts.connect(shelf, [card]), "planted", "fine-tuned")
+    rows = paired.gains(facts.connect(shelf, [card]), "planted", "fine-tuned")
     from xlift.analysis.study.slope import scale_slope
 
     assert np.isnan(scale_slope(rows, "params_non_embedding").p)
@@ -226,7 +226,7 @@ def test_counts_before_a_run_are_those_after_it(number):
     light = sorted((finding.code, finding.message) for finding in carriers.findings(card, lambda path: Place("s.yaml")))
     heavy = sorted((finding.code, finding.message) for finding in check.findings(card, lambda path: Place("s.yaml")))
     assert light == heavy
-    after = {found.name: found for found in groups.fitted(gains.gains(facts.connect(shelf, [card]), "planted"), card.analysis)}
+    after = {found.name: found for found in groups.fitted(paired.gains(facts.connect(shelf, [card]), "planted"), card.analysis)}
     for name, found in after.items():
         refused = [message for code, message in light if code == "W403" and message.startswith(f"{name} ")]
         assert bool(refused) == (found.primary.refused is not None)
@@ -267,7 +267,7 @@ def test_one_size_a_family_is_said_before_a_run():
     heavy = check.findings(card, lambda path: Place("s.yaml"))
     assert {finding.code for finding in light} == {"W403"} and light == heavy
     assert all("size cannot be told from family: a slope needs models of different sizes" in finding.message for finding in light)
-    (found, _) = groups.fitted(gains.gains(facts.connect(shelf, [card]), "planted"), card.analysis)
+    (found, _) = groups.fitted(paired.gains(facts.connect(shelf, [card]), "planted"), card.analysis)
     assert found.refused in light[0].message
 
 
@@ -300,7 +300,7 @@ def test_the_largest_model_is_predicted_for_what_it_was_run_on(asked):
 
     models = {f"m{i}": (("mt5", "xlmr")[i % 2], round(10 ** (6 + i / 4))) for i in range(10)}
     card, shelf = plant(apart, models=models)
-    rows = gains.gains(facts.connect(shelf, [card]), "planted", "fine-tuned")
+    rows = paired.gains(facts.connect(shelf, [card]), "planted", "fine-tuned")
     if "mnli" not in asked:
         rows = rows[(rows["treatment"] == "mnli") | (rows["model"] != "m9")].reset_index(drop=True)
     (found,) = groups.fitted(

@@ -5,8 +5,7 @@ from math import log10
 import pytest
 from planted import name, plant, scattered, sized
 
-from xlift.analysis import facts
-from xlift.analysis import gains as pairing
+from xlift.analysis import facts, paired
 from xlift.analysis.report import tuning
 from xlift.analysis.report.page import report
 from xlift.analysis.study.tuned import Tuned
@@ -61,13 +60,13 @@ def made():
         )
     card = card.model_copy(update={"searches": tuple(searches), "untuned": own_card.cells})
     connection = facts.connect(shelf, [card])
-    own = pairing.gains(facts.connect(own_shelf, [own_card]), "planted")
+    own = paired.gains(facts.connect(own_shelf, [own_card]), "planted")
     return card, connection, Tuned(card, trials, own)
 
 
 def test_the_change_is_that_of_each_scale_and_its_slope_is_found(made):
     _, connection, tuned = made
-    gains = pairing.gains(connection, "planted")
+    gains = paired.gains(connection, "planted")
     changes = tuned.by_model(gains)
     for row in changes.itertuples():
         assert row.gain == pytest.approx(0.005 + CHANGED * (log10(MODELS[row.model][1]) - 6), abs=5e-4)
@@ -108,6 +107,6 @@ def test_a_study_that_is_not_run_yet_tells_its_searches(made):
 def test_gains_with_the_study_s_own_recipe_are_not_among_the_gains(made):
     """The card has both; the views have what the study is about."""
     card, connection, _ = made
-    assert len(pairing.gains(connection, "planted")) == len(pairing.planned(connection, "planted"))
+    assert len(paired.gains(connection, "planted")) == len(paired.planned(connection, "planted"))
     seen = {cell.stage for cell in card.cells}
     assert set(facts.query(connection, "SELECT DISTINCT stage FROM scores")["stage"]) == seen

@@ -9,10 +9,9 @@ import pytest
 import registries
 from scipy import stats
 
-from xlift.analysis import meta as metas
-from xlift.analysis import mixed
+from xlift.analysis import meta, mixed
 from xlift.analysis.mixed import contrasts, prediction
-from xlift.analysis.mixed.gather import opened
+from xlift.analysis.mixed.gathering import opened
 
 FULL = "gain ~ lp * inter + (1 + lp | lang) + (1 | target) + (1 | model)"
 
@@ -99,11 +98,11 @@ def test_a_slope_on_a_curve_at_zero_is_its_derivative(rows):
 def test_tau_squared_has_the_square_of_the_effects_unit(method, units):
     rng = np.random.default_rng(3)
     effects = pd.DataFrame({"y": rng.normal(size=12), "v": rng.uniform(0.1, 0.4, 12)})
-    one = metas.meta(effects, "y", "v", method=method)
-    other = metas.meta(effects.assign(y=effects["y"] * units, v=effects["v"] * units**2), "y", "v", method=method)
+    one = meta.meta(effects, "y", "v", method=method)
+    other = meta.meta(effects.assign(y=effects["y"] * units, v=effects["v"] * units**2), "y", "v", method=method)
     assert one.tau2[""] > 0.05 and other.tau2[""] == pytest.approx(one.tau2[""] * units**2, rel=1e-6, abs=0)
     if method != "DL":
-        assert metas.q_profile(other) == pytest.approx([x * units**2 for x in metas.q_profile(one)], rel=1e-6, abs=0)
+        assert meta.q_profile(other) == pytest.approx([x * units**2 for x in meta.q_profile(one)], rel=1e-6, abs=0)
 
 
 def test_rows_that_are_dropped_are_counted_once_in_csv_as_in_parquet(rows, tmp_path):
@@ -122,17 +121,17 @@ def test_exactly_linear_data_are_no_fit(rows):
 
 def test_effects_without_a_cluster_label_are_counted():
     effects = pd.DataFrame({"y": [0.1, 0.5, 0.3, 0.9], "v": [0.1] * 4})
-    found = metas.meta(effects, "y", "v")
+    found = meta.meta(effects, "y", "v")
     with pytest.raises(ValueError, match="1 effects have no cluster label"):
-        metas.robust(found, np.array(["a", "a", None, "b"], object))
+        meta.robust(found, np.array(["a", "a", None, "b"], object))
 
 
 def test_clusters_that_cut_through_a_random_term_are_said():
     rng = np.random.default_rng(1)
     effects = pd.DataFrame({"y": rng.normal(size=12), "v": 0.2, "study": list("abcdef") * 2, "lab": list("xxxxxxyyyyyy")})
-    found = metas.meta(effects, "y", "v", random="(1 | study)")
-    assert metas.cut_terms(found, effects["lab"].to_numpy()) == ["study"]
-    assert metas.cut_terms(found, effects["study"].to_numpy()) == []
+    found = meta.meta(effects, "y", "v", random="(1 | study)")
+    assert meta.cut_terms(found, effects["lab"].to_numpy()) == ["study"]
+    assert meta.cut_terms(found, effects["study"].to_numpy()) == []
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from analysis.planted import plant, sized
 
-from xlift.analysis.mixed import formula as formulas
-from xlift.analysis.mixed import matrices
+from xlift.analysis.mixed import formulas, matrices
 from xlift.analysis.study.check import planned_groups
 from xlift.analysis.study.groups import fitted_group
 from xlift.analysis.study.power import Design, component, simulated

@@ -15,7 +15,7 @@ import pytest
 from xlift.registry.manifest.load import load
 from xlift.registry.sources.local import LocalFiles
 from xlift.registry.stage import Data, Scoring
-from xlift.runners import evaluate, model
+from xlift.runners import evaluate, nets
 from xlift.runners.data import local
 from xlift.runners.kinds import kind_of, retrieve
 from xlift.runners.kinds.base import Reading
@@ -29,7 +29,7 @@ MODEL = ROOT / "models" / "multilingual-e5-small"
 
 @pytest.fixture(scope="module")
 def net():
-    return model.load(MODEL)
+    return nets.load(MODEL)
 
 
 @pytest.mark.parametrize(("language", "foreign_to_english"), [("de", 0.99), ("hi", 0.97), ("sw", 0.73)])

@@ -7,7 +7,7 @@ import pytest
 import tabled
 from editable import Editable
 
-from xlift.registry.manifest.load import load, read
+from xlift.registry.manifest.load import load, read_manifest
 from xlift.registry.study import Study
 from xlift.registry.table import TableStudy
 
@@ -60,7 +60,7 @@ def made(tmp_path: Path) -> Callable[..., TableStudy]:
         text = rows if isinstance(rows, str) else tabled.text_of(rows or tabled.table())
         (tmp_path / "scores.csv").write_text(text, encoding="utf-8")
         (tmp_path / "study.yaml").write_text(manifest, encoding="utf-8")
-        study = read(tmp_path / "study.yaml")
+        study = read_manifest(tmp_path / "study.yaml")
         assert isinstance(study, TableStudy)
         return study
 

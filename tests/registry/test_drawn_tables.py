@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xlift import studies
-from xlift.analysis import gains
+from xlift.analysis import paired
 from xlift.registry.findings import BadInput
-from xlift.registry.manifest.load import read
+from xlift.registry.manifest.load import read_manifest
 from xlift.registry.store import Store
 
 DRAWN = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -59,7 +59,7 @@ def loaded(frame: pd.DataFrame, folder: Path, more: str = ""):
     frame.to_csv(folder / "t.csv", index=False)
     text = f"schema: xlift/1\nid: drawn\nquestion: q\ndata: {{source: table, file: t.csv, unit: percent{more}}}\n"
     (folder / "s.yaml").write_text(text + "analysis: {x: params_total}\n")
-    return read(folder / "s.yaml")
+    return read_manifest(folder / "s.yaml")
 
 
 def by_hand(frame: pd.DataFrame) -> pd.DataFrame:
@@ -76,7 +76,7 @@ def told(study, folder: Path) -> pd.DataFrame:
 
     store = Store(folder / "store")
     studies.imported(study, store)
-    found = gains.gains(facts.connect(store, [study.card()]), "drawn")
+    found = paired.gains(facts.connect(store, [study.card()]), "drawn")
     return found.sort_values([*KEYS, "intermediate"], ignore_index=True)
 
 

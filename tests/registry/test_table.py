@@ -12,7 +12,7 @@ from xlift.analysis import facts
 from xlift.analysis.study.primary import default
 from xlift.registry.findings import BadInput, UserError
 from xlift.registry.kept import NotRead
-from xlift.registry.manifest.load import load, read
+from xlift.registry.manifest.load import load, read_manifest
 from xlift.registry.manifest.templates import of_table
 from xlift.registry.store import Store
 from xlift.registry.table import TableStudy, read_csv
@@ -143,7 +143,7 @@ def test_a_manifest_to_start_from_is_complete_where_names_are_plain(tmp_path):
     path = tmp_path / "scores.csv"
     path.write_text(text_of(table()), encoding="utf-8")
     (tmp_path / "study.yaml").write_text(of_table(read_csv(path), path, tmp_path / "study.yaml"), encoding="utf-8")
-    assert isinstance(read(tmp_path / "study.yaml"), TableStudy)
+    assert isinstance(read_manifest(tmp_path / "study.yaml"), TableStudy)
 
 
 WRONG = {  # column -> texts that it cannot hold

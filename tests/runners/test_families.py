@@ -16,7 +16,7 @@ from xlift.registry.known.architectures import ARCHITECTURES
 from xlift.registry.known.memory import training_gb
 from xlift.registry.known.parameters import Parameters
 from xlift.registry.stage import Data, Lora, Recipe, Scoring
-from xlift.runners import evaluate, model, train
+from xlift.runners import evaluate, nets, train
 from xlift.runners.kinds import kind_of, tokens
 from xlift.runners.kinds.base import IGNORE
 from xlift.runners.kinds.choice import Choice
@@ -160,7 +160,7 @@ TRAINED = [
 @pytest.mark.parametrize(("family", "kind"), TRAINED)
 def test_it_learns_is_scored_and_is_the_same_after_it_was_saved(family, kind, folders, tmp_path):
     recipe = Recipe(lr=3e-3, steps=44, epochs=None, batch=16, max_length=48, stride=8, dropout=0.0, head_dropout=0.0)
-    net, lines = model.load(folders(family), recipe=recipe), []
+    net, lines = nets.load(folders(family), recipe=recipe), []
     torch.manual_seed(0)
     head = kind_of(kind).head(net.encoder, data(kind), 0.0)
     fit(net, [Objective(data(kind), examples(kind), "en", head, 1)], recipe, 1, device="cpu", budget=512, log=lines.append)
@@ -169,9 +169,9 @@ def test_it_learns_is_scored_and_is_the_same_after_it_was_saved(family, kind, fo
     if kind == "mlm":
         return
     net.head = head
-    model.save(net, tmp_path)
-    again = model.load(tmp_path)
-    again.head = model.load_head(kind_of(kind).head(again.encoder, data(kind), 0.0), tmp_path)
+    nets.save(net, tmp_path)
+    again = nets.load(tmp_path)
+    again.head = nets.load_head(kind_of(kind).head(again.encoder, data(kind), 0.0), tmp_path)
     first, second = (
         evaluate.score(each, examples(kind), data(kind), LIMITS, "en", "d", device="cpu", budget=512) for each in (net, again)
     )
@@ -180,7 +180,7 @@ def test_it_learns_is_scored_and_is_the_same_after_it_was_saved(family, kind, fo
         np.testing.assert_array_equal(mine, other)
 
 
-def outputs(net: model.Net, kind: str) -> list[np.ndarray]:
+def outputs(net: nets.Net, kind: str) -> list[np.ndarray]:
     """The head's outputs for every example alone, without padding."""
     features = kind_of(kind).encode(examples(kind), net.reading(LIMITS), data(kind), "en")
     return evaluate.predict(net, kind_of(kind), features, Scoring(), device="cpu", budget=1)
@@ -189,7 +189,7 @@ def outputs(net: model.Net, kind: str) -> list[np.ndarray]:
 @pytest.mark.parametrize("family", [name for name, (kind, _, _) in (FAMILIES | KIN).items() if ARCHITECTURES[kind].masked])
 def test_masked_language_modelling_goes_on_where_pretraining_left_it(family, tmp_path):
     folder = written(family, tmp_path, of=AutoModelForMaskedLM)
-    net = model.load(folder)
+    net = nets.load(folder)
     head = kind_of("mlm").head(net.encoder, data("mlm"), 0.0)
     features = kind_of("mlm").encode(examples("mlm", 8), net.reading(LIMITS), data("mlm"), "en")
     features = kind_of("mlm").prepare(features, net.tokenizer, 0.3, np.random.default_rng(0))
@@ -198,12 +198,12 @@ def test_masked_language_modelling_goes_on_where_pretraining_left_it(family, tmp
     with torch.inference_mode():
         theirs = whole(input_ids=batch.ids, attention_mask=batch.mask.long()).logits[batch.padded_labels() != IGNORE]
         assert not torch.allclose(head(net.hidden(batch), batch), theirs, atol=0.1)
-        torch.testing.assert_close(model.continued(head, folder, None)(net.hidden(batch), batch), theirs, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(nets.continued(head, folder, None)(net.hidden(batch), batch), theirs, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_sentences_are_retrieved_by_pooled_states(family, folders):
-    net, pairs = model.load(folders(family)), [Parallel(e.foreign, e.foreign) for e in examples("retrieve")]
+    net, pairs = nets.load(folders(family)), [Parallel(e.foreign, e.foreign) for e in examples("retrieve")]
     (score, *_) = evaluate.score(net, pairs, data("retrieve"), Scoring(max_length=48), "de", "d", device="cpu", budget=512)
     assert score.value > 0.9  # a sentence is nearest to itself; some stand twice
 
@@ -211,7 +211,7 @@ def test_sentences_are_retrieved_by_pooled_states(family, folders):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", ["pair", "tag", "span", "choice"])
 def test_padding_and_neighbours_change_nothing(family, kind, folders):
-    net = model.load(folders(family))
+    net = nets.load(folders(family))
     torch.manual_seed(0)
     net.head = kind_of(kind).head(net.encoder, data(kind), 0.0)
     features = kind_of(kind).encode(examples(kind), net.reading(LIMITS), data(kind), "en")
@@ -223,7 +223,7 @@ def test_padding_and_neighbours_change_nothing(family, kind, folders):
 @pytest.mark.parametrize("family", [name for name, (kind, _, _) in FAMILIES.items() if ARCHITECTURES[kind].causal])
 def test_what_a_causal_model_is_read_from_has_seen_what_it_must(family, folders):
     """Each output that stands for something changes with the last character of it."""
-    net = model.load(folders(family))
+    net = nets.load(folders(family))
     for kind, change in (
         ("pair", lambda e: Pair(e.first, e.second + " 狐狸", e.label)),
         ("choice", lambda e: Choice(e.context, e.question, tuple(c + " 狐狸" for c in e.choices), e.label)),
@@ -253,7 +253,7 @@ def test_what_a_causal_model_is_read_from_has_seen_what_it_must(family, folders)
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_texts_are_parted_and_a_causal_model_s_sequences_end(family, folders):
-    net = model.load(folders(family))
+    net = nets.load(folders(family))
     tokenizer, reads = net.tokenizer, ARCHITECTURES[FAMILIES[family][0]].reads
     before, between, after = tokens.frame(tokenizer, pair=True)
     assert len(between)
@@ -285,11 +285,11 @@ def test_weights_that_lack_a_tensor_are_refused(folders, tmp_path):
     lost = next(name for name in weights if "mlp.up_proj" in name)
     save_file({name: each for name, each in weights.items() if name != lost}, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(UserError, match="lack layers.0.mlp.up_proj.weight, which would be drawn at random"):
-        model.load(folder)
+        nets.load(folder)
 
 
 def test_a_batch_of_a_causal_model_is_read_at_each_sequence_s_own_end(folders):
-    net = model.load(folders("qwen3"))
+    net = nets.load(folders("qwen3"))
     torch.manual_seed(0)
     head = kind_of("pair").head(net.encoder, data("pair"), 0.0)
     features = kind_of("pair").encode(examples("pair"), net.reading(LIMITS), data("pair"), "en")
@@ -301,7 +301,7 @@ def test_a_batch_of_a_causal_model_is_read_at_each_sequence_s_own_end(folders):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_cut_model_is_the_first_layers_of_the_whole_one(family, folders, tmp_path):
-    whole, cut = model.load(folders(family)), model.load(folders(family), layers=1)
+    whole, cut = nets.load(folders(family)), nets.load(folders(family), layers=1)
     batch = collate(
         kind_of("retrieve").encode(examples("retrieve", 3), whole.reading(LIMITS), data("retrieve"), "en"),
         whole.padding,
@@ -314,16 +314,16 @@ def test_a_cut_model_is_the_first_layers_of_the_whole_one(family, folders, tmp_p
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in cut.encoder.named_parameters())
     cut.encoder.save_pretrained(tmp_path)
     cut.tokenizer.save_pretrained(tmp_path)
-    again = model.load(tmp_path).encode(batch).last_hidden_state
+    again = nets.load(tmp_path).encode(batch).last_hidden_state
     torch.testing.assert_close(again, cut.encode(batch).last_hidden_state)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_with_low_rank_adaptation_the_weights_stay_until_it_is_merged(family, folders, tmp_path):
     recipe = Recipe(lora=Lora(rank=4), lr=1e-2, steps=40, epochs=None, batch=16, max_length=48, dropout=0.0, head_dropout=0.0)
-    net, lines = model.load(folders(family), recipe=recipe), []
+    net, lines = nets.load(folders(family), recipe=recipe), []
     before = {name: tensor.clone() for name, tensor in net.encoder.state_dict().items()}
-    model.adapt(net, recipe.lora, 1)
+    nets.adapt(net, recipe.lora, 1)
     head = kind_of("pair").head(net.encoder, data("pair"), 0.0)
     fit(net, [Objective(data("pair"), examples("pair"), "en", head, 1)], recipe, 1, device="cpu", budget=512, log=lines.append)
     losses = [line["loss"] for line in lines]
@@ -332,11 +332,11 @@ def test_with_low_rank_adaptation_the_weights_stay_until_it_is_merged(family, fo
     assert all(torch.equal(tensor, held[name]) for name, tensor in before.items())
     net.head = head
     adapted = outputs(net, "pair")
-    model.merge(net, {})
+    nets.merge(net, {})
     assert net.encoder.state_dict().keys() == before.keys()
-    model.save(net, tmp_path)
-    again = model.load(tmp_path)
-    again.head = model.load_head(kind_of("pair").head(again.encoder, data("pair"), 0.0), tmp_path)
+    nets.save(net, tmp_path)
+    again = nets.load(tmp_path)
+    again.head = nets.load_head(kind_of("pair").head(again.encoder, data("pair"), 0.0), tmp_path)
     for mine, other in zip(adapted, outputs(again, "pair"), strict=True):
         np.testing.assert_allclose(mine, other, atol=1e-4)
     changed = [name for name, tensor in again.encoder.state_dict().items() if not torch.equal(tensor, before[name])]
@@ -349,14 +349,14 @@ def test_frozen_weights_in_half_the_precision_change_no_bit(family, form, folder
     recipe = Recipe(precision="bf16", lora=Lora(rank=4), lr=1e-2, steps=4, epochs=None, batch=8, max_length=48, dropout=0.0)
     trained = []
     for halved in (False, True):
-        net = model.load(folders(family), recipe=recipe, form=form)
+        net = nets.load(folders(family), recipe=recipe, form=form)
         before = {name: tensor.clone() for name, tensor in net.encoder.state_dict().items()}
-        masters = model.adapt(net, recipe.lora, 1, halved=halved)
+        masters = nets.adapt(net, recipe.lora, 1, halved=halved)
         torch.manual_seed(0)
         head = kind_of("pair", texts=net.texts).head(net.encoder, data("pair"), 0.0)
         fit(net, [Objective(data("pair"), examples("pair", 16), "en", head, 1)], recipe, 1, device="cpu", budget=512, log=print)
         assert bool(masters) == halved and len({p.dtype for p in net.encoder.parameters()}) == 1 + halved
-        model.merge(net, masters)
+        nets.merge(net, masters)
         trained.append({**net.encoder.state_dict(), **{f"head.{name}": p for name, p in head.state_dict().items()}})
     for name, whole in trained[0].items():
         assert torch.equal(trained[1][name], whole) and whole.dtype == torch.float32, name
@@ -364,8 +364,8 @@ def test_frozen_weights_in_half_the_precision_change_no_bit(family, form, folder
 
 
 def test_low_rank_adaptation_holds_no_gradients_or_moments_of_frozen_weights(folders):
-    net = model.load(folders("qwen3"))
-    model.adapt(net, Lora(rank=4), 1)
+    net = nets.load(folders("qwen3"))
+    nets.adapt(net, Lora(rank=4), 1)
     trained = sum(p.numel() for p in net.encoder.parameters() if p.requires_grad)
     linear = [
         m for m in net.encoder.modules() if isinstance(m, torch.nn.Linear) and m.weight.shape[0] > 4 and m.weight.shape[1] > 4
@@ -374,9 +374,9 @@ def test_low_rank_adaptation_holds_no_gradients_or_moments_of_frozen_weights(fol
 
 
 def test_the_draw_of_thin_matrices_is_the_entropy_s(folders):
-    nets = [model.load(folders("qwen3")) for _ in range(3)]
+    nets = [nets.load(folders("qwen3")) for _ in range(3)]
     for net, entropy in zip(nets, (1, 1, 2), strict=True):
-        model.adapt(net, Lora(rank=4), entropy)
+        nets.adapt(net, Lora(rank=4), entropy)
     one, same, other = (torch.cat([p.flatten() for p in net.encoder.parameters() if p.requires_grad]) for net in nets)
     assert torch.equal(one, same) and not torch.equal(one, other)
 
@@ -385,9 +385,9 @@ def test_the_draw_of_thin_matrices_is_the_entropy_s(folders):
 def test_training_takes_the_memory_that_is_told_of(family, folders):
     """16 bytes a weight; with thin matrices 4 for embeddings, and 2 for the weights of frozen linear maps."""
     for method, lora in (("fp32", None), ("lora", Lora(rank=1))):
-        net = model.load(folders(family))
+        net = nets.load(folders(family))
         total = sum(p.numel() for p in net.encoder.parameters())
-        halved = model.adapt(net, lora, 1, halved=True) if lora else {}
+        halved = nets.adapt(net, lora, 1, halved=True) if lora else {}
         trained = [p for p in net.encoder.parameters() if p.requires_grad]
         optimizer = train._optimizer(trained, Recipe())
         for parameter in trained:

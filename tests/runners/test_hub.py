@@ -135,9 +135,9 @@ LOAD = """
 import sys
 from xlift.registry import weights
 from xlift.registry.inputs import folder_digest
-from xlift.runners import model
-net = model.load(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
-folder = model.folder_of(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
+from xlift.runners import nets
+net = nets.load(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
+folder = nets.folder_of(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
 print(folder_digest(folder), sum(float(p.sum()) for p in net.encoder.parameters()))
 """
 

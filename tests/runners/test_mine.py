@@ -12,7 +12,7 @@ from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
 from xlift.registry.stage import Data, Scoring
 from xlift.registry.store import Store
-from xlift.runners import evaluate, model
+from xlift.runners import evaluate, nets
 from xlift.runners.data.bucc import convert
 from xlift.runners.data.rows import example
 from xlift.runners.jobs import Env
@@ -165,7 +165,7 @@ def test_bucc_runs_whole_and_is_retrieval(tmp_path, encoder, tokenizer):
     assert run(step, Env(tmp_path / "store", Inputs(read, tmp_path / "data")))
     (score,) = Store(tmp_path / "store").scores(step.stage.id)
     examples = [example(json.loads(line), BUCC, "here") for line in (tmp_path / "data" / "bucc" / "test.de.jsonl").open()]
-    net, mine = model.load(tmp_path / "model"), kind_of("mine")
+    net, mine = nets.load(tmp_path / "model"), kind_of("mine")
     alone = [
         evaluate.predict(net, mine, mine.encode([e], net.reading(step.stage.scoring), BUCC, "de"), step.stage.scoring, **CPU)[0]
         for e in examples

@@ -20,7 +20,7 @@ from xlift.registry.known.architectures import ARCHITECTURES
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
 from xlift.registry.stage import Data
-from xlift.runners import model
+from xlift.runners import nets
 from xlift.runners.kinds import kind_of
 from xlift.runners.look import finite, look
 
@@ -66,11 +66,11 @@ def sharded(folder: Path) -> Path:
 def test_what_is_opened_is_what_is_hashed(family, parts, folders, tmp_path):
     folder = shutil.copytree(folders(family), tmp_path / "model")
     folder = sharded(folder) if parts else folder
-    whole = model.load(folders(family))
+    whole = nets.load(folders(family))
     opened.clear()
-    net = model.load(folder)
+    net = nets.load(folder)
     if ARCHITECTURES[net.encoder.config.model_type].masked:
-        model.continued(kind_of("mlm").head(net.encoder, TEXTS, 0.0), folder, None)
+        nets.continued(kind_of("mlm").head(net.encoder, TEXTS, 0.0), folder, None)
     assert {Path(name).name for name in opened if name.startswith(str(folder))} == set(weights.opened(folder))
     for one, other in zip(whole.encoder.state_dict().values(), net.encoder.state_dict().values(), strict=True):
         assert torch.equal(one, other)
@@ -111,13 +111,13 @@ CHOSEN = {  # by somebody, in a configuration
 def test_what_is_not_read_changes_nothing(family, folders, tmp_path):
     folder = shutil.copytree(folders(family), tmp_path / "model")
     form = "text-to-text" if family == "mt5" else None
-    before, plain = folder_digest(folder), model.load(folder, form=form).encoder
+    before, plain = folder_digest(folder), nets.load(folder, form=form).encoder
     for name, content in DECOYS.items():
         (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
     assert folder_digest(folder) == before
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | CHOSEN))
-    again = model.load(folder, form=form).encoder
+    again = nets.load(folder, form=form).encoder
     assert plain.config.to_dict() == again.config.to_dict()
     assert plain.config._attn_implementation == again.config._attn_implementation
     if form:
@@ -159,7 +159,7 @@ def lacking(folder: Path) -> None:
 
 
 def extended(folder: Path) -> None:
-    tokenizer = model.read_tokenizer(folder)
+    tokenizer = nets.read_tokenizer(folder)
     tokenizer.add_tokens(["Berlin", "<extra>"])
     tokenizer.save_pretrained(folder)
 
@@ -236,7 +236,7 @@ def test_a_folder_of_a_model_type_that_nobody_knows_may_say_what_it_is_like(fold
     assert not looked(study)
     *_, alike = [step.stage for step in expand(load(study), Inputs(load(study))).steps]
     assert alike.weights.like == "xlm-roberta" and alike.id != known.id
-    net, plain = model.load(folder, like="xlm-roberta"), model.load(folders("xlmr"))
+    net, plain = nets.load(folder, like="xlm-roberta"), nets.load(folders("xlmr"))
     assert all(torch.equal(a, b) for a, b in zip(net.encoder.parameters(), plain.encoder.parameters(), strict=True))
     study.write_text(STUDY.replace("folder: model", "folder: model, like: deberta-v2"))  # of other names: nothing of it fits
     assert "would be drawn at random" in looked(study)[0].message

@@ -26,7 +26,7 @@ from xlift.registry.manifest.load import load
 from xlift.registry.plan import Plan, expand
 from xlift.registry.stage import Data, Mixing
 from xlift.registry.store import Store
-from xlift.runners import model, train
+from xlift.runners import nets, train
 from xlift.runners.jobs import Env
 from xlift.runners.kinds import kind_of
 from xlift.runners.kinds.base import Reading
@@ -34,7 +34,7 @@ from xlift.runners.kinds.choice import Choice
 from xlift.runners.kinds.mlm import Text
 from xlift.runners.kinds.pair import Pair
 from xlift.runners.kinds.tag import Tagged
-from xlift.runners.model import Net
+from xlift.runners.nets import Net
 from xlift.runners.packing import collate
 from xlift.runners.run import Unscored, run
 
@@ -277,7 +277,7 @@ def saved(folder: Path, encoder) -> Path:
     """A transformers folder with a tokenizer of 200 pieces."""
     texts = [f"the fox reads book number {i} near the river" for i in range(60)]
     encoder.save_pretrained(folder)
-    model.train_tokenizer(texts, 200, 64).save_pretrained(folder)
+    nets.train_tokenizer(texts, 200, 64).save_pretrained(folder)
     return folder
 
 
@@ -334,15 +334,15 @@ def test_continued_language_modelling_begins_with_the_model_s_own_head(tmp_path,
     with torch.no_grad():
         whole.cls.predictions.bias.normal_()
     folder = saved(tmp_path / "model", whole)
-    net = model.load(folder)
-    head = model.continued(heads_of(net), folder, None)
+    net = nets.load(folder)
+    head = nets.continued(heads_of(net), folder, None)
     theirs = whole.cls.predictions
     assert torch.equal(head.dense.weight, theirs.transform.dense.weight) and torch.equal(head.bias, theirs.bias)
     assert torch.equal(head.norm.weight, theirs.transform.LayerNorm.weight)
     without = saved(tmp_path / "bare", BertModel(tiny(BertConfig)))
-    new = heads_of(model.load(without))
+    new = heads_of(nets.load(without))
     before = {name: p.clone() for name, p in new.state_dict().items()}
-    assert all(torch.equal(p, before[name]) for name, p in model.continued(new, without, None).state_dict().items())
+    assert all(torch.equal(p, before[name]) for name, p in nets.continued(new, without, None).state_dict().items())
     text = LOCAL.replace(
         "models: [{id: one, make: {layers: 1, hidden: 16, heads: 2, vocabulary: 200}}]",
         "models: [{id: one, family: bert, folder: model}]",
@@ -355,7 +355,7 @@ def test_continued_language_modelling_begins_with_the_model_s_own_head(tmp_path,
     stage = next(step for step in plan.steps if step.stage.data.kind == "mlm")
     store = Store(tmp_path / "store")
     assert run(stage, Env(store.root, Inputs(plan.study, files)))
-    kept = load_file(store.checkpoint(stage.stage.id) / model.head_file())
+    kept = load_file(store.checkpoint(stage.stage.id) / nets.head_file())
     assert torch.allclose(kept["dense.weight"], theirs.transform.dense.weight, atol=1e-6)
 
 
@@ -383,7 +383,7 @@ def test_copies_of_one_model_are_not_two_models(tmp_path, files):
 
 def test_a_tokenizer_never_has_more_pieces_than_its_model_has_embeddings():
     texts = ["".join(chr(0x4E00 + 50 * i + j) for j in range(50)) for i in range(20)] * 3
-    assert len(model.train_tokenizer(texts, 100, 64)) <= 100
+    assert len(nets.train_tokenizer(texts, 100, 64)) <= 100
 
 
 @pytest.mark.parametrize("temperature", [0.001, 0.01, 1.0, 1000.0])
@@ -429,7 +429,7 @@ def test_a_study_with_low_rank_adaptation_trains_saves_whole_models_and_scores_t
     store = ran(plan, tmp_path, data=files)
     (train_stage,) = (step.stage for step in plan.steps if step.stage.kind == "train")
     (pretrained,) = (step.stage for step in plan.steps if step.stage.kind == "pretrain")
-    before, after = (model.load(store.checkpoint(stage.id)).encoder.state_dict() for stage in (pretrained, train_stage))
+    before, after = (nets.load(store.checkpoint(stage.id)).encoder.state_dict() for stage in (pretrained, train_stage))
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all(before[name].ndim == 2 and "embeddings" not in name for name in changed)

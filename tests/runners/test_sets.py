@@ -9,7 +9,7 @@ from xlift.registry.findings import BadInput
 from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import expand
-from xlift.runners import model
+from xlift.runners import nets
 from xlift.runners.data import held_out, preflight
 from xlift.runners.data.preflight import look
 from xlift.runners.kinds import tokens
@@ -130,7 +130,7 @@ def test_models_that_are_made_here_leave_room_for_text(tmp_path, least):
 
 
 def test_special_tokens_are_counted_as_tokenizers_made_here_have_them():
-    tokenizer = model.train_tokenizer(["a b c", "d e f"], 100, 512)
+    tokenizer = nets.train_tokenizer(["a b c", "d e f"], 100, 512)
     counts = [512 - tokens.room_for(tokenizer, pair=pair, max_length=512) for pair in (False, True)]
     assert tuple(counts) == preflight.MADE
 

@@ -11,7 +11,7 @@ from xlift.registry.known.models import MODELS
 from xlift.registry.known.parameters import count
 from xlift.registry.manifest.load import load as read
 from xlift.registry.stage import Recipe, Scoring
-from xlift.runners import evaluate, model
+from xlift.runners import evaluate, nets
 from xlift.runners.kinds import kind_of
 from xlift.runners.kinds.pair import Pair
 from xlift.runners.kinds.span import Question
@@ -38,7 +38,7 @@ def scored(net, kind, given):
 @pytest.mark.parametrize("kind", TRAINED)
 def test_it_learns_to_write_and_is_the_same_after_it_was_saved(kind, folder, tmp_path):
     recipe = Recipe(lr=5e-3, steps=120, epochs=None, batch=16, max_length=48, stride=8, dropout=0.0)
-    net, lines, given = model.load(folder, recipe=recipe, form=FORM), [], examples(kind)
+    net, lines, given = nets.load(folder, recipe=recipe, form=FORM), [], examples(kind)
     head = kind_of(kind, texts=True).head(net.encoder, data(kind), 0.0)
     assert not list(head.parameters())
     fit(net, [Objective(data(kind), given, "en", head, 1)], recipe, 1, device="cpu", budget=2048, log=lines.append)
@@ -47,9 +47,9 @@ def test_it_learns_to_write_and_is_the_same_after_it_was_saved(kind, folder, tmp
     net.head = head
     if kind in ("pair", "choice"):
         assert scored(net, kind, given) > 0.9
-    model.save(net, tmp_path)
-    again = model.load(tmp_path, form=FORM)
-    again.head = model.load_head(kind_of(kind, texts=True).head(again.encoder, data(kind), 0.0), tmp_path)
+    nets.save(net, tmp_path)
+    again = nets.load(tmp_path, form=FORM)
+    again.head = nets.load_head(kind_of(kind, texts=True).head(again.encoder, data(kind), 0.0), tmp_path)
     rows = [
         evaluate.predict(each, kind_of(kind, texts=True), features_of(each, kind, given[:8]), Scoring(), device="cpu", budget=1)
         for each in (net, again)
@@ -59,7 +59,7 @@ def test_it_learns_to_write_and_is_the_same_after_it_was_saved(kind, folder, tmp
 
 @pytest.mark.parametrize("kind", TRAINED)
 def test_what_is_to_be_written_reads_back_as_the_gold_answer(kind, folder):
-    net, given = model.load(folder, form=FORM), examples(kind)
+    net, given = nets.load(folder, form=FORM), examples(kind)
     told = kind_of(kind, texts=True)
     features = features_of(net, kind, given)
     outputs = []
@@ -84,7 +84,7 @@ def test_what_is_to_be_written_reads_back_as_the_gold_answer(kind, folder):
 
 @pytest.mark.parametrize("kind", TRAINED)
 def test_neighbours_and_padding_change_no_answer(kind, folder):
-    net = model.load(folder, form=FORM)
+    net = nets.load(folder, form=FORM)
     net.head = kind_of(kind, texts=True).head(net.encoder, data(kind), 0.0)
     given, told = examples(kind, 12), kind_of(kind, texts=True)
     features = features_of(net, kind, given)
@@ -99,7 +99,7 @@ def test_neighbours_and_padding_change_no_answer(kind, folder):
 
 def test_a_likelihood_is_that_of_the_whole_text(folder):
     """The sum of log probabilities of an option's tokens and the end of the text, by the model's own loss."""
-    net = model.load(folder, form=FORM)
+    net = nets.load(folder, form=FORM)
     net.head = kind_of("pair", texts=True).head(net.encoder, data("pair"), 0.0)
     (feature,) = features_of(net, "pair", examples("pair", 1))
     (row,) = evaluate.predict(net, kind_of("pair", texts=True), [feature], Scoring(), device="cpu", budget=64)
@@ -110,7 +110,7 @@ def test_a_likelihood_is_that_of_the_whole_text(folder):
 
 
 def test_a_written_answer_is_no_longer_than_the_scoring_allows_and_the_surest_window_s(folder):
-    net = model.load(folder, form=FORM)
+    net = nets.load(folder, form=FORM)
     long = Question("the fox reads a book " * 12, "who wrote", ("fox",), (4,), "1")
     features, told = features_of(net, "span", [long]), kind_of("span", texts=True)
     assert len(features) > 1
@@ -123,7 +123,7 @@ def test_a_written_answer_is_no_longer_than_the_scoring_allows_and_the_surest_wi
 
 
 def test_sentences_are_retrieved_by_the_encoder_s_states(folder):
-    whole, half = model.load(folder, form=FORM), model.load(folder)
+    whole, half = nets.load(folder, form=FORM), nets.load(folder)
     given = examples("retrieve", 6)
     features = kind_of("retrieve").encode(given, whole.reading(LIMITS), data("retrieve"), "de")
     one, other = (
@@ -177,7 +177,7 @@ def test_forms_that_mean_nothing_are_refused(tmp_path, old, new):
 
 
 def test_labels_that_are_one_to_the_tokenizer_are_refused(folder):
-    net = model.load(folder, form=FORM)
+    net = nets.load(folder, form=FORM)
     with pytest.raises(UserError, match="two of \u2603, \u2602 are one text"):
         kind_of("pair", texts=True).encode(
             [Pair("a book", "the fox", "\u2603")],

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, XLMRobertaModel
 
 from xlift.registry.stage import Data, Mixing, Recipe, Scoring
-from xlift.runners import evaluate, model, train
+from xlift.runners import evaluate, nets, train
 from xlift.runners.kinds import kind_of
 from xlift.runners.kinds.base import Reading
 from xlift.runners.kinds.choice import Choice
@@ -20,7 +20,7 @@ from xlift.runners.kinds.mlm import Text
 from xlift.runners.kinds.pair import Pair
 from xlift.runners.kinds.span import Question
 from xlift.runners.kinds.tag import Tagged
-from xlift.runners.model import Net
+from xlift.runners.nets import Net
 from xlift.runners.train import Diverged, Objective, fit
 
 WORDS = "the fox reads a book near the river who wrote letters to towns in north lazy dog".split()
@@ -286,10 +286,10 @@ def test_what_is_saved_is_what_is_loaded(net, tmp_path: Path):
     task = objective("pair", net)
     fit(net, [task], RECIPE, 1, device="cpu", budget=4096, log=lambda line: None)
     saved = replace(net, head=task.head)
-    names = model.save(saved, tmp_path / "checkpoint")
+    names = nets.save(saved, tmp_path / "checkpoint")
     assert {"config.json", "model.safetensors", "tokenizer.json", "head.safetensors"} <= set(names)
-    loaded = model.load(tmp_path / "checkpoint")
-    loaded.head = model.load_head(kind_of("pair").head(loaded.encoder, task.data, 0.0), tmp_path / "checkpoint")
+    loaded = nets.load(tmp_path / "checkpoint")
+    loaded.head = nets.load_head(kind_of("pair").head(loaded.encoder, task.data, 0.0), tmp_path / "checkpoint")
     features = kind_of("pair").encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
     again = kind_of("pair").encode(task.examples, Reading(loaded.tokenizer, 48, 8), task.data, "en")
     for one, two in zip(features, again, strict=True):

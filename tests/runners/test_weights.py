@@ -12,7 +12,7 @@ from transformers import XLMRobertaForMaskedLM
 from xlift.registry import weights
 from xlift.registry.findings import BadInput, UserError
 from xlift.registry.manifest.load import load
-from xlift.runners import model
+from xlift.runners import nets
 from xlift.runners.convert import convert
 
 STUDY = """\
@@ -50,7 +50,7 @@ def test_a_pickle_is_refused_and_converted(folder):
     found = finding(folder)
     assert found.code == "E224" and "pickle" in found.message and "xlift models convert" in found.hint
     with pytest.raises(UserError, match="pickle.*xlift models convert"):
-        model.load(folder)
+        nets.load(folder)
     digests = convert(folder)
     assert (
         set(digests) == {"pytorch_model.bin", "model.safetensors"}
@@ -61,7 +61,7 @@ def test_a_pickle_is_refused_and_converted(folder):
     assert before.keys() == after.keys() and all(torch.equal(tensor, after[name]) for name, tensor in before.items())
     assert weights.tensors(folder) == {name: tuple(tensor.shape) for name, tensor in before.items()}
     assert load(folder.parent / "study.yaml").facts.models["own"].folder == folder
-    theirs = dict(model.load(folder).encoder.named_parameters())
+    theirs = dict(nets.load(folder).encoder.named_parameters())
     assert all(torch.equal(before[f"roberta.{name}"], tensor) for name, tensor in theirs.items())
     with pytest.raises(UserError, match="safetensors already"):
         convert(folder)
@@ -75,7 +75,7 @@ def test_parts_keep_their_parts(folder):
     (folder / "pytorch_model.bin").unlink()
     assert "model.safetensors.index.json" in convert(folder)
     assert set(weights.tensors(folder)) == set(names) and len(weights.files(folder)) == 2
-    model.load(folder)
+    nets.load(folder)
     (folder / "model-00002-of-00002.safetensors").unlink()
     assert "names model-00002-of-00002.safetensors, which is not there" in finding(folder).message
 

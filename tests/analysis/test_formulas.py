@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from xlift.analysis import meta as metas
-from xlift.analysis import mixed
+from xlift.analysis import meta, mixed
 from xlift.analysis.mixed import contrasts
 from xlift.analysis.mixed.expressions import MAX_TEXT, read
-from xlift.analysis.mixed.formula import parse, terms_of
+from xlift.analysis.mixed.formulas import parse, terms_of
 
 RUN = "__import__('pathlib').Path('{}').touch()"
 
@@ -73,7 +72,7 @@ def test_a_column_named_like_code_is_a_column(rows, tmp_path, name):
         assert contrasts.slopes(fit, f"`{odd}`").table()["estimate"].iloc[0] == pytest.approx(
             contrasts.slopes(plain, "x").table()["estimate"].iloc[0], rel=1e-6
         )
-    found = metas.meta(rows.rename(columns={"y": odd}), odd, "v") if "`" not in odd else None
+    found = meta.meta(rows.rename(columns={"y": odd}), odd, "v") if "`" not in odd else None
     assert found is None or np.isfinite(found.estimates["estimate"]).all()
     with pytest.raises(ValueError):
         mixed.fit(f"y ~ {odd}", rows.rename(columns={"x": odd}))
@@ -91,11 +90,11 @@ def test_constraints_contrasts_and_moderators_cannot_run_code(rows, tmp_path):
         with pytest.raises(ValueError):
             contrasts.slopes(fit, text)
         with pytest.raises(ValueError):
-            metas.meta(rows, "y", "v", moderators=f"~ {text}")
+            meta.meta(rows, "y", "v", moderators=f"~ {text}")
         with pytest.raises(ValueError):
-            metas.meta(rows, "y", "v", random=f"(1 | {text})")
+            meta.meta(rows, "y", "v", random=f"(1 | {text})")
         with pytest.raises(ValueError):
-            metas.meta(rows, text, "v")
+            meta.meta(rows, text, "v")
     assert not trap.exists()
 
 

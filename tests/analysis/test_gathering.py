@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from xlift.analysis.mixed import gather
+from xlift.analysis.mixed import gathering
 
 CODES = ["nan", "NA", "null", "None", "de"]  # Min Nan, Namibia, and what people call things
 
@@ -20,7 +20,7 @@ def test_codes_that_look_like_nothing_are_texts_and_nothing_else_is(tmp_path: Pa
     frame["size"] = ["NA", "", *range(18)]
     path = tmp_path / f"rows{suffix}"
     frame.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
-    found = gather.opened(path)
+    found = gathering.opened(path)
     assert found["language"].tolist() == frame["language"].tolist()
     assert found["told"].isna().tolist() == [True] + [False] * 19  # an empty field is missing
     assert found["size"].tolist()[2:] == list(range(18)) and found["size"][:2].isna().all()  # and so is NA among numbers

@@ -7,8 +7,8 @@ import pytest
 from xlift.registry.findings import UserError
 from xlift.registry.inputs import Inputs
 from xlift.registry.plan import expand
+from xlift.registry.reasons import why
 from xlift.registry.store import Store, part_name
-from xlift.registry.why import why
 
 
 def finish(store, step):

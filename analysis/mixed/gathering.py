@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 
 from xlift.analysis.facts import Relation
-from xlift.analysis.mixed import formula as formulas
-from xlift.analysis.mixed import matrices
+from xlift.analysis.mixed import formulas, matrices
 from xlift.analysis.mixed.crossproducts import Cells
-from xlift.analysis.mixed.formula import Formula
+from xlift.analysis.mixed.formulas import Formula
 from xlift.registry.findings import UserError
 
 Data: TypeAlias = pd.DataFrame | Path | str | Relation
