@@ -26,7 +26,7 @@ class Step:
 
     stage: Stage
     model: str
-    parts: dict[str, str]  # language -> digest of its test data
+    tests: dict[str, str]  # language -> digest of its test data
     blocked: str | None = None
 
 
@@ -81,7 +81,7 @@ class Builder:
         """What a search is made under: the manifest's section, its budget or not, the stages of the study's own recipe, and
         the data that judge them."""
         steps = [step for training, judges in self.trials(search) for step in (training, *judges)]
-        return basis(self.study.manifest.tuning, [(step.stage.id, step.parts) for step in steps], budget=budget)
+        return basis(self.study.manifest.tuning, [(step.stage.id, step.tests) for step in steps], budget=budget)
 
     def chain(self, model: str, intermediate: str, variant: str, target: str, replicate: int, *, tuned: bool) -> tuple[Step, ...]:
         """The steps of one cell, the first one first; `tuned`: with the values that searches found."""
@@ -97,7 +97,7 @@ class Builder:
                 chain.append(replace(step, blocked=step.blocked or waits))
         chain.append(self._evaluate(model, target, chain[-1].stage if chain else None, weights))
         if missing:
-            chain = [Step(step.stage, step.model, step.parts, step.blocked or missing) for step in chain]
+            chain = [Step(step.stage, step.model, step.tests, step.blocked or missing) for step in chain]
         return tuple(chain)
 
     def cell(self, combination: Combination, stage: str | None, blocked: str | None, *, declared: bool) -> Cell:

@@ -91,13 +91,8 @@ class Plan:
             for step in self.steps
         )
         return StudyCard(
-            study=manifest.id,
-            question=manifest.question,
+            **manifest.for_card(),
             source_language=self.study.facts.source_language,
-            analysis=manifest.analysis,
-            hypotheses=manifest.hypotheses,
-            control=manifest.control,
-            claims=manifest.claims,
             outcomes={target: self.study.facts.tasks[target].metric for target in manifest.matrix.target},
             lineages=carriers.lineages(self._begins()),
             seen={name: known[1] for name in models if (known := seen(self.study, name))},
@@ -105,7 +100,6 @@ class Plan:
             cells=self.cells,
             untuned=self.untuned,
             stages=stages,
-            manifest=manifest.model_dump(mode="json", by_alias=True, exclude_defaults=True),
             searches=tuple(self.builder.search_card(search) for search in self.builder.searches) if self.builder else (),
         )
 
@@ -154,7 +148,7 @@ def _expanded(builder: Builder, steps: dict[str, Step], *, tuned: bool) -> Plan:
         blocked = f"{rule.kind}: {rule.why}" if rule else next((step.blocked for step in chain if step.blocked), None)
         for step in () if rule else chain:
             why = step.blocked or (blocked and _above(step, chain))
-            steps.setdefault(step.stage.id, Step(step.stage, step.model, step.parts, why))
+            steps.setdefault(step.stage.id, Step(step.stage, step.model, step.tests, why))
         cells.append(builder.cell(cell, None if blocked else chain[-1].stage.id, blocked, declared=rule is not None))
     return Plan(study, tuple(steps.values()), tuple(cells), excluded, builder=builder)
 
@@ -176,7 +170,7 @@ def _no_leak(plan: Plan) -> None:
     tested = {mark: (cell.target, language) for cell in plan.cells for language, mark in cell.data.items()}
     for search in builder.searches:
         for judge in (judge for _, judges in builder.trials(search) for judge in judges):
-            leak = next((tested[mark] for mark in judge.parts.values() if mark in tested), None)
+            leak = next((tested[mark] for mark in judge.tests.values() if mark in tested), None)
             if leak:
                 task = judge.stage.data.task
                 message = f"the objective leaks: the development data of {task} are the test data of {leak[0]} in {leak[1]}"

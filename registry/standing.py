@@ -61,7 +61,7 @@ def standing(plan: Plan, store: Store) -> Standing:
     foreign = {id: reason for id in ids if (reason := store.foreign(id))}
     failures = {id: reason for id in ids if id not in foreign and (reason := store.failure(id))}
     missing = {
-        id: store.missing(id, step.parts) for id, step in ids.items() if step.stage.kind == "evaluate" and id not in foreign
+        id: store.missing(id, step.tests) for id, step in ids.items() if step.stage.kind == "evaluate" and id not in foreign
     }
     states: dict[str, State] = {}
     for id, step in ids.items():

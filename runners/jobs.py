@@ -39,11 +39,11 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Ending:
     """What became of a job: done, held (another process has it), failed, diverged, memory, pruned or died, and why."""
 
     job: Job
-    kind: str
+    state: str
     reason: str = ""
 
 

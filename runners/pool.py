@@ -17,7 +17,7 @@ from xlift.registry.kept import NotUnderstood
 from xlift.registry.leases import Lost
 from xlift.registry.plan import Plan, Step
 from xlift.registry.store import Store
-from xlift.runners.jobs import Env, Job, Outcome, Pruned, Verdict, Watched
+from xlift.runners.jobs import Ending, Env, Job, Outcome, Pruned, Watched
 
 TRIES = 2  # of a stage whose worker dies
 PAUSE = 0.5  # seconds between looks at stages that another process has
@@ -70,7 +70,7 @@ class Crew:
         with contextlib.suppress(BrokenPipeError):  # the worker died while idle: `collect` finds out
             worker.pipe.send(job)
 
-    def collect(self, go_on: Callable[[Job, int, float], bool] = lambda *_: True) -> list[Verdict]:
+    def collect(self, go_on: Callable[[Job, int, float], bool] = lambda *_: True) -> list[Ending]:
         """What workers report, for at most a second. `go_on` answers for watched trainings: job, look, score.
 
         A worker that dies is replaced as jobs come; its job is `died` after `TRIES`, and before that `held`, to be given again.
@@ -88,13 +88,13 @@ class Crew:
                     worker.pipe.send(go_on(job, *told))
                     continue
                 worker.job = None
-                found.append(Verdict(job, kind, told))
+                found.append(Ending(job, kind, told))
             except (EOFError, ConnectionResetError, BrokenPipeError):
                 self.workers.remove(worker)
                 worker.process.join()
                 tries = self._tries[job.step.stage.id] = self._tries.get(job.step.stage.id, 0) + 1
                 kind = "died" if tries >= TRIES else "held"
-                found.append(Verdict(job, kind, f"the worker died ({_signal(worker.process.exitcode)})"))
+                found.append(Ending(job, kind, f"the worker died ({_signal(worker.process.exitcode)})"))
         return found
 
 
@@ -117,14 +117,14 @@ def execute(
         _drop_descendants(waiting, outcome)
         _hand_out(waiting, crew, store)
         tell(outcome, [job.step for job in crew.busy])
-        for verdict in crew.collect():
-            stage = verdict.job.step.stage.id
-            if verdict.kind == "done":
+        for ending in crew.collect():
+            stage = ending.job.step.stage.id
+            if ending.state == "done":
                 outcome.done.append(stage)
-            elif verdict.kind == "held":
-                waiting.insert(0, verdict.job.step)
+            elif ending.state == "held":
+                waiting.insert(0, ending.job.step)
             else:
-                outcome.failed[stage] = verdict.reason
+                outcome.failed[stage] = ending.reason
 
 
 def _hand_out(waiting: list[Step], crew: Crew, store: Store) -> None:
@@ -199,7 +199,7 @@ def work(pipe: Connection, env: Env) -> None:
 
 
 def attempt(job: Job, env: Env, look: Callable[[int, float], bool]) -> tuple[str, str]:
-    """Run a job here: the kind of its verdict, and the reason. `look` answers for a watched training."""
+    """Run a job here: the kind of its ending, and the reason. `look` answers for a watched training."""
     import torch
 
     from xlift.runners.run import run

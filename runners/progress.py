@@ -25,7 +25,7 @@ class Ahead:
         """Relative; an evaluation reads about as many items as 10 optimizer batches, once and forwards."""
         parameters, recipe = self.plan.study.facts.models[step.model].parameters.total, step.stage.recipe
         if recipe is None:
-            return parameters * 32 * 10 / 3 * max(1, len(step.parts))
+            return parameters * 32 * 10 / 3 * max(1, len(step.tests))
         return parameters * recipe.batch * (recipe.steps or 200 * (recipe.epochs or 1))
 
     def lines(self, outcome: Outcome, busy: list[Step]) -> list[str]:

@@ -103,7 +103,7 @@ def _watch(net: Net, objectives: Sequence[Objective], env: Env, log: Log, watche
                 stage.data,
                 stage.scoring,
                 language,
-                judge.parts[language],
+                judge.tests[language],
                 device=env.device,
                 budget=env.budget,
             )
@@ -122,15 +122,15 @@ def _development(judge: Step, env: Env) -> list[Example]:
     _in_source(judge, env)
     language = env.inputs.study.facts.source_language
     mark, examples = data.read(env.inputs, judge.stage.data, "test", language)
-    if mark != judge.parts[language]:
+    if mark != judge.tests[language]:
         raise DataError(f"the development data of {judge.stage.data.task} changed after the plan was made", "run it again")
     return examples
 
 
 def _in_source(judge: Step, env: Env) -> None:
     """DataError where an objective would read test data, or another language."""
-    if judge.stage.data.split is None or set(judge.parts) != {env.inputs.study.facts.source_language}:
-        raise DataError(f"the objective leaks: development data are in the source language, not in {', '.join(judge.parts)}")
+    if judge.stage.data.split is None or set(judge.tests) != {env.inputs.study.facts.source_language}:
+        raise DataError(f"the objective leaks: development data are in the source language, not in {', '.join(judge.tests)}")
 
 
 def _examples(part: Data, env: Env) -> list[Example]:
@@ -182,8 +182,8 @@ def _evaluate(step: Step, env: Env, store: Store, lease: Lease) -> None:
     stage, net, reasons = step.stage, None, {}
     if stage.data.split:
         _in_source(step, env)
-    for language in store.missing(stage.id, step.parts):
-        started, wanted = datetime.now(UTC), step.parts[language]
+    for language in store.missing(stage.id, step.tests):
+        started, wanted = datetime.now(UTC), step.tests[language]
         net = net or _scored(stage, env, store)
         try:
             found, examples = data.read(env.inputs, stage.data, "test", language)

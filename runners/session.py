@@ -84,7 +84,7 @@ def tune(
     console.print(f"{plan.study.id}: {searches} searches", highlight=False)
     said, heard = time.monotonic(), ""
 
-    def tell(tunings: list[tuning.Tuning], busy: list[Job]) -> None:
+    def tell(tunings: list[tuning.Searching], busy: list[Job]) -> None:
         nonlocal said, heard
         lines = [f"{each.search.name}: {each.told()}" for each in tunings]
         now = "\n".join(lines) or "; ".join(f"{job.step.stage.kind} {job.step.model} {job.step.stage.data.task}" for job in busy)

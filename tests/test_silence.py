@@ -62,7 +62,7 @@ def finish(store, plan):
         if step.stage.kind == "evaluate":
             with store.lease(step.stage) as lease:
                 names = []
-                for language, mark in step.parts.items():
+                for language, mark in step.tests.items():
                     name = part_name(language, mark).replace(".jsonl", f".{lease.number}.jsonl")
                     score = Score(
                         language=language, metric="accuracy", value=0.5, chance=0.5, se=0.1, items=12, primary=True, data=mark

@@ -15,8 +15,8 @@ import pandas as pd
 from scipy import stats
 
 from xlift.analysis.estimates import LEVEL
-from xlift.analysis.gains import nested_mean
 from xlift.analysis.mixed.contrasts import adjusted
+from xlift.analysis.paired import nested_mean
 from xlift.analysis.study import estimands, telling
 from xlift.analysis.study.estimands import Estimand
 from xlift.analysis.study.groups import SURE, GroupFit, fitted_group

@@ -14,8 +14,8 @@ import pandas as pd
 from scipy import stats
 
 from xlift.analysis.estimates import LEVEL
-from xlift.analysis.gains import nested_mean
 from xlift.analysis.mixed.matrices import Coding
+from xlift.analysis.paired import nested_mean
 from xlift.analysis.study.bases import slope_refused
 from xlift.registry.card import POOLED
 from xlift.registry.findings import UserError

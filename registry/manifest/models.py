@@ -24,7 +24,7 @@ class Model:
     section: ModelSection
     family: str
     folder: Path | None
-    kind: str  # transformers' `model_type`
+    model_type: str  # transformers'
     parameters: Parameters
     limits: Capacity
     layers: int | None = None  # the first so many, where they are not all
@@ -35,7 +35,7 @@ class Model:
 
     @property
     def architecture(self) -> Architecture:
-        return ARCHITECTURES[self.kind]
+        return ARCHITECTURES[self.model_type]
 
     @property
     def values(self) -> dict[str, Any]:

@@ -214,7 +214,7 @@ def _unmasked(
             at.complain(
                 "E222",
                 ("models", index),
-                f"{section.id} is a {model.kind} model, which has not learnt masked language modelling",
+                f"{section.id} is a {model.model_type} model, which has not learnt masked language modelling",
                 f"""add to matrix.exclude: {{when: "family == '{model.family}' and variant == 'mlm'", why: …}}""",
             )
 

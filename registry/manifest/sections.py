@@ -209,6 +209,12 @@ class Declared(Spec):
     control: Control = Field("holm", description="how p of the hypotheses is adjusted for there being several")
     claims: tuple[Claim, ...] = ()
 
+    def for_card(self) -> dict[str, Any]:
+        """What of it a study's card has, wherever its scores come from."""
+        kept = ("question", "analysis", "hypotheses", "control", "claims")
+        whole = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return {"study": self.id, "manifest": whole, **{name: getattr(self, name) for name in kept}}
+
 
 Role = Literal[
     "model",

@@ -162,13 +162,8 @@ class TableStudy:
                 groups.setdefault(row.cell, []).append(row)
         targets = dict.fromkeys(row.target for row in self.rows)
         return StudyCard(
-            study=manifest.id,
-            question=manifest.question,
+            **manifest.for_card(),
             source_language=manifest.data.language,
-            analysis=manifest.analysis,
-            hypotheses=manifest.hypotheses,
-            control=manifest.control,
-            claims=manifest.claims,
             outcomes={target: self.tasks[target].metric for target in targets},
             lineages=lineages({row.model: row.continues for row in self.rows if row.continues}),
             lower=tuple(
@@ -180,7 +175,6 @@ class TableStudy:
             cells=tuple(self._cell(rows) for rows in groups.values()),
             stages=tuple(self._runs[1].values()),
             table=self.digest,
-            manifest=manifest.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         )
 
     def _cell(self, rows: list[Row]) -> Cell:

@@ -54,7 +54,7 @@ class RunView:
             data = step.stage.data
             rows += [(f"{part.task}/train", part.digest[:ENOUGH], part.source, "train") for part in data.parts if part.digest]
             rows += [
-                (f"{data.task}/test/{language}", mark[:ENOUGH], data.source, "test") for language, mark in step.parts.items()
+                (f"{data.task}/test/{language}", mark[:ENOUGH], data.source, "test") for language, mark in step.tests.items()
             ]
         return rows
 
@@ -147,7 +147,7 @@ def _cell(cell: Cell, parent: str, steps: dict[str, Step], baseline: Step | None
         params |= _fields("recipe", step.stage.recipe) | _fields("scoring", step.stage.scoring)
     stages = ", ".join(f"{step.stage.kind} `{step.stage.id}`" for step in own)
     note = (
-        f"**{cell.target}** in {len(evaluation.parts)} languages by {cell.model}, {_after(cell)}, seed {cell.seed}. "
+        f"**{cell.target}** in {len(evaluation.tests)} languages by {cell.model}, {_after(cell)}, seed {cell.seed}. "
         f"Stages: {stages}." + (" The intermediate task's training data overlap the target's." if cell.same_task else "")
     )
     name = f"{_named(cell)} > {cell.target} / seed {cell.seed}"

@@ -41,7 +41,7 @@ def status_of(step: Step, store: Store) -> StageStatus:
     record = store.record(stage)
     if record:
         started = round(datetime.fromisoformat(record.started).timestamp() * 1000)
-        whole = not store.missing(stage, step.parts)
+        whole = not store.missing(stage, step.tests)
         state: State = "finished" if whole else "running" if alive else "failed" if store.failure(stage) else "partial"
         mark = hashlib.sha256((folder / "record.json").read_bytes()).hexdigest()
         return StageStatus(state, started, started + round(record.seconds * 1000), store.failure(stage), mark)
@@ -72,7 +72,7 @@ def standing(statuses: Iterable[StageStatus]) -> str | None:
 
 def scores(step: Step, store: Store) -> list[Score]:
     """The scores of an evaluation on the test data of this plan."""
-    return [score for score in store.scores(step.stage.id) if step.parts.get(score.language) == score.data]
+    return [score for score in store.scores(step.stage.id) if step.tests.get(score.language) == score.data]
 
 
 def attempt(view: RunView, store: Store) -> str | None:

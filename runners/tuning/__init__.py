@@ -22,7 +22,7 @@ from xlift.registry.tuning import Search
 from xlift.runners.jobs import Env, Job, Outcome
 from xlift.runners.machine import cores
 from xlift.runners.pool import Crew, execute
-from xlift.runners.tuning.search import Tuning, storage
+from xlift.runners.tuning.search import Searching, storage
 from xlift.runners.tuning.tuner import Tuner
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def tune(
     workers: int,
     device: str,
     url: str | None = None,
-    tell: Callable[[list[Tuning], list[Job]], None] = lambda *_: None,
+    tell: Callable[[list[Searching], list[Job]], None] = lambda *_: None,
 ) -> Plan:
     """Bring every search of a plan to its end and write the lock; the plan with what was found.
 
@@ -84,7 +84,7 @@ def _settled() -> Iterator[None]:
 
 def _prepared(
     plan: Plan, searches: list[Search], store: Store, optunas: "Storage", tuner: Tuner
-) -> tuple[dict[Search, Tuning], list[str]]:
+) -> tuple[dict[Search, Searching], list[str]]:
     """The searches that can be made, with what their trainings start from computed, and why others cannot."""
     builder, crew, reasons = plan.builder, tuner.crew, list[str]()
     below: dict[str, Step] = {}
@@ -103,7 +103,7 @@ def _prepared(
     todo = [step for step in below.values() if not store.usable(step.stage.id)]
     trained = Outcome()
     execute(plan, todo, crew, trained, lambda *_: tuner.tell([], crew.busy))
-    tunings = {search: Tuning(builder, search, store, optunas) for search in ready}
+    tunings = {search: Searching(builder, search, store, optunas) for search in ready}
     for search in list(tunings):
         lineage = builder.trials(search)[0][0].stage.lineage
         if lost := next((trained.failed[stage.id] for stage in lineage if stage.id in trained.failed), None):
@@ -115,7 +115,7 @@ def _prepared(
     return tunings, reasons
 
 
-def _smaller(plan: Plan, search: Search, tunings: dict[Search, Tuning]) -> Tuning | None:
+def _smaller(plan: Plan, search: Search, tunings: dict[Search, Searching]) -> Searching | None:
     """The same search of the next smaller model of the family."""
     models = plan.study.facts.models
     own, found = models[search.model], []

@@ -43,7 +43,7 @@ def storage(store: Store, study: str, url: str | None) -> "Storage":
     return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
 
 
-class Tuning:
+class Searching:
     """One search: its Optuna study, its budget, its trials. Several tuners may work on it at once."""
 
     def __init__(self, builder: Builder, search: Search, store: Store, optunas: "Storage"):
@@ -55,7 +55,7 @@ class Tuning:
         if self.section.sampler == "grid":
             points = math.prod(len(axis) for axis in self.section.space.values() if isinstance(axis, tuple))
             self.budget = min(self.budget or points, points)
-        self.before: Tuning | None = None
+        self.before: Searching | None = None
         self.asking: optuna.samplers.BaseSampler | None = None
         self.folder = builder.folder(search)
         self.space = {name: distribution(name, axis) for name, axis in self.section.space.items()}
@@ -69,7 +69,7 @@ class Tuning:
             load_if_exists=True,
         )
 
-    def follow(self, before: "Tuning | None") -> None:
+    def follow(self, before: "Searching | None") -> None:
         """Wait for the search of a smaller model, and begin where it ended; with halving on half as many trials."""
         self.before = before
         if before and before.budget and self.section.across == "halving":
@@ -250,7 +250,7 @@ def _counted(trials: "Iterable[optuna.trial.FrozenTrial]") -> "list[optuna.trial
     return [trial for trial in trials if trial.state != optuna.trial.TrialState.FAIL or "reason" in trial.user_attrs]
 
 
-def taken_over(before: Tuning, search: Search, count: int) -> Iterator[tuple[Values, str]]:
+def taken_over(before: Searching, search: Search, count: int) -> Iterator[tuple[Values, str]]:
     """The best values of a smaller model, their learning rate by the ratio of widths (Yang et al. 2021, Adam's hidden layers)."""
     models = before.builder.study.facts.models
     ratio = models[before.search.model].limits.width / models[search.model].limits.width

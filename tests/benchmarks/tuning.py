@@ -51,7 +51,7 @@ class Instant(pool.Crew):
 
     def collect(self, go_on=lambda *_: True):
         job = self.__dict__.pop("job", None)
-        return [jobs.Verdict(job, "done")] if job else []
+        return [jobs.Ending(job, "done")] if job else []
 
     @property
     def busy(self):

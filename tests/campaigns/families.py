@@ -82,8 +82,8 @@ def main(folder: Path, chosen: list[str]) -> int:
         study = load(folder / "study.yaml")
         plan, store = expand(study, Inputs(study, data)), Store(folder / "store")
         ours = [step for step in plan.steps if study.facts.models[step.model].family == family]
-        missing = sum(len(store.missing(step.stage.id, step.parts)) for step in ours if step.stage.kind == "evaluate")
-        scores = sum(len(step.parts) for step in ours if step.stage.kind == "evaluate")
+        missing = sum(len(store.missing(step.stage.id, step.tests)) for step in ours if step.stage.kind == "evaluate")
+        scores = sum(len(step.tests) for step in ours if step.stage.kind == "evaluate")
         row = [family, SIZES, len(ours), scores, missing, round(time.monotonic() - began, 1)]
         with open(folder / "families.csv", "a", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow(row)

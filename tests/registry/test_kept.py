@@ -43,10 +43,10 @@ def finish(plan: Plan, store: Store) -> None:
     """Every stage committed as a run commits it, with a made-up model and made-up scores."""
     for step in plan.steps:
         with store.lease(step.stage) as lease:
-            names = [lease.named(part_name(language, mark)) for language, mark in step.parts.items()] or [
+            names = [lease.named(part_name(language, mark)) for language, mark in step.tests.items()] or [
                 lease.named("checkpoint") + "/model"
             ]
-            for name, (language, mark) in zip(names, step.parts.items() or [("", "")], strict=True):
+            for name, (language, mark) in zip(names, step.tests.items() or [("", "")], strict=True):
                 path = lease.folder / name
                 path.parent.mkdir(exist_ok=True)
                 value = len(step.stage.lineage) / 8

@@ -14,7 +14,7 @@ from xlift.registry.store import Store, part_name
 def finish(store, step):
     """As a run would: a checkpoint, or scores in every language."""
     with store.lease(step.stage) as lease:
-        names = [lease.named(part_name(*both)) for both in step.parts.items()] or [f"{lease.named('checkpoint')}/model"]
+        names = [lease.named(part_name(*both)) for both in step.tests.items()] or [f"{lease.named('checkpoint')}/model"]
         for name in names:
             (lease.folder / name).parent.mkdir(exist_ok=True)
             (lease.folder / name).write_text("x")
@@ -75,7 +75,7 @@ def test_a_changed_recipe_is_the_field_that_differs_and_what_is_below_follows(pl
 def test_what_is_missing_failed_or_let_go_says_so(planned, manifest, done):
     plan = planned(manifest)
     scored = next(step for step in plan.steps if step.stage.kind == "evaluate")
-    language = next(iter(scored.parts))
+    language = next(iter(scored.tests))
     next(done.folder(scored.stage.id).glob(f"scores/{language}.*")).unlink()
     (found,) = why(plan, done)
     assert found.reason == f"languages without a whole score: {language}"

@@ -199,4 +199,4 @@ def test_development_data_that_are_test_data_leak(tmp_path, study, tuned):
     loaded = study(text.replace("trials: 4", "trials: 4, objective: {split: held-out}"))
     plan = expand(loaded, Inputs(loaded, tmp_path))
     training, (judge,) = plan.builder.trial(next(iter(plan.builder.searches)), ("mine", "plain"), ())
-    assert (training.stage.data.split, judge.stage.data.split) == ("kept", "held-out") and set(judge.parts) == {"en"}
+    assert (training.stage.data.split, judge.stage.data.split) == ("kept", "held-out") and set(judge.tests) == {"en"}

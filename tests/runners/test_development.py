@@ -54,10 +54,10 @@ def test_every_task_of_a_mixture_is_scored_on_its_own_development_data(tmp_path,
     for judge in judges:
         assert run(judge, env)
         (score,) = [score for score in store.scores(judge.stage.id) if score.primary]
-        assert (score.language, score.data) == ("al1", judge.parts["al1"])
+        assert (score.language, score.data) == ("al1", judge.tests["al1"])
         assert (score.items == 20) == (split == "dev") and score.items >= 2
     with pytest.raises(DataError, match="the objective leaks"):
-        run(replace(judges[0], parts={"al2": judges[0].parts["al1"]}), env)
+        run(replace(judges[0], tests={"al2": judges[0].tests["al1"]}), env)
 
 
 def test_what_is_held_out_and_what_is_kept_are_the_training_data_cut_in_two(tmp_path):
@@ -67,7 +67,7 @@ def test_what_is_held_out_and_what_is_kept_are_the_training_data_cut_in_two(tmp_
     sources = Inputs(plan.study)
     whole = data.read(sources, kept.model_copy(update={"split": None}), "train", "al1")
     parts = [data.read(sources, part, split, "al1") for part, split in ((kept, "train"), (out, "test"))]
-    assert {mark for mark, _ in parts} == {whole[0]} == set(judge.parts.values())
+    assert {mark for mark, _ in parts} == {whole[0]} == set(judge.tests.values())
     assert sorted(map(repr, whole[1])) == sorted(map(repr, parts[0][1] + parts[1][1])) and len(parts[1][1]) < len(parts[0][1]) / 4
     assert kept != training.stage.data.parts[0].model_copy(update={"split": None})  # winners train on all: another stage
 

@@ -22,10 +22,10 @@ def by_situations(premise: Meaning, hypothesis: Meaning) -> str:
     def holds(meaning: Meaning, situation: tuple) -> bool:
         return all(meaning[i] in (None, value) for i, value in zip(differ, situation, strict=True))
 
-    return verdict((holds(premise, situation), holds(hypothesis, situation)) for situation in product(*values))
+    return ending((holds(premise, situation), holds(hypothesis, situation)) for situation in product(*values))
 
 
-def verdict(truths) -> str:
+def ending(truths) -> str:
     """From pairs (premise, hypothesis) of truth values, one a situation."""
     after = {hypothesis for premise, hypothesis in truths if premise}
     assert after
@@ -63,7 +63,7 @@ def by_models(premise: Meaning, hypothesis: Meaning) -> str:
             if all(any(set(map(repr, of)) <= sort for sort in model) for of in (p_of, h_of)):
                 yield holds(premise.quantifier, p_of, p_is, model), holds(hypothesis.quantifier, h_of, h_is, model)
 
-    return verdict(truths())
+    return ending(truths())
 
 
 def facts(item: Item) -> tuple[Meaning, Meaning]:

@@ -434,4 +434,4 @@ def test_a_study_with_low_rank_adaptation_trains_saves_whole_models_and_scores_t
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all(before[name].ndim == 2 and "embeddings" not in name for name in changed)
     (evaluation,) = (step for step in plan.steps if step.stage.kind == "evaluate")
-    assert not store.missing(evaluation.stage.id, evaluation.parts)
+    assert not store.missing(evaluation.stage.id, evaluation.tests)

@@ -89,11 +89,11 @@ def plant(store: Store, step: Step, languages: list[str] | None = None) -> None:
         files = []
         if step.stage.kind == "evaluate":
             (lease.folder / "scores").mkdir(exist_ok=True)
-            for language in languages or step.parts:
-                common = {"language": language, "items": 100, "se": 0.01, "data": step.parts[language]}
+            for language in languages or step.tests:
+                common = {"language": language, "items": 100, "se": 0.01, "data": step.tests[language]}
                 own = Score(metric="accuracy", value=value(step, language), primary=True, chance=0.5, **common)
                 other = Score(metric="f1", value=0.25, primary=False, chance=0.0, **common)
-                name = lease.named(part_name(language, step.parts[language]))
+                name = lease.named(part_name(language, step.tests[language]))
                 (lease.folder / name).write_text(f"{own.model_dump_json()}\n{other.model_dump_json()}\n")
                 files.append(name)
         else:
@@ -149,7 +149,7 @@ def test_a_child_shows_its_scores_its_curve_its_axes_its_data_and_its_documents(
     plant_all(store, plan)
     tracking.Mirror(plan, store).update()
     run, evaluation = runs(store)[CHILD], step_of(plan, CHILD, "evaluate")
-    language = next(iter(evaluation.parts))
+    language = next(iter(evaluation.tests))
     assert run.data.metrics[f"accuracy/lab-entail/{language}"] == pytest.approx(value(evaluation, language))
     assert run.data.metrics[f"f1/lab-entail/{language}"] == 0.25
     assert run.data.metrics["chance/lab-entail"] == 0.5
@@ -159,7 +159,7 @@ def test_a_child_shows_its_scores_its_curve_its_axes_its_data_and_its_documents(
     assert run.data.params["target"] == "lab-entail" and run.data.params["recipe.lr"] == "0.001"
     assert run.data.tags["xlift.stage"].split()[-1] == evaluation.stage.id
     contexts = [entry.tags[0].value for entry in run.inputs.dataset_inputs]
-    assert contexts.count("train") == 1 and contexts.count("test") == len(evaluation.parts)
+    assert contexts.count("train") == 1 and contexts.count("test") == len(evaluation.tests)
     assert {file.path for file in client(store).list_artifacts(run.info.run_id, "evaluate")} == {
         "evaluate/stage.json",
         "evaluate/record.json",
@@ -174,8 +174,8 @@ def test_a_parent_shows_the_mean_over_seeds_and_languages_without_the_source_lan
     tracking.Mirror(plan, store).update()
     source = plan.study.facts.source_language
     steps = [step_of(plan, CHILD[:-1] + seed, "evaluate") for seed in "12"]
-    assert source in steps[0].parts
-    values = [value(step, language) for step in steps for language in step.parts if language != source]
+    assert source in steps[0].tests
+    values = [value(step, language) for step in steps for language in step.tests if language != source]
     assert runs(store)[PARENT].data.metrics["score/lab-entail"] == pytest.approx(sum(values) / len(values))
 
 
@@ -227,7 +227,7 @@ def test_a_trained_target_that_waits_for_its_evaluation_is_scheduled_then_finish
 
 def test_a_language_that_comes_later_is_added_to_the_same_run(plan, store):
     evaluation = step_of(plan, CHILD, "evaluate")
-    first, *rest = evaluation.parts
+    first, *rest = evaluation.tests
     plant(store, step_of(plan, CHILD, "train"))
     plant(store, evaluation, [first])
     tracking.Mirror(plan, store).update()
@@ -237,7 +237,7 @@ def test_a_language_that_comes_later_is_added_to_the_same_run(plan, store):
     tracking.Mirror(plan, store).update()
     after = runs(store)[CHILD]
     assert after.info.run_id == before.info.run_id and after.info.status == "FINISHED"
-    assert sum(name.startswith("accuracy/") for name in after.data.metrics) == len(evaluation.parts)
+    assert sum(name.startswith("accuracy/") for name in after.data.metrics) == len(evaluation.tests)
 
 
 def test_a_failed_stage_fails_its_run_with_the_reason_and_a_new_try_replaces_it(plan, store):
@@ -394,7 +394,7 @@ def test_gains_stand_on_the_treated_run_on_its_parent_and_on_the_study(plan, sto
     shown = runs(store)
     treated = step_of(plan, CHILD, "evaluate")
     base = step_of(plan, CHILD.replace("lab-paraphrase", "none"), "evaluate")
-    away = [language for language in treated.parts if language != plan.study.facts.source_language]
+    away = [language for language in treated.tests if language != plan.study.facts.source_language]
     gain = sum(value(treated, language) - value(base, language) for language in away) / len(away)
     assert shown[CHILD].data.metrics["gain"] == pytest.approx(gain)
     assert shown[CHILD].data.metrics["score"] == pytest.approx(sum(value(treated, language) for language in away) / len(away))
@@ -415,10 +415,10 @@ def test_means_leave_out_the_languages_that_the_study_does(planned, store, tmp_p
     plant_all(store, plan)
     tracking.Mirror(plan, store).update()
     treated, base = (step_of(plan, key, "evaluate") for key in (CHILD, CHILD.replace("lab-paraphrase", "none")))
-    kept = [language for language in treated.parts if language not in dropped]
+    kept = [language for language in treated.tests if language not in dropped]
     gain = sum(value(treated, language) - value(base, language) for language in kept) / len(kept)
     assert runs(store)[CHILD].data.metrics["gain"] == pytest.approx(gain)
-    assert study.facts.source_language in kept and len(kept) == len(treated.parts) - len(dropped)
+    assert study.facts.source_language in kept and len(kept) == len(treated.tests) - len(dropped)
 
 
 def test_a_gain_waits_for_its_baseline(plan, store):

@@ -46,7 +46,7 @@ class Inline(pool.Crew):
 
     def collect(self, go_on=lambda *_: True):
         job = self.__dict__.pop("job", None)
-        return [jobs.Verdict(job, *pool.attempt(job, self.env, lambda look, score: go_on(job, look, score)))] if job else []
+        return [jobs.Ending(job, *pool.attempt(job, self.env, lambda look, score: go_on(job, look, score)))] if job else []
 
     @property
     def busy(self):
@@ -188,7 +188,7 @@ def test_trials_that_share_a_stage_at_once_are_each_told(tmp_path, monkeypatch):
 
         def collect(self, go_on=lambda *_: True):
             verdicts = [
-                jobs.Verdict(job, "held" if i else pool.attempt(job, self.env, go_on)[0]) for i, job in enumerate(self.jobs)
+                jobs.Ending(job, "held" if i else pool.attempt(job, self.env, go_on)[0]) for i, job in enumerate(self.jobs)
             ]
             self.jobs.clear()
             return verdicts
@@ -248,7 +248,7 @@ def test_trials_of_a_tuner_that_died_are_tried_again_once(done, tmp_path, inline
     plan = planned(tmp_path, STUDY.replace("trials: 3", "trials: 5"))
     store = Store(tmp_path / "store")
     search = next(iter(plan.builder.searches))
-    dead = tuning.Tuning(plan.builder, search, store, tuning.storage(store, plan.study.id, None))
+    dead = tuning.Searching(plan.builder, search, store, tuning.storage(store, plan.study.id, None))
     written, lost = dead.ask("dead"), dead.ask("dead")
     old = store.trials(dead.folder)[0]
     store.save_trial(dead.folder, old.model_copy(update={"number": written.number, "score": 0.99}))
