@@ -268,6 +268,6 @@ def test_an_objective_that_leaks_is_refused_before_a_trial_runs(done):
     leak(training, (judge,), plan.builder)
     test = judge.stage.model_copy(update={"data": judge.stage.data.model_copy(update={"split": None})})
     marks = plan.builder.parts("lab-names")
-    for bad in (replace(judge, stage=test), replace(judge, parts={"al2": "x"}), replace(judge, parts={"al1": marks["al1"]})):
+    for bad in (replace(judge, stage=test), replace(judge, tests={"al2": "x"}), replace(judge, tests={"al1": marks["al1"]})):
         with pytest.raises(tuning.UserError, match="leaks"):
             leak(training, (bad,), plan.builder)
