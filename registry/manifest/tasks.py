@@ -39,7 +39,9 @@ def declared_tasks(at: Complaints) -> dict[str, Task]:
     tasks = dict(at.manifest.data.tasks)
     for name, section in at.manifest.tasks.items():
         known = tasks.get(name)
-        if not at.manifest.data.own_tasks and (known is None or section.labels or section.fields or section.kind):
+        if not at.manifest.data.own_tasks and (
+            known is None or section.labels or section.fields or section.kind or section.files
+        ):
             at.complain(
                 "E208",
                 ("tasks", name),

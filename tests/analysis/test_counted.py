@@ -44,11 +44,18 @@ def drawn(rng: random.Random):
     models = {
         f"m{n}": (rng.choice(["a", "a", "b", "c"]), round(10 ** (6 + rng.choice([n, 0]) / 3))) for n in range(rng.randint(1, 9))
     }
-    models = sized(rng.randint(4, 9)) if rng.random() < 0.5 else models
+    models = sized(rng.choice([1, *range(4, 13)])) if rng.random() < 0.6 else models
     bridges = ("none", *rng.sample(["mnli", "squad1"], rng.randint(1, 2)))
     targets = rng.sample(["xnli", "panx", "tatoeba"], rng.randint(1, 3))
     card, _ = plant(rising, models=models, bridges=bridges, targets=targets, seeds=(1,))
-    if rng.random() < 0.25:  # cells that are declared as missing, of one model or here and there
+    if rng.random() < 0.2:  # a treatment on one family alone, and perhaps the other on the other
+        apart = {name: rng.choice(["mt5", "xlmr", None]) for name in bridges[1:]}
+        cells = [
+            cell.model_copy(update={"declared": (family := apart.get(cell.intermediate)) is not None and family != cell.family})
+            for cell in card.cells
+        ]
+        card = card.model_copy(update={"cells": tuple(cells)})
+    elif rng.random() < 0.25:  # cells that are declared as missing, of one model or here and there
         lost = rng.choice(list(models))
         kind = rng.choice(bridges)
         cells = [
@@ -67,7 +74,7 @@ def drawn(rng: random.Random):
 
 def test_counts_say_nothing_else_than_the_model():
     rng, answered = random.Random(20261129), 0
-    for _ in range(200):
+    for _ in range(300):
         card = drawn(rng)
         told = counted.findings(card, place)
         if told is not None:
@@ -95,3 +102,15 @@ def test_the_quickstart_is_checked_without_a_heavy_package():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["experiments/quickstart.yaml: ok", "[]"], done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("asked", ["gain | intermediate == 'mnli'", "gain", "slope"])
+def test_treatments_on_models_of_different_families_are_put_to_the_model(asked):
+    """Each has models enough, and which of treatment and family made a gain cannot be told."""
+    card, _ = plant(rising, models=sized(12), targets=("xnli",), seeds=(1,))
+    own = {"mnli": "mt5", "squad1": "xlmr"}
+    cells = [cell.model_copy(update={"declared": own.get(cell.intermediate, cell.family) != cell.family}) for cell in card.cells]
+    hypothesis = Hypothesis.model_validate({"contrast": asked, "direction": "positive"})
+    card = card.model_copy(update={"cells": tuple(cells), "hypotheses": {"h": hypothesis}})
+    assert counted.findings(card, place) in (None, check.findings(card, place))
+    assert bool(check.findings(card, place)) == asked.startswith("gain")

@@ -274,6 +274,7 @@ def test_what_is_not_in_the_condition_language_is_refused(text):
             )
             for pattern in ("{task}/{language}.jsonl", "{task.x}/{split}.{language}", "/etc/{split}.{language}")
         ),
+        ("  lab-entail: {recipe", "  lab-pos: {files: 'x/{split}.{language}.jsonl'}\n  lab-entail: {recipe", "E208"),
         ("source: lab,", "source: lab, files: '{task}/{split}.{language}.jsonl',", "E101"),
         ("source: lab,", "source: local,", "E101"),
         ("source: lab,", "sauce: lab,", "E101"),
