@@ -186,7 +186,7 @@ def report(
         for group, part in rows.groupby("target_group")
         for role in ("treated", "baseline", "intermediate")
     )
-    programs = [tables.gains_table(rows), tables.runs_table(rows), *([] if len(missing) else [tables.missing_table(missing)])]
+    programs = [tables.gains_table(rows), tables.runs_table(rows)]
     return Report(
         card,
         tuple(verdicts),
@@ -203,12 +203,11 @@ def report(
 
 def _coverage(card: StudyCard, connection: Facts, missing: pd.DataFrame) -> Section:
     table = tables.missing_table(missing)
-    lacking = (
-        Folded(f"{count(len(missing), 'result')} {'is' if len(missing) == 1 else 'are'} missing", table, len(table.shown) <= FEW)
-        if len(missing)
-        else Text("Nothing is missing: every cell has a score in every language, and every gain its baseline.")
-    )
-    return Section("coverage", "Coverage", [tables.coverage_table(connection, card.study), lacking])
+    number = f"{count(len(missing), 'result')} {'is' if len(missing) == 1 else 'are'} missing"
+    nothing = "Nothing is missing: every cell has a score in every language, and every gain its baseline."
+    said = [] if len(missing) else [Text(nothing)]
+    lacking = Folded(number, table, open=len(table.shown) <= FEW)
+    return Section("coverage", "Coverage", [tables.coverage_table(connection, card.study), *said, lacking])
 
 
 def _scores(scores: pd.DataFrame) -> Section:

@@ -28,7 +28,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A table that is shown when its title is opened, which says what it holds."""
+    """A table that is shown when its title is opened, which says what it holds; without rows it is a file alone."""
 
     title: str
     table: Table
@@ -68,7 +68,7 @@ def _of(part: Part, study: str) -> Part:
     return part.of(study) if isinstance(part, Table) else part
 
 
-def kind(part: Part) -> Literal["table", "plate", "text", "folded"]:
+def kind(part: Part) -> Literal["table", "plate", "text", "folded", "file"]:
     """How a part is shown."""
     match part:
         case Table():
@@ -78,4 +78,4 @@ def kind(part: Part) -> Literal["table", "plate", "text", "folded"]:
         case Text():
             return "text"
         case Folded():
-            return "folded"
+            return "folded" if len(part.table.shown) else "file"

@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from xlift.registry.kinds import KINDS
+from xlift.registry.kinds import CORPORA, KINDS, RETRIEVAL
 from xlift.registry.known.tasks import Task
 from xlift.registry.spec import Spec, digest
 from xlift.registry.stage import KindName, Positive
@@ -256,10 +256,10 @@ def items(world: World, task: str, split: str, language: str = PIVOT) -> int:
     """How many examples `task` has in one language; ValueError where it has no such split."""
     if task not in TASKS:
         raise ValueError(f"unknown lab task {task!r}; known: {', '.join(TASKS)}")
-    splits = SPLITS[:1] if TASKS[task].kind == "mlm" else SPLITS if TASKS[task].trains_on == task else SPLITS[1:]
+    splits = SPLITS[:1] if TASKS[task].kind in CORPORA else SPLITS if TASKS[task].trains_on == task else SPLITS[1:]
     if split not in splits:
         raise ValueError(f"{task} has no split {split!r}; it has: {', '.join(splits)}")
-    if TASKS[task].kind == "mlm":
+    if TASKS[task].kind in CORPORA:
         return world.corpus.get(language, world.sentences)
     if split != "train":
         return world.test_items
@@ -285,9 +285,9 @@ def fingerprint(world: World, task: str, split: str, language: str) -> str:
     }
     if language != PIVOT:
         content |= {"distance": world.distance}
-        if TASKS[task].kind in ("retrieve", "mlm"):
+        if TASKS[task].kind in (*RETRIEVAL, *CORPORA):
             content |= {"pivot": _making(PIVOT)}
-        if TASKS[task].kind == "mlm":
+        if TASKS[task].kind in CORPORA:
             content |= {"parallel": world.parallel}
     return digest(content)
 

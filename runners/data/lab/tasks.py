@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from xlift.registry.findings import UserError
+from xlift.registry.kinds import RETRIEVAL
 from xlift.registry.known.lab import PIVOT, TASKS, World, items
 from xlift.registry.stage import Data
 from xlift.runners.data.lab import pairs, questions
@@ -47,7 +48,7 @@ def read(world: World, data: Data, split: str, language: str) -> list[Example]:
     """All examples of `data.task` in one language."""
     if language not in world.languages:
         raise UserError(f"the world has no language {language!r}", f"it has: {', '.join(world.languages)}")
-    if TASKS[data.task].kind == "retrieve" and language == PIVOT:
+    if TASKS[data.task].kind in RETRIEVAL and language == PIVOT:
         raise UserError(f"{data.task} has no test in the pivot {PIVOT!r}: it would be its own translation")
     example = EXAMPLES[TASKS[data.task].kind]
     return [example(world, data.task, split, language, index) for index in range(items(world, data.task, split, language))]
