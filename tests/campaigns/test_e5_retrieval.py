@@ -39,7 +39,7 @@ def test_the_untouched_encoder_retrieves_as_known(net, language, foreign_to_engl
     scoring: Scoring = study.facts.models["e5-small"].section.scoring
     data = Data(source="local", kind="retrieve", task="tatoeba", fields=study.facts.tasks["tatoeba"].fields, metric="accuracy")
     examples = local.read(LocalFiles(DATA, study.manifest.data.files, {}), data, "test", language)[1][:500]
-    prefixed = [replace(e, source=scoring.prefix + e.source, pivot=scoring.prefix + e.pivot) for e in examples]
+    prefixed = [replace(e, foreign=scoring.prefix + e.foreign, pivot=scoring.prefix + e.pivot) for e in examples]
     features = kind_of("retrieve").encode(prefixed, Reading(net.tokenizer, 128, 64), data, language)
     outputs = np.stack(evaluate.predict(net, kind_of("retrieve"), features, scoring, device="cpu", budget=8192))
     foreign, english, right = outputs[0::2], outputs[1::2], np.arange(len(examples))

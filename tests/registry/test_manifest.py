@@ -354,7 +354,7 @@ def test_a_decoder_goes_on_with_no_masked_language_modelling(study, manifest, va
     if refused:
         assert "E222" in complaints(study, text + rule)
     else:
-        assert study(text + rule).facts.models["qwen"].kind == "qwen3"
+        assert study(text + rule).facts.models["qwen"].model_type == "qwen3"
 
 
 def test_a_model_made_here_is_not_pretrained_by_low_rank_adaptation(study, manifest):

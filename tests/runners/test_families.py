@@ -374,10 +374,10 @@ def test_low_rank_adaptation_holds_no_gradients_or_moments_of_frozen_weights(fol
 
 
 def test_the_draw_of_thin_matrices_is_the_entropy_s(folders):
-    nets = [nets.load(folders("qwen3")) for _ in range(3)]
-    for net, entropy in zip(nets, (1, 1, 2), strict=True):
+    made = [nets.load(folders("qwen3")) for _ in range(3)]
+    for net, entropy in zip(made, (1, 1, 2), strict=True):
         nets.adapt(net, Lora(rank=4), entropy)
-    one, same, other = (torch.cat([p.flatten() for p in net.encoder.parameters() if p.requires_grad]) for net in nets)
+    one, same, other = (torch.cat([p.flatten() for p in net.encoder.parameters() if p.requires_grad]) for net in made)
     assert torch.equal(one, same) and not torch.equal(one, other)
 
 

@@ -137,7 +137,7 @@ def test_names_numerals_and_length_find_no_more_than_one_in_four():
     for task in ("lab-pairs", "lab-mine"):
         found = examples(task, "test", "ce1", "retrieve")[:200]
         sources, pivots = (
-            [set(text.split()) for text in side] for side in zip(*((e.source, e.pivot) for e in found), strict=True)
+            [set(text.split()) for text in side] for side in zip(*((e.foreign, e.pivot) for e in found), strict=True)
         )
         hits = [
             np.argmax([len(pivot & source) - 0.01 * abs(len(pivot) - len(source)) for source in sources]) == i
