@@ -16,6 +16,7 @@ DOORS = {
     "mlflow": {"runners/tracking/mirror.py"},
     "optuna": {"runners/tuning/search.py", "runners/tuning/figures.py"},
     "duckdb": {"analysis/facts.py"},
+    "huggingface_hub": {"runners/fetch/remote.py", "runners/hub.py"},
 }
 ALLOWED = {  # of xlift: what else it has, such as the front door, is not theirs
     "registry": {"xlift.registry"},

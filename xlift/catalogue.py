@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from xlift import studies
-from xlift.options import AsJson, Study, table_of
+from xlift.options import AsJson, DataAt, Study, table_of
 
 
 def tasks() -> None:
@@ -79,6 +79,26 @@ def pin(study: Study) -> None:
 
     for name, commit in hub.pin(studies.warned(studies.load(study))).items():
         print(f"{commit}  {name}")
+
+
+def fetch(
+    wanted: Annotated[list[str], typer.Argument(help="studies, or tasks such as xnli", show_default=False)],
+    data: Annotated[Path, typer.Option("--data", envvar="XLIFT_DATA", help="folder of the data", show_default=False)],
+) -> None:
+    """Fetch what studies or tasks need of the hub's data sets, at pinned commits, as the files that tasks read."""
+    from xlift import fetching
+
+    fetching.fetch(wanted, data)
+
+
+def verify(
+    study: Annotated[Path | None, typer.Argument(help="a study; the folder's own lock where absent", show_default=False)] = None,
+    data: DataAt = None,
+) -> None:
+    """Compare a folder of fetched data with their lock; needs no network."""
+    from xlift import fetching
+
+    raise typer.Exit(fetching.verify(study, data))
 
 
 def bucc(

@@ -46,6 +46,8 @@ models_app.command()(catalogue.convert)
 app.add_typer(models_app, name="models")
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What a study takes from elsewhere.")
 data_app.command()(catalogue.pin)
+data_app.command()(catalogue.fetch)
+data_app.command()(catalogue.verify)
 data_app.command()(catalogue.bucc)
 app.add_typer(data_app, name="data")
 

@@ -29,7 +29,6 @@ class Task:
     labels: tuple[str, ...] = ()
     fields: dict[str, str] = field(default_factory=dict)
     includes: tuple[str, ...] = ()
-    hub: str | None = None
     train_items: int | None = None
     normaliser: Normaliser = "squad"  # how answers are compared
     licensed: str | None = None  # the data set that a user must bring, where its licence forbids more
@@ -70,13 +69,11 @@ _INTERMEDIATE = (
         "anli",
         "pair",
         "accuracy",
-        "ANLI+ of Phang et al. 2020: three rounds of ANLI (Nie et al. 2020), MNLI and SNLI; the hub "
-        "id is that of ANLI alone; items computed",
+        "ANLI+ of Phang et al. 2020: three rounds of ANLI (Nie et al. 2020), MNLI and SNLI; items computed",
         "anli",
         labels=_NLI,
         fields=_PREMISE,
         includes=("mnli",),
-        hub="facebook/anli",
         train_items=1_104_934,
     ),
     Task(
@@ -87,7 +84,6 @@ _INTERMEDIATE = (
         "mnli",
         labels=_NLI,
         fields=_PREMISE,
-        hub="nyu-mll/glue",
         train_items=392_702,
     ),
     Task(
@@ -98,7 +94,6 @@ _INTERMEDIATE = (
         "qqp",
         labels=("not_duplicate", "duplicate"),
         fields={"first": "question1", "second": "question2", "label": "label"},
-        hub="nyu-mll/glue",
         train_items=363_846,
     ),
     Task(
@@ -108,18 +103,16 @@ _INTERMEDIATE = (
         "SQuAD 1.1 (Rajpurkar et al. 2016)",
         "squad1",
         fields=_ANSWERED,
-        hub="rajpurkar/squad",
         train_items=87_599,
     ),
     Task(
         "squad2",
         "span",
         "f1",
-        "SQuAD 2.0 (Rajpurkar et al. 2018): SQuAD 1.1 and unanswerable questions; hub id recalled",
+        "SQuAD 2.0 (Rajpurkar et al. 2018): SQuAD 1.1 and unanswerable questions",
         "squad2",
         fields=_ANSWERED,
         includes=("squad1",),
-        hub="rajpurkar/squad_v2",
         train_items=130_319,
     ),
     Task(
@@ -129,7 +122,6 @@ _INTERMEDIATE = (
         "Zellers et al. 2019; as in jiant, ctx_b begins every ending",
         "hellaswag",
         fields={"context": "ctx_a", "stem": "ctx_b", "choices": "endings", "label": "label"},
-        hub="Rowan/hellaswag",
         train_items=39_905,
     ),
     Task(
@@ -145,10 +137,9 @@ _INTERMEDIATE = (
         "cosmosqa",
         "choice",
         "accuracy",
-        "Huang et al. 2019; hub id recalled",
+        "Huang et al. 2019",
         "cosmosqa",
         fields={"context": "context", "question": "question", "choices": "answer0 answer1 answer2 answer3", "label": "label"},
-        hub="allenai/cosmos_qa",
         train_items=25_262,
     ),
     Task(
@@ -158,7 +149,6 @@ _INTERMEDIATE = (
         "Talmor et al. 2019; no context; choices hold texts and their letters",
         "commonsenseqa",
         fields={"question": "question", "choices": "choices", "label": "answerKey"},
-        hub="tau/commonsense_qa",
         train_items=9_741,
     ),
     Task(
@@ -183,7 +173,6 @@ _TARGETS = (
         tuple("ar bg de el en es fr hi ru sw th tr ur vi zh".split()),
         _NLI,
         _PREMISE,
-        hub="facebook/xnli",
         train_items=392_702,
     ),
     Task(
@@ -195,7 +184,6 @@ _TARGETS = (
         tuple("de en es fr ja ko zh".split()),
         ("0", "1"),
         {"first": "sentence1", "second": "sentence2", "label": "label"},
-        hub="google-research-datasets/paws-x",
         train_items=49_401,
     ),
     Task(
@@ -207,7 +195,6 @@ _TARGETS = (
         _xtreme_without("bn jv ka ml ms my sw"),
         _UPOS,
         _TAGGED,
-        hub="google/xtreme",
         train_items=21_253,
     ),
     Task(
@@ -219,7 +206,6 @@ _TARGETS = (
         XTREME,
         ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"),
         _TAGGED,
-        hub="google/xtreme",
         train_items=20_000,
     ),
     Task(
@@ -230,7 +216,6 @@ _TARGETS = (
         "squad1",
         tuple("ar de el en es hi ru th tr vi zh".split()),
         fields=_ANSWERED,
-        hub="google/xquad",
         train_items=87_599,
     ),
     Task(
@@ -242,7 +227,6 @@ _TARGETS = (
         tuple("ar de en es hi vi zh".split()),
         fields=_ANSWERED,
         normaliser="mlqa",
-        hub="facebook/mlqa",
         train_items=87_599,
     ),
     Task(
@@ -253,7 +237,6 @@ _TARGETS = (
         "tydiqa",
         tuple("ar bn en fi id ko ru sw te".split()),
         fields=_ANSWERED,
-        hub="google-research-datasets/tydiqa",
         train_items=3_696,
     ),
     Task(
@@ -273,7 +256,6 @@ _TARGETS = (
         None,
         _xtreme_without("en ms my yo"),
         fields=_ALIGNED,
-        hub="google/xtreme",
     ),
     Task(
         "xcopa",

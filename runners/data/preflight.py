@@ -24,7 +24,7 @@ def look(plan: Plan, inputs: Inputs) -> list[Finding]:
     if not plan.study.manifest.data.brought or inputs.data is None:
         return short
     return short + [
-        finding for (_, split, language), data in _wanted(plan).items() for finding in _file(plan, inputs, data, split, language)
+        finding for (_, split, language), data in wanted(plan).items() for finding in _file(plan, inputs, data, split, language)
     ]
 
 
@@ -52,7 +52,7 @@ def _short(plan: Plan) -> list[Finding]:
     return list(found)
 
 
-def _wanted(plan: Plan) -> dict[Wanted, Data]:
+def wanted(plan: Plan) -> dict[Wanted, Data]:
     """Every part of a file that a cell of the plan rests on, whether or not it is there; not of cells declared as blocked."""
     facts, found = plan.study.facts, dict[Wanted, Data]()
     targets = dict.fromkeys(cell.target for cell in plan.cells if not cell.declared)
@@ -66,7 +66,7 @@ def _wanted(plan: Plan) -> dict[Wanted, Data]:
         elif step.stage.kind == "evaluate" and data.task in targets:
             for language in plan.languages(data.task):
                 found[data.task, "test", language] = data
-    return {wanted: data for wanted, data in found.items() if not facts.tasks[data.task].licensed}
+    return {each: data for each, data in found.items() if not facts.tasks[data.task].licensed}
 
 
 def _file(plan: Plan, inputs: Inputs, data: Data, split: str, language: str) -> Iterator[Finding]:
