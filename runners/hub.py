@@ -6,11 +6,11 @@ from pathlib import Path
 from xlift.registry import weights
 from xlift.registry.files import write_atomically
 from xlift.registry.findings import Place, UserError, first_line
-from xlift.registry.manifest.sections import PIN
-from xlift.registry.study import Study
+from xlift.registry.manifest.document import Node
+from xlift.registry.manifest.sections import PIN, Manifest
 
 
-def pin(study: Study) -> dict[str, str]:
+def pin(manifest: Manifest, root: Node) -> dict[str, str]:
     """Write the hub's current commit in place of every `revision: pin` of a manifest; commits by the model's name on the hub.
 
     Only these words change, in whichever file they stand. All commits are asked for first: where one cannot be had, no file
@@ -19,9 +19,9 @@ def pin(study: Study) -> dict[str, str]:
     Raises:
         UserError: the hub is not reachable, or has no such model.
     """
-    drafts = [(index, model) for index, model in enumerate(study.manifest.models) if model.revision == PIN and model.hub]
+    drafts = [(index, model) for index, model in enumerate(manifest.models) if model.revision == PIN and model.hub]
     commits = {model.hub: _commit(model.hub) for _, model in drafts if model.hub}
-    places = [(study.place(("models", index, "revision")), commits[str(model.hub)]) for index, model in drafts]
+    places = [(root.at(("models", index, "revision")).place, commits[str(model.hub)]) for index, model in drafts]
     for name in dict.fromkeys(place.file for place, _ in places):
         path = Path(name)
         text = path.read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ class Env:
     device: str = "cpu"
     threads: int = 1
     budget: int = 8192  # tokens in a micro-batch, padding included
+    models: Path | None = None  # the folder of fetched weights; what is not there is asked of the hub's cache, and of the hub
 
 
 @dataclass

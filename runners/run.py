@@ -24,6 +24,7 @@ from xlift.registry.spec import digest
 from xlift.registry.stage import Data, Stage
 from xlift.registry.store import Store, part_name
 from xlift.runners import data, evaluate, nets, train
+from xlift.runners.fetch import models
 from xlift.runners.jobs import Env, Pruned, Watched
 from xlift.runners.kinds import kind_of
 from xlift.runners.kinds.example import Example
@@ -166,7 +167,8 @@ def _start(stage: Stage, env: Env, parent: Path | None) -> Net:
 def _source(stage: Stage, env: Env) -> tuple[Path | str, str | None]:
     """Where the first weights of a chain are: a folder, or a name and a revision on the hub."""
     if not stage.weights.folder:
-        return stage.weights.hub, stage.weights.revision
+        here = models.folder_of(env.models, stage.weights.hub, stage.weights.revision) if env.models else None
+        return (here, None) if here and here.is_dir() else (stage.weights.hub, stage.weights.revision)
     for candidate in env.inputs.study.facts.models.values():
         if candidate.folder and env.inputs.weights(candidate)[0] == stage.weights:
             return candidate.folder, None

@@ -29,6 +29,7 @@ def run(
     *,
     workers: int,
     device: str,
+    models: Path | None = None,
     only: frozenset[str] | None = None,
     mlflow: bool = True,
     release: bool = False,
@@ -53,7 +54,7 @@ def run(
     outcome = Outcome(foreign=stands.foreign)
     if not todo:
         return outcome
-    env = Env(store.root, Inputs(plan.study, data.resolve() if data else None), device, max(1, cores() // workers))
+    env = Env(store.root, Inputs(plan.study, data.resolve() if data else None), device, max(1, cores() // workers), models=models)
     told = _Told(Ahead(plan, todo, store), console, needs)
     with _mlflow(plan, store, console, mlflow), told, pool.Crew(env, workers) as crew:
         pool.execute(plan, todo, crew, outcome, told)
@@ -72,7 +73,15 @@ def run(
 
 
 def tune(
-    plan: Plan, store: Store, data: Path | None, *, workers: int, device: str, storage: str | None = None, mlflow: bool = True
+    plan: Plan,
+    store: Store,
+    data: Path | None,
+    *,
+    workers: int,
+    device: str,
+    models: Path | None = None,
+    storage: str | None = None,
+    mlflow: bool = True,
 ) -> Plan:
     """Bring the searches of a plan to their end, with progress on standard error; the plan with what they found."""
     from xlift.runners import tracking, tuning
@@ -94,7 +103,7 @@ def tune(
             console.print("; ".join(lines) or now, highlight=False, soft_wrap=True)
 
     with _mlflow(plan, store, console, mlflow), Live("", console=console, transient=True, refresh_per_second=2) as live:
-        made = tuning.tune(plan, store, data, workers=workers, device=device, url=storage, tell=tell)
+        made = tuning.tune(plan, store, data, workers=workers, device=device, models=models, url=storage, tell=tell)
     if not mlflow:
         return made
     with TemporaryDirectory() as folder:

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xlift import studies
-from xlift.options import AsJson, DataAt, Study, table_of
+from xlift.options import AsJson, DataAt, ModelsAt, Study, table_of
 
 
 def tasks() -> None:
@@ -65,6 +64,16 @@ def _said(value: Any) -> str:
     return "-" if value is None else str(value)
 
 
+def fetch_models(
+    study: Study,
+    models: ModelsAt = None,
+) -> None:
+    """Fetch the weights of a study's models on the hub, at pinned commits, into folders that runs read."""
+    from xlift import fetching
+
+    fetching.fetch_models(study, models)
+
+
 def convert(folder: Annotated[Path, typer.Argument(help="a model's folder, with pytorch_model.bin", show_default=False)]) -> None:
     """Write pickled weights as safetensors, which alone are read elsewhere; in a process of its own, tensors and nothing else."""
     from xlift.runners.convert import convert
@@ -75,9 +84,10 @@ def convert(folder: Annotated[Path, typer.Argument(help="a model's folder, with 
 
 def pin(study: Study) -> None:
     """Write the hub's current commit in place of every `revision: pin`; all of them or none."""
+    from xlift.registry.manifest.load import declared
     from xlift.runners import hub
 
-    for name, commit in hub.pin(studies.warned(studies.load(study))).items():
+    for name, commit in hub.pin(*declared(study)).items():
         print(f"{commit}  {name}")
 
 
@@ -94,11 +104,12 @@ def fetch(
 def verify(
     study: Annotated[Path | None, typer.Argument(help="a study; the folder's own lock where absent", show_default=False)] = None,
     data: DataAt = None,
+    models: ModelsAt = None,
 ) -> None:
-    """Compare a folder of fetched data with their lock; needs no network."""
+    """Compare fetched data, or weights, with their lock; needs no network."""
     from xlift import fetching
 
-    raise typer.Exit(fetching.verify(study, data))
+    raise typer.Exit(fetching.verify(study, data, models))
 
 
 def bucc(

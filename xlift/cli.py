@@ -42,6 +42,7 @@ for verb in (
 
 models_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 models_app.callback()(catalogue.models)
+models_app.command("fetch")(catalogue.fetch_models)
 models_app.command()(catalogue.convert)
 app.add_typer(models_app, name="models")
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What a study takes from elsewhere.")

@@ -1,7 +1,8 @@
 """What `xlift data fetch` and `xlift data verify` do: files of studies and of tasks, their locks, and how it is told."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,19 +37,56 @@ def fetch(names: Sequence[str], data: Path) -> None:
         _report(_run(_of_study(expand(study, inputs)), data, source, lock), lock)
 
 
-def verify(study: Path | None, data: Path | None) -> int:
-    """1 where a folder is not as its lock has it, with a line for each file; otherwise 0."""
+def fetch_models(manifest: Path, models: Path | None) -> None:
+    """Fetch the weights of a study's models on the hub: into their folders, or into `models`; drafts are pinned first."""
+    from xlift.registry.manifest.load import declared
+    from xlift.runners import hub
     from xlift.runners.fetch import locked
+    from xlift.runners.fetch.models import fetch, folder_of
+
+    for name, commit in hub.pin(*declared(manifest)).items():
+        print(f"{commit}  {name}")
+    path, made = locked.path_beside(manifest), 0
+    wanted = [section for section in declared(manifest)[0].models if section.hub and section.revision]
+    if models is None and any(section.folder is None for section in wanted):
+        raise UserError("which folder?", "give --models DIR, or the folder of each model in the manifest")
+    with _progress() as tell:
+        for section in wanted:
+            hub_name, revision = str(section.hub), str(section.revision)
+            into = manifest.parent / section.folder if section.folder else folder_of(Path(str(models)), hub_name, revision)
+            if loaded := fetch(hub_name, revision, into, tell):
+                made += 1
+                locked.write(locked.read(path).loading(loaded), path)
+            print(f"{sum(file.stat().st_size for file in into.iterdir()) / 1e6:>9,.1f} MB  {hub_name}")
+    print(f"{made} models fetched, {len(wanted) - made} there already; {relative(path)}")
+
+
+def verify(study: Path | None, data: Path | None, models: Path | None) -> int:
+    """1 where a folder is not as its lock has it, with a line for each file; otherwise 0."""
+    from xlift.registry.manifest.load import declared
+    from xlift.runners.fetch import locked
+    from xlift.runners.fetch import models as weights
     from xlift.runners.fetch.data import verified
 
-    if data is None:
-        raise UserError("which folder?", "give --data DIR")
-    path = locked.path_beside(study) if study else data / LOCK
+    if study is None and data is None:
+        raise UserError("which folder?", "give --data DIR, or a study")
+    path = locked.path_beside(study) if study else Path(str(data)) / LOCK
     if not path.is_file():
         raise UserError(f"there is no {relative(path)}", "xlift data fetch writes it")
-    lock = locked.read(path)
-    wrong = list(verified(lock, data))
-    print("\n".join([*wrong, f"{len(lock.files) - len(wrong)} of {len(lock.files)} files are as {relative(path)} has them"]))
+    lock, wrong, held = locked.read(path), list[str](), list[str]()
+    if data is not None:
+        wrong += verified(lock, data)
+        held.append(f"{len(lock.files)} files")
+    if study is not None and lock.models:
+        places = {str(each.hub): study.parent / each.folder for each in declared(study)[0].models if each.hub and each.folder}
+        if models is None and any(model.hub not in places for model in lock.models):
+            raise UserError("which folder of models?", "give --models DIR")
+        for model in lock.models:
+            wrong += weights.verified(
+                model, places.get(model.hub) or weights.folder_of(Path(str(models)), model.hub, model.revision)
+            )
+        held.append(f"{len(lock.models)} models")
+    print("\n".join(wrong) or f"{' and '.join(held)} are as {relative(path)} has them")
     return 1 if wrong else 0
 
 
@@ -82,26 +120,29 @@ def _of_study(plan: "studies.Plan") -> "Iterator[Wanted]":
 
 
 def _run(wanted: "Iterator[Wanted]", data: Path, source: LocalFiles, lock: Path) -> "Fetched":
+    from xlift.runners.fetch.data import Fetch
+
+    with _progress() as tell:
+        return Fetch(data, source.pattern, lock, tell).run(wanted)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Bytes and time left on a terminal; before the first byte, how many there will be."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from xlift.runners.fetch.data import Fetch
-
     console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console, transient=True
-    ) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("asking the hub", total=None)
-        begun = False
 
         def tell(what: str, so_far: int, whole: int) -> None:
-            nonlocal begun
-            if not begun:
-                begun = True
-                console.print(f"{whole / 1e6:,.1f} MB to have, less what the hub's cache has", highlight=False)
+            if so_far == 0 and what:
+                console.print(f"{whole / 1e6:,.1f} MB to have, less what is here already", highlight=False)
             progress.update(bar, description=what, completed=so_far, total=whole)
 
-        return Fetch(data, source.pattern, lock, tell).run(wanted)
+        yield tell
 
 
 def _report(found: "Fetched", lock: Path) -> None:

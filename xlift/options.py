@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 Study = Annotated[Path, typer.Argument(help="a study's manifest (YAML)", show_default=False)]
 StoreAt = Annotated[Path, typer.Option("--store", envvar="XLIFT_STORE", help="folder of the run store")]
 DataAt = Annotated[Path | None, typer.Option("--data", envvar="XLIFT_DATA", help="folder of the data, for 'source: local'")]
+ModelsAt = Annotated[Path | None, typer.Option("--models", envvar="XLIFT_MODELS", help="folder of fetched weights")]
 AsJson = Annotated[bool, typer.Option("--json", help="for machines")]
 Workers = Annotated[int | None, typer.Option(min=1, help="worker processes; one a core, or one on a GPU")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]

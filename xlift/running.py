@@ -9,13 +9,14 @@ from typing import Annotated
 import typer
 
 from xlift import studies
-from xlift.options import DataAt, Device, StoreAt, Study, Tracked, Workers, stop, table_of, told_gaps
+from xlift.options import DataAt, Device, ModelsAt, StoreAt, Study, Tracked, Workers, stop, table_of, told_gaps
 
 
 def run(
     study: Study,
     store: StoreAt = Path("store"),
     data: DataAt = None,
+    models: ModelsAt = None,
     workers: Workers = None,
     device: Device = "auto",
     only: Annotated[str | None, typer.Option(help="run these cells alone, such as \"target == 'lab-pos'\"")] = None,
@@ -29,7 +30,9 @@ def run(
     chosen = planned.where(_condition(only, planned)) if only else None
     device, count = machine.device_and_workers(device, workers)
     with _resumable():
-        outcome = session.run(planned, kept, data, workers=count, device=device, only=chosen, mlflow=mlflow, release=release)
+        outcome = session.run(
+            planned, kept, data, workers=count, device=device, models=models, only=chosen, mlflow=mlflow, release=release
+        )
     print(studies.report_of(planned.card(), kept).summary())
     gaps = told_gaps(planned)
     raise typer.Exit(1 if outcome.failed or outcome.skipped or outcome.foreign else gaps)
@@ -39,6 +42,7 @@ def tune(
     study: Study,
     store: StoreAt = Path("store"),
     data: DataAt = None,
+    models: ModelsAt = None,
     workers: Workers = None,
     device: Device = "auto",
     storage: Annotated[
@@ -56,7 +60,7 @@ def tune(
     device, count = machine.device_and_workers(device, workers)
     with _resumable():
         try:
-            made = session.tune(planned, kept, data, workers=count, device=device, storage=storage, mlflow=mlflow)
+            made = session.tune(planned, kept, data, workers=count, device=device, models=models, storage=storage, mlflow=mlflow)
         except tuning.NotTuned as error:
             print(f"xlift: {error}", file=sys.stderr)
             raise typer.Exit(1) from None

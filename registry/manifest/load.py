@@ -66,6 +66,24 @@ def read_manifest(path: Path, tables: Callable[[Path], Table] = read_csv) -> Stu
     return Study(manifest, facts, path, tuple(reader.findings), node, reader.sources, lock)
 
 
+def declared(path: Path) -> tuple[Manifest, Node]:
+    """A manifest of a study that runs here, by its form alone: its names may stand for what is not here yet.
+
+    Raises:
+        BadInput: with every finding on its form.
+        UserError: its scores come from a table.
+    """
+    reader = _Reader()
+    node = reader.read(path, None, ())
+    if node and _of_a_table(node):
+        raise UserError(f"{path}: its scores come from a table, so there is nothing to fetch")
+    manifest, slips = _parse(node, Manifest) if node else (None, [])
+    findings = [*reader.findings, *(_slips(slips, node, whole=not reader.lost) if node else ())]
+    if manifest is None or node is None or any(finding.stops for finding in findings):
+        raise BadInput(findings, reader.sources)
+    return manifest, node
+
+
 def _of_a_table(root: Node) -> bool:
     return root.at(("data", "source")).value == "table"
 

@@ -46,9 +46,20 @@ class Made(Spec):
     sources: tuple[Source, ...]
 
 
+class Loaded(Spec):
+    """The files of a model on the hub, at a commit."""
+
+    hub: str
+    revision: str
+    sources: tuple[Source, ...]
+
+
 class DataLock(Spec):
+    """What was fetched for a study, or into a folder."""
+
     form: Literal["xlift-data/1"] = Field("xlift-data/1", alias="schema")
     files: tuple[Made, ...] = ()
+    models: tuple[Loaded, ...] = ()
 
     @property
     def by_file(self) -> dict[str, Made]:
@@ -58,6 +69,11 @@ class DataLock(Spec):
         """The same with a file, in the order of their names."""
         kept = self.by_file | {made.file: made}
         return self.model_copy(update={"files": tuple(kept[name] for name in sorted(kept))})
+
+    def loading(self, loaded: Loaded) -> "DataLock":
+        """The same with a model."""
+        kept = {model.hub: model for model in self.models} | {loaded.hub: loaded}
+        return self.model_copy(update={"models": tuple(kept[name] for name in sorted(kept))})
 
     def commits(self) -> dict[str, str]:
         """The commit of each repository."""

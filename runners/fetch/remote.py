@@ -101,13 +101,15 @@ def parquet(files: Sequence[Remote], config: str, split: str) -> list[Remote]:
     return found
 
 
-def fetched(file: Remote) -> Path:
-    """A file in the hub's cache, with the bytes that the hub names; what differs is deleted and asked for once more.
+def fetched(file: Remote, folder: Path | None = None) -> Path:
+    """A file in a folder, or in the hub's cache, with the bytes that the hub names; what differs is deleted and asked for again.
 
     UserError where it cannot be had, or differs twice.
     """
+    if folder and (folder / file.path).is_file() and digest(folder / file.path, len(file.digest)) == file.digest:
+        return folder / file.path
     for _ in range(2):
-        path = _asked(lambda: _download(file), file.place, file.repository)
+        path = _asked(lambda: _download(file, folder), file.place, file.repository)
         if digest(path, len(file.digest)) == file.digest:
             return path
         path.resolve().unlink(missing_ok=True)
@@ -117,10 +119,10 @@ def fetched(file: Remote) -> Path:
     )
 
 
-def _download(file: Remote) -> Path:
+def _download(file: Remote, folder: Path | None) -> Path:
     from huggingface_hub import hf_hub_download
 
-    return Path(hf_hub_download(file.repository, file.path, repo_type=file.type, revision=file.commit))
+    return Path(hf_hub_download(file.repository, file.path, repo_type=file.type, revision=file.commit, local_dir=folder))
 
 
 def digest(path: Path, length: int = 64) -> str:

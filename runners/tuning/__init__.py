@@ -40,6 +40,7 @@ def tune(
     *,
     workers: int,
     device: str,
+    models: Path | None = None,
     url: str | None = None,
     tell: Callable[[list[Searching], list[Job]], None] = lambda *_: None,
 ) -> Plan:
@@ -52,7 +53,7 @@ def tune(
     if plan.study.manifest.tuning is None:
         raise UserError(f"{plan.study.path} has no 'tuning'", "add it, and see `xlift schema`")
     reasons: list[str] = []
-    env = Env(store.root, Inputs(plan.study, data.resolve() if data else None), device, max(1, cores() // workers))
+    env = Env(store.root, Inputs(plan.study, data.resolve() if data else None), device, max(1, cores() // workers), models=models)
     remember(plan, store)
     with Crew(env, workers) as crew, _settled():
         tuner = Tuner(store, crew, plan.study.id, tell)

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import load_file
+from test_families import written
+from test_model_folder import sharded
 
 from xlift.registry.known.hub import HUB
 from xlift.registry.known.tasks import TASKS
@@ -144,7 +148,7 @@ def test_what_is_there_is_not_fetched_again_and_verified_without_a_network(every
     shutil.copytree(folder / "data", here / "data")
     nowhere = Hub(tmp_path, address="http://127.0.0.1:9")
     done = xlift("data", "verify", "--data", "data", hub=nowhere, folder=here)
-    assert done.returncode == 0 and "files are as data/data.lock.yaml has them" in done.stdout
+    assert done.returncode == 0 and "16 files are as data/data.lock.yaml has them" in done.stdout
     (here / "data" / "mnli" / "dev.en.jsonl").write_text("{}")
     (here / "data" / "qqp" / "dev.en.jsonl").unlink()
     done = xlift("data", "verify", "--data", "data", hub=nowhere, folder=here)
@@ -254,4 +258,102 @@ def test_from_the_hub_to_a_scored_study(root, tmp_path):
     ran("run", "study.yaml", "--data", "data", "--device", "cpu")
     gains = ran("gains", "study.yaml", "--data", "data", "--format", "csv").splitlines()
     assert len([line for line in gains if ",xnli," in line]) == 2  # in German and Swahili
-    assert "5 of 5 files" in ran("data", "verify", "study.yaml", "--data", "data")
+    assert "5 files are as study.data.lock.yaml has them" in ran("data", "verify", "study.yaml", "--data", "data")
+
+
+PIN = "d" * 40
+MODELS = """\
+schema: xlift/1
+id: weighed
+question: Are weights fetched once?
+data: {source: local}
+languages: [de]
+models:
+  - {id: one, family: f, hub: tiny/one, folder: models/one, revision: pin}
+  - {id: two, family: f, hub: tiny/two, folder: models/two, revision: "REVISION"}
+recipe: {lr: 1e-3, steps: 2, batch: 8, max_length: 32}
+matrix: {intermediate: [none], target: [pawsx], seed: {count: 1, from: 1}}
+"""
+
+
+def served(root: Path, name: str, form: str) -> Path:
+    """A model on the hub: whole, in shards or as a pickle; with files that nobody reads."""
+    folder = root / "models" / "tiny" / name / PIN
+    written("xlmr", folder, intermediate_size=40 + len(name + form))  # no two of one size
+    if form == "shards":
+        sharded(folder)
+        for at, path in enumerate(sorted(folder.glob("weights_*"))):  # as the hub's are called
+            path.rename(folder / f"model-{at + 1:05}-of-00002.safetensors")
+        index = folder / "model.safetensors.index.json"
+        told = index.read_text().replace("weights_0", "model-00001-of-00002").replace("weights_1", "model-00002-of-00002")
+        index.write_text(told)
+    elif form == "pickle":
+        torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+        (folder / "model.safetensors").unlink()
+    for other in ("README.md", "flax_model.msgpack", "modeling_own.py"):
+        (folder / other).write_text("nobody reads this")
+    (folder.parent / "refs.json").write_text(json.dumps({"main": PIN}))
+    return folder
+
+
+@pytest.mark.parametrize("form", ["whole", "shards", "pickle"])
+def test_weights_are_fetched_once_and_runs_read_the_folder(form, root, tmp_path):
+    kept = tmp_path / "hub"
+    shutil.copytree(root / "datasets" / "google-research-datasets", kept / "datasets" / "google-research-datasets")
+    served(kept, "one", form)
+    served(kept, "two", "whole")
+    (tmp_path / "study.yaml").write_text(MODELS.replace("REVISION", PIN))
+    hub = Hub(kept, faults={"model.safetensors": "once"})  # the first of them comes wrong
+
+    def ran(*arguments: str, status: int = 0, **more: str) -> str:
+        done = xlift(*arguments, hub=hub, folder=tmp_path, **more)
+        assert done.returncode == status, done.stderr + done.stdout
+        return done.stdout + done.stderr
+
+    with hub.open():
+        said = ran("models", "fetch", "study.yaml")
+        assert f"{PIN}  tiny/one" in said and "2 models fetched, 0 there already" in said
+        assert ran("data", "fetch", "study.yaml", "--data", "data")
+        asked = [path.rpartition("/")[2] for path in hub.asked if "/tiny/" in path]
+    assert not {"README.md", "flax_model.msgpack", "modeling_own.py"} & {*asked}
+    assert MODELS.replace("REVISION", PIN).replace("revision: pin", f"revision: {PIN}") == (tmp_path / "study.yaml").read_text()
+    own = {path.name for path in (tmp_path / "models" / "one").iterdir()}
+    assert own >= {"config.json", "tokenizer.json"} and not [
+        name for name in own if name.endswith(".bin") or name.startswith(".")
+    ]
+    assert not [path for path in (tmp_path / "models").iterdir() if path.name.startswith(".")]
+    assert "study.yaml: ok" in ran("check", "study.yaml", "--data", "data")
+    assert ran("run", "study.yaml", "--data", "data", "--device", "cpu", HF_HUB_OFFLINE="1")  # the hub is gone
+    assert "0 run" in ran("plan", "study.yaml", "--data", "data")
+    assert "2 models are as study.data.lock.yaml has them" in ran("data", "verify", "study.yaml")
+    again = ran("models", "fetch", "study.yaml")  # nothing is asked for
+    assert "0 models fetched, 2 there already" in again
+    (file, *_) = (tmp_path / "models" / "one").glob("model*.safetensors")
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    assert "tiny/one: " in ran("data", "verify", "study.yaml", status=1)
+
+
+def test_an_interrupted_fetch_of_weights_goes_on_and_a_folder_is_whole_or_not_there(tmp_path):
+    served(tmp_path / "hub", "one", "shards")
+    served(tmp_path / "hub", "two", "whole")
+    (tmp_path / "study.yaml").write_text(MODELS.replace("REVISION", PIN))
+    hub = Hub(tmp_path / "hub", faults={"model-00002-of-00002.safetensors": "flip"})
+    with hub.open():
+        done = xlift("models", "fetch", "study.yaml", hub=hub, folder=tmp_path)
+        assert done.returncode == 2 and "the hub names other bytes" in done.stderr and not (tmp_path / "models" / "one").exists()
+        hub.faults.clear()
+        hub.asked.clear()
+        done = xlift("models", "fetch", "study.yaml", hub=hub, folder=tmp_path)
+        assert done.returncode == 0 and "2 models fetched" in done.stdout, done.stderr
+        assert not [path for path in hub.asked if path.endswith("model-00001-of-00002.safetensors")]  # which was whole
+
+
+def test_what_a_repository_lacks_is_said_with_what_would_do(tmp_path):
+    folder = served(tmp_path / "hub", "one", "whole")
+    (folder / "tokenizer.json").unlink()
+    (tmp_path / "study.yaml").write_text(MODELS.replace("REVISION", PIN))
+    with Hub(tmp_path / "hub").open() as hub:
+        done = xlift("models", "fetch", "study.yaml", hub=hub, folder=tmp_path)
+        assert done.returncode == 2 and "has no tokenizer.json" in done.stderr and "name the folder beside hub" in done.stderr
+        done = xlift("data", "verify", "study.yaml", hub=hub, folder=tmp_path)
+        assert done.returncode == 2 and "xlift data fetch writes it" in done.stderr
