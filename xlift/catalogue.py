@@ -1,6 +1,7 @@
 """Verbs on what is known, and on what a study takes from elsewhere: tasks, models, data."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -110,6 +111,22 @@ def verify(
     from xlift import fetching
 
     raise typer.Exit(fetching.verify(study, data, models))
+
+
+def udpos(
+    published: Annotated[Path, typer.Argument(help="the folder in which its archive was unpacked", show_default=False)],
+    data: Annotated[Path, typer.Option("--data", envvar="XLIFT_DATA", help="folder of the data", show_default=False)],
+) -> None:
+    """Write Universal Dependencies 2.5 as UDPOS, as XTREME prepares it."""
+    from xlift.runners.data.udpos import ENGLISH, convert
+
+    made = convert(published, data)
+    for path, sentences in made.items():
+        print(f"{sentences:>9,}  {path}")
+    english = made.get(data / "udpos" / "train.en.jsonl")
+    if english != ENGLISH:
+        what = f"{english:,} English training sentences" if english else "no English training sentences"
+        print(f"xlift: there are {what}, and version 2.5 has {ENGLISH:,}: it is another one, or not whole", file=sys.stderr)
 
 
 def bucc(

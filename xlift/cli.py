@@ -49,6 +49,7 @@ data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What a
 data_app.command()(catalogue.pin)
 data_app.command()(catalogue.fetch)
 data_app.command()(catalogue.verify)
+data_app.command()(catalogue.udpos)
 data_app.command()(catalogue.bucc)
 app.add_typer(data_app, name="data")
 

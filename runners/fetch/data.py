@@ -21,7 +21,7 @@ from xlift.runners.fetch.rules import RULES, Counts, Row, Rule
 
 ARCHIVES = {  # tasks whose data are in archives alone, and what makes files of them
     "bucc": "xlift data bucc FOLDER --data DIR makes it of the published archives",
-    "udpos": "the hub's copy is not XTREME's data; make it of Universal Dependencies 2.5",
+    "udpos": "the hub's copy is not XTREME's data; xlift data udpos FOLDER --data DIR makes it of Universal Dependencies 2.5",
 }
 BATCH = 1000  # rows of a Parquet file that are read at once
 
