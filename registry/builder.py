@@ -272,7 +272,7 @@ class Builder:
     def _lacking(self, data: Data) -> str | None:
         """Why a stage cannot train: what of its data is not here."""
         absent = [self.facts.tasks[part.task] for part in data.parts if part.digest == ABSENT]
-        return "; ".join(self._absent(task, "train") for task in absent) or None
+        return "; ".join(dict.fromkeys(self._absent(task, "train") for task in absent)) or None
 
     def _evaluate(self, model: str, target: str, parent: Stage | None, weights: Weights) -> Step:
         task, parts = self.facts.tasks[target], self.parts(target)

@@ -115,6 +115,9 @@ class Toy(Section):
     def at_most(self, limit, task, language):
         return self.items <= limit
 
+    def sized(self, task, split, language):
+        return self.items, 6.0
+
     def why_absent(self, task, split):
         return absent(task, split)
 '''

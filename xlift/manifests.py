@@ -3,12 +3,15 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xlift import studies
 from xlift.options import AsJson, DataAt, StoreAt, Study, stop, table_of, told_gaps
+
+if TYPE_CHECKING:
+    from xlift.registry.cost import Cost
 
 
 def check(
@@ -76,28 +79,77 @@ def show(study: Study) -> None:
     print(json.dumps(loaded.manifest.model_dump(mode="json", by_alias=True, exclude_none=True), indent=1, ensure_ascii=False))
 
 
-def plan(study: Study, store: StoreAt = Path("store"), data: DataAt = None, as_json: AsJson = False) -> None:
-    """What a study would run: every stage once, with its state; and whether its files are whole."""
+def plan(
+    study: Study,
+    store: StoreAt = Path("store"),
+    data: DataAt = None,
+    stages: Annotated[bool, typer.Option("--stages", help="a line a stage; a line a group of them where absent")] = False,
+    flops: Annotated[float, typer.Option(min=1, help="operations a second that a GPU reaches, for GPU hours")] = 4e14,
+    as_json: AsJson = False,
+) -> None:
+    """What a study would run: its stages with their states, whether its files are whole, and what it will take."""
+    from xlift.registry import cost
     from xlift.registry.standing import standing
 
     planned, kept = studies.planned(study, data), studies.store_at(store)
     if studies.unnamed(planned.study, data):
         print("xlift: the ids of a local study rest on its data: without --data DIR no state is known", file=sys.stderr)
-    rows = standing(planned, kept).describe()
+    stands = standing(planned, kept)
+    rows, costs = stands.describe(), cost.costs(planned, stands, planned.builder.inputs, flops) if planned.builder else []
     if as_json:
         summary = {"study": planned.study.id, "cells": len(planned.cells), "excluded": planned.excluded, "gaps": planned.gaps()}
-        print(json.dumps({**summary, "stages": rows}, indent=1))
+        print(json.dumps({**summary, "costs": cost.as_json(costs), "stages": rows}, indent=1))
         raise typer.Exit(1 if planned.gaps() else 0)
-    head = ("id", "kind", "model", "after", "task", "seed", "parent", "state", "reason")
-    table_of(head, [tuple("-" if row[name] is None else str(row[name]) for name in head) for row in rows])
+    if stages:
+        head = ("id", "kind", "model", "after", "task", "seed", "parent", "state", "reason")
+        table_of(head, [tuple("-" if row[name] is None else str(row[name]) for name in head) for row in rows])
+    else:
+        _groups(rows)
     counts = {state: sum(row["state"] == state for row in rows) for state in ("run", "finished", "blocked")}
     print(
         f"\n{len(rows)} stages: "
         + ", ".join(f"{count} {state}" for state, count in counts.items())
         + f"; {len(planned.cells)} cells"
         + "".join(f"; {count} excluded: {why}" for why, count in planned.excluded.items())
+        + ("" if stages else "; --stages lists them")
     )
+    if costs:
+        _costs([*costs, *([cost.total(costs)] if len(costs) > 1 else [])], flops)
     raise typer.Exit(told_gaps(planned))
+
+
+def _groups(rows: list[dict[str, object]]) -> None:
+    """A line for the stages of one kind, model, state and reason."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        key = tuple(str(row[name]) for name in ("kind", "model", "state")) + (str(row["reason"] or "-"),)
+        groups.setdefault(key, []).append(str(row["task"]))
+    head = ("kind", "model", "stages", "state", "tasks", "reason")
+    lines = []
+    for (kind, model, state, reason), tasks in groups.items():
+        names = list(dict.fromkeys(tasks))
+        told = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        lines.append((kind, model, str(len(tasks)), state, told, reason))
+    table_of(head, lines)
+
+
+def _costs(costs: "list[Cost]", flops: float) -> None:
+    """What is still to run, by model."""
+    tuned = any(each.tuning_gpu_hours for each in costs)
+    head = ["left to run", "stages", "examples", "tokens", "GPU hours", *(["of tuning"] * tuned)]
+    head += ["memory GB", "disk GB", "with --release"]
+    rows = []
+    for each in costs:
+        hours = [f"{each.gpu_hours:,.1f}", *([f"{each.tuning_gpu_hours:,.1f}"] * tuned)]
+        sizes = [f"{number:,.1f}" for number in (each.memory_gb, each.disk_gb, each.released_gb)]
+        rows.append((each.model, f"{each.stages:,}", f"{each.examples:,}", f"{each.tokens:,}", *hours, *sizes))
+    print()
+    table_of(tuple(head), rows)
+    print(
+        "\nRoughly: tokens by the bytes of files or, where they are not here, by known sizes; GPU hours at "
+        f"{flops:.2g} operations a second;\nmemory of weights, gradients and moments, without activations; --release keeps two "
+        "checkpoints a worker."
+    )
 
 
 def why(

@@ -24,6 +24,9 @@ class Source(Protocol):
     def at_most(self, limit: int, task: str, language: str) -> bool:
         """Whether a training set has no more items than `limit`, as far as that is told without making or parsing it."""
 
+    def sized(self, task: str, split: str, language: str) -> tuple[int, float] | None:
+        """Items of a split, and about how many tokens one has; None where they are not here."""
+
     def why_absent(self, task: Task, split: str) -> str:
         """Why a split has no digest, and what would do."""
 

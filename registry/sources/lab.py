@@ -53,5 +53,9 @@ class Lab(Section):
     def at_most(self, limit: int, task: str, language: str) -> bool:
         return lab.items(self.world, task, "train", language) <= limit
 
+    def sized(self, task: str, split: str, language: str) -> tuple[int, float] | None:
+        """A text of the lab has some dozen words."""
+        return lab.items(self.world, task, split, language), 12.0
+
     def why_absent(self, task: Task, split: str) -> str:
         return absent(task, split)

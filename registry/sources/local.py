@@ -72,6 +72,11 @@ class LocalFiles:
         path = self.path(task, "train", language)
         return path is not None and _most_items(path, path.stat().st_mtime_ns) <= limit
 
+    def sized(self, task: str, split: str, language: str) -> tuple[int, float] | None:
+        """Lines of a file, and a quarter of its bytes, uncompressed."""
+        path = self.path(task, split, language)
+        return _sized(path, path.stat().st_mtime_ns) if path else None
+
     def why_absent(self, task: Task, split: str) -> str:
         return "no data: give --data DIR" if self.folder is None else absent(task, split)
 
@@ -79,6 +84,14 @@ class LocalFiles:
 @cache
 def _digest(path: Path, _changed: int) -> str:
     return files.digest(path)
+
+
+@cache
+def _sized(path: Path, _changed: int) -> tuple[int, float]:
+    lines = size = 0
+    for piece in files.chunks(path):
+        lines, size = lines + piece.count(b"\n"), size + len(piece)
+    return max(lines, 1), size / 4 / max(lines, 1)
 
 
 @cache
