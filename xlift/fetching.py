@@ -1,5 +1,6 @@
 """What `xlift data fetch` and `xlift data verify` do: files of studies and of tasks, their locks, and how it is told."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,7 +9,10 @@ from typing import TYPE_CHECKING
 
 from xlift import studies
 from xlift.registry.findings import UserError, relative, similar
+from xlift.registry.known.models import MODELS, count
+from xlift.registry.manifest.sections import ModelSection
 from xlift.registry.sources.local import Local, LocalFiles
+from xlift.registry.weights import CONFIG
 
 if TYPE_CHECKING:
     from xlift.runners.fetch.data import Fetched, Wanted
@@ -58,7 +62,20 @@ def fetch_models(manifest: Path, models: Path | None) -> None:
                 made += 1
                 locked.write(locked.read(path).loading(loaded), path)
             print(f"{sum(file.stat().st_size for file in into.iterdir()) / 1e6:>9,.1f} MB  {hub_name}")
+            _of_its_size(section, into)
     print(f"{made} models fetched, {len(wanted) - made} there already; {relative(path)}")
+
+
+def _of_its_size(section: ModelSection, folder: Path) -> None:
+    """UserError where a model's configuration tells of another size than was known: the x of an analysis would be wrong."""
+    known = MODELS.get(str(section.hub))
+    if known is None or section.folder:
+        return
+    config = json.loads((folder / CONFIG).read_bytes())
+    real, told = (count(each, encoder_only=section.form is None, tied=True) for each in (config, known.config))
+    if real != told:
+        what = f"{section.hub} has {real.total:,} parameters by its configuration, and {told.total:,} were known of"
+        raise UserError(what, f"name its folder in the manifest, beside hub: {folder}")
 
 
 def verify(study: Path | None, data: Path | None, models: Path | None) -> int:

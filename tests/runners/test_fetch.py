@@ -348,6 +348,21 @@ def test_an_interrupted_fetch_of_weights_goes_on_and_a_folder_is_whole_or_not_th
         assert not [path for path in hub.asked if path.endswith("model-00001-of-00002.safetensors")]  # which was whole
 
 
+def test_weights_of_a_model_that_is_known_go_below_the_folder_of_models_and_have_its_size(tmp_path):
+    """Toys under a known name: they are fetched, and said to be of another size than the study would be told of."""
+    hub_name, below = "FacebookAI/xlm-roberta-base", tmp_path / "hub" / "models" / "FacebookAI" / "xlm-roberta-base"
+    written("xlmr", below / PIN)
+    (below / "refs.json").write_text(json.dumps({"main": PIN}))
+    text = MODELS.replace("family: f, hub: tiny/one, folder: models/one", f"hub: {hub_name}")
+    (tmp_path / "study.yaml").write_text("".join(line for line in text.splitlines(keepends=True) if "tiny/two" not in line))
+    with Hub(tmp_path / "hub").open() as hub:
+        nowhere = xlift("models", "fetch", "study.yaml", hub=hub, folder=tmp_path)
+        done = xlift("models", "fetch", "study.yaml", "--models", "weights", hub=hub, folder=tmp_path)
+    assert nowhere.returncode == 2 and "give --models DIR" in nowhere.stderr
+    assert done.returncode == 2 and "parameters by its configuration, and" in done.stderr and "name its folder" in done.stderr
+    assert (tmp_path / "weights" / hub_name.replace("/", "--") / PIN[:12] / "config.json").is_file()
+
+
 def test_what_a_repository_lacks_is_said_with_what_would_do(tmp_path):
     folder = served(tmp_path / "hub", "one", "whole")
     (folder / "tokenizer.json").unlink()
