@@ -125,6 +125,7 @@ _ROWS = (
         reads=("layer", "prefix"),
         trained=False,
         divisible=False,
+        numbers=2,  # 2: a threshold of 0 where no pair of the development sentences is right
     ),
     Kind("mlm", ("text",), reads=("mask",), scored=False),
 )

@@ -191,6 +191,6 @@ def test_a_kind_s_own_number_names_its_stages_anew_and_no_other_s(name, monkeypa
         return {each: stage.id for each, stage in stages.items()}
 
     before = ids()
-    monkeypatch.setitem(KINDS, name, replace(KINDS[name], numbers=2))
+    monkeypatch.setitem(KINDS, name, replace(KINDS[name], numbers=KINDS[name].numbers + 1))
     after = ids()
     assert {each for each in KINDS if before[each] != after[each]} == {name}

@@ -68,11 +68,11 @@ def test_the_threshold_has_the_best_f1_of_all(seed):
     assert (f1(cut) == max(map(f1, scores)) and not (scores == cut).any()) or cut == scores[-1]
 
 
-def test_a_cut_may_be_at_the_last_pair_and_none_is_made_where_none_is_right():
+def test_a_cut_may_be_at_the_last_pair_and_all_are_taken_where_none_is_right():
     assert best_cut([3.0, 2.0, 1.0], [True, True, True], 3) == 1.0
     assert best_cut([3.0, 2.0, 1.0], [True, False, True], 9) == 1.0
     assert best_cut([3.0, 2.0, 1.0], [True, False, False], 1) == 2.5
-    assert best_cut([3.0, 2.0], [False, False], 2) == float("inf")
+    assert best_cut([3.0, 2.0], [False, False], 2) == 0.0  # as in XTREME's script: all are taken
 
 
 def sentences(pairs: int = 12, alone: int = 20) -> tuple[list[Sentence], list[np.ndarray]]:
