@@ -129,6 +129,18 @@ def udpos(
         print(f"xlift: there are {what}, and version 2.5 has {ENGLISH:,}: it is another one, or not whole", file=sys.stderr)
 
 
+def ccg(
+    published: Annotated[Path, typer.Argument(help="the folder of LDC2005T13", show_default=False)],
+    data: Annotated[Path, typer.Option("--data", envvar="XLIFT_DATA", help="folder of the data", show_default=False)],
+) -> None:
+    """Write CCGbank, which is licensed, as files that its task reads, and its labels."""
+    from xlift.runners.data.ccg import LABELS, convert
+
+    for path, sentences in convert(published, data).items():
+        print(f"{sentences:>9,}  {path}")
+    print(f"labels: {data / 'ccg' / LABELS}, which a manifest extends")
+
+
 def bucc(
     published: Annotated[Path, typer.Argument(help="the folder in which its archives were unpacked", show_default=False)],
     data: Annotated[Path, typer.Option("--data", envvar="XLIFT_DATA", help="folder of the data", show_default=False)],

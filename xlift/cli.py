@@ -50,6 +50,7 @@ data_app.command()(catalogue.pin)
 data_app.command()(catalogue.fetch)
 data_app.command()(catalogue.verify)
 data_app.command()(catalogue.udpos)
+data_app.command()(catalogue.ccg)
 data_app.command()(catalogue.bucc)
 app.add_typer(data_app, name="data")
 
