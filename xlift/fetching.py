@@ -54,16 +54,25 @@ def fetch_models(manifest: Path, models: Path | None) -> None:
     wanted = [section for section in declared(manifest)[0].models if section.hub and section.revision]
     if models is None and any(section.folder is None for section in wanted):
         raise UserError("which folder?", "give --models DIR, or the folder of each model in the manifest")
+    failed = list[str]()  # one that cannot be had leaves the others to be fetched
     with _progress() as tell:
         for section in wanted:
             hub_name, revision = str(section.hub), str(section.revision)
             into = manifest.parent / section.folder if section.folder else folder_of(Path(str(models)), hub_name, revision)
-            if loaded := fetch(hub_name, revision, into, tell):
+            try:
+                loaded = fetch(hub_name, revision, into, tell)
+                _of_its_size(section, into)
+            except UserError as error:
+                failed.append(str(error))
+                continue
+            if loaded:
                 made += 1
                 locked.write(locked.read(path).loading(loaded), path)
             print(f"{sum(file.stat().st_size for file in into.iterdir()) / 1e6:>9,.1f} MB  {hub_name}")
-            _of_its_size(section, into)
-    print(f"{made} models fetched, {len(wanted) - made} there already; {relative(path)}")
+    there = len(wanted) - made - len(failed)
+    print(f"{made} models fetched, {there} there already; {relative(path)}")
+    if failed:
+        raise UserError("\n".join([f"{len(failed)} of {len(wanted)} models were not fetched:", *failed]))
 
 
 def _of_its_size(section: ModelSection, folder: Path) -> None:
