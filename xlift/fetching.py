@@ -183,3 +183,5 @@ def _report(found: "Fetched", lock: Path) -> None:
     for wanted, why in found.lacking.items():
         print(f"xlift: {wanted.task}, {wanted.split} in {wanted.language}: {why}", file=sys.stderr)
     print(f"{len(found.made)} files made, {len(found.kept)} there already, {len(found.lacking)} not on the hub; {relative(lock)}")
+    if found.failed:
+        raise UserError("\n".join([f"{len(found.failed)} files were not made:", *dict.fromkeys(found.failed.values())]))

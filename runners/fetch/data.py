@@ -43,7 +43,16 @@ class Fetched:
     kept: list[str] = field(default_factory=list)  # that were there, as the lock has them
     own: list[str] = field(default_factory=list)  # that were there, and are in no lock: never written over
     lacking: dict[Wanted, str] = field(default_factory=dict)  # why there is none
+    failed: dict[Wanted, str] = field(default_factory=dict)  # why one could not be had
     told: list[str] = field(default_factory=list)  # what is otherwise than it was known to be
+
+    @contextlib.contextmanager
+    def kept_apart(self, wanted: Wanted) -> Iterator[None]:
+        """What goes wrong with one file is kept, and leaves the others to be made."""
+        try:
+            yield
+        except UserError as error:
+            self.failed[wanted] = str(error)
 
 
 Tell = Callable[[str, int, int], None]  # what is under way, bytes so far, bytes in all
@@ -74,13 +83,18 @@ class Fetch:
             elif state == "whole" and self.lock.by_file[name].rules == _rules(parts):
                 found.kept.append(name)
             else:
-                todo[each] = [(part, self._files(part, config, name)) for part, config in parts]
-        self._download([file for sources in todo.values() for _, own in sources for file in own])
+                with found.kept_apart(each):
+                    todo[each] = [(part, self._files(part, config, name)) for part, config in parts]
+        whole = sum({file: file.size for sources in todo.values() for _, own in sources for file in own}.values())
         for each, sources in todo.items():
-            made = self._make(each, sources, found.told)
-            self.lock = self.lock.having(made)
-            locked.write(self.lock, self.path)
-            found.made.append(made)
+            with found.kept_apart(each):
+                self._download([file for _, own in sources for file in own], whole)
+                made = self._make(each, sources, found.told)
+                self.lock = self.lock.having(made)
+                locked.write(self.lock, self.path)
+                found.made.append(made)
+        if todo:
+            self.tell("", whole, whole)
         return found
 
     def _name(self, wanted: Wanted) -> str:
@@ -121,15 +135,11 @@ class Fetch:
             self.commits[key] = self.lock.commits().get(repository) or known or remote.commit_of(repository, branch, "dataset")
         return self.commits[key]
 
-    def _download(self, wanted: Sequence[Remote]) -> None:
-        each = list(dict.fromkeys(wanted))
-        whole, so_far = sum(file.size for file in each), 0
-        for file in each:
-            self.tell(file.place, so_far, whole)
-            self.places[file] = remote.fetched(file)
-            so_far += file.size
-        if each:
-            self.tell("", whole, whole)
+    def _download(self, wanted: Sequence[Remote], whole: int) -> None:
+        for file in wanted:
+            if file not in self.places:
+                self.tell(file.place, sum(each.size for each in self.places), whole)
+                self.places[file] = remote.fetched(file)
 
     def _make(self, wanted: Wanted, sources: Sequence[tuple[Part, Sequence[Remote]]], told: list[str]) -> Made:
         """One file of a task, whole or not at all."""
