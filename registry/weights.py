@@ -15,6 +15,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
+PIECES = ("spiece.model", "sentencepiece.bpe.model")  # SentencePiece's own files, of which a tokenizer.json is made
 TOKENS = ("tokenizer_config.json", "special_tokens_map.json")  # which name the special tokens, where they are there
 ADAPTER = "adapter_config.json"
 PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -66,7 +67,8 @@ def opened(folder: Path) -> list[str]:
     found = files(folder)
     if not (folder / TOKENIZER).is_file():
         raise WeightsError(
-            f"there is no {TOKENIZER}", "load the tokenizer with transformers' AutoTokenizer, and save it into the folder"
+            f"there is no {TOKENIZER}",
+            "xlift models convert makes it of SentencePiece's file; else save it there with transformers",
         )
     index = [INDEX] if found != [folder / WEIGHTS] else []
     there = [name for name in TOKENS if (folder / name).is_file()]

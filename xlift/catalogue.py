@@ -75,8 +75,8 @@ def fetch_models(
     fetching.fetch_models(study, models)
 
 
-def convert(folder: Annotated[Path, typer.Argument(help="a model's folder, with pytorch_model.bin", show_default=False)]) -> None:
-    """Write pickled weights as safetensors, which alone are read elsewhere; in a process of its own, tensors and nothing else."""
+def convert(folder: Annotated[Path, typer.Argument(help="a model's folder", show_default=False)]) -> None:
+    """Write pickled weights as safetensors, and SentencePiece's file as tokenizer.json: what alone is read elsewhere."""
     from xlift.runners.convert import convert
 
     for name, digest in convert(folder).items():

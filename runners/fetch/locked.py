@@ -52,6 +52,7 @@ class Loaded(Spec):
     hub: str
     revision: str
     sources: tuple[Source, ...]
+    converted: dict[str, str] = {}  # file -> sha-256: what pickles and SentencePiece's file were made into
 
 
 class DataLock(Spec):

@@ -1,19 +1,18 @@
 """`xlift models fetch`: the weights of a study's models on the hub, in folders that runs read and for which nobody goes online.
 
 Of a repository the files are taken that the loader reads (`registry.weights`), at the pinned commit, with the bytes that the hub
-names; pickles are converted in a process of their own, and do not stay. A folder is there whole, or not yet.
+names; pickles are converted in a process of their own, and do not stay; where there is no tokenizer.json, it is made of
+SentencePiece's file. A folder is there whole, or not yet.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from xlift.registry import weights
-from xlift.registry.files import raw_digest
 from xlift.registry.findings import UserError
-from xlift.runners.convert import RECORD, convert
+from xlift.runners.convert import convert
 from xlift.runners.fetch import remote
 from xlift.runners.fetch.locked import Loaded, Source
 from xlift.runners.fetch.remote import Remote
@@ -29,7 +28,7 @@ def folder_of(models: Path, hub: str, revision: str) -> Path:
 def needed(files: Sequence[Remote]) -> list[Remote]:
     """The files of a model's repository that are read: safetensors, or pickles where it has no others.
 
-    UserError where it has no configuration, no weights or no tokenizer.json.
+    UserError where it has no configuration, no weights or no tokenizer that is read.
     """
     by_name = {file.path: file for file in files}
     where = f"{files[0].repository} at {files[0].commit[:8]}" if files else "the repository"
@@ -39,11 +38,12 @@ def needed(files: Sequence[Remote]) -> list[Remote]:
         own = [weights.INDEX, *(name for name in by_name if name.startswith("model-") and name.endswith(".safetensors"))]
     else:
         own = [name for name in by_name if name.startswith("pytorch_model") and name.endswith(".bin")]
-    lacks = [name for name in (weights.CONFIG, weights.TOKENIZER) if name not in by_name]
+    tokenizer = next((name for name in (weights.TOKENIZER, *weights.PIECES) if name in by_name), weights.TOKENIZER)
+    lacks = [name for name in (weights.CONFIG, tokenizer) if name not in by_name]
     if lacks or not own:
         do = "download it, save what is missing with transformers, and name the folder beside hub"
         raise UserError(f"{where} has no {lacks[0] if lacks else 'weights of a form that is read'}", do)
-    return [by_name[name] for name in (weights.CONFIG, weights.TOKENIZER, *weights.TOKENS, *sorted(own)) if name in by_name]
+    return [by_name[name] for name in (weights.CONFIG, tokenizer, *weights.TOKENS, *sorted(own)) if name in by_name]
 
 
 def fetch(hub: str, revision: str, folder: Path, tell: Tell = lambda *_: None) -> Loaded | None:
@@ -65,27 +65,26 @@ def fetch(hub: str, revision: str, folder: Path, tell: Tell = lambda *_: None) -
         so_far += file.size
     tell("", whole, whole)
     shutil.rmtree(making / ".cache", ignore_errors=True)  # the client's own notes
-    if pickles := [making / file.path for file in files if file.path.endswith(".bin")]:
-        convert(making)
-        for path in pickles:
-            path.unlink()
+    names = [file.path for file in files]
+    pickles = [name for name in names if name.endswith(".bin")]
+    made = convert(making) if pickles or weights.TOKENIZER not in names else {}
+    for name in pickles:
+        (making / name).unlink()
     weights.opened(making)
     os.replace(making, folder)
-    return Loaded(hub=hub, revision=revision, sources=tuple(Source(**remote.as_dict(file)) for file in files))
+    sources = tuple(Source(**remote.as_dict(file)) for file in files)
+    converted = {name: mark for name, mark in made.items() if name not in names}
+    return Loaded(hub=hub, revision=revision, sources=sources, converted=converted)
 
 
 def verified(loaded: Loaded, folder: Path) -> list[str]:
     """What of a model's folder is not as a lock has it, a sentence each; of pickles it is what they were converted to."""
+    fetched = {source.path: source.digest for source in loaded.sources if not source.path.endswith(".bin")}
     wrong = []
-    if any(source.path.endswith(".bin") for source in loaded.sources):
-        told = json.loads((folder / RECORD).read_bytes()) if (folder / RECORD).is_file() else {weights.WEIGHTS: ""}
-        for name, mark in told.items():
-            if name.endswith(".safetensors") and not ((folder / name).is_file() and raw_digest(folder / name) == mark):
-                wrong.append(f"{loaded.hub}: {name} is not what its pickles were converted to")
-    for source in (source for source in loaded.sources if not source.path.endswith(".bin")):
-        path = folder / source.path
+    for name, mark in (fetched | loaded.converted).items():
+        path = folder / name
         if not path.is_file():
-            wrong.append(f"{loaded.hub}: {source.path} is not there")
-        elif remote.digest(path, len(source.digest)) != source.digest:
-            wrong.append(f"{loaded.hub}: {source.path} is not what was fetched")
+            wrong.append(f"{loaded.hub}: {name} is not there")
+        elif remote.digest(path, len(mark)) != mark:
+            wrong.append(f"{loaded.hub}: {name} is not what was {'fetched' if name in fetched else 'made of what was fetched'}")
     return wrong

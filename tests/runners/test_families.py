@@ -98,7 +98,8 @@ def written(family: str, folder: Path, *, texts: str = "X Y a b 1: 2:", of: type
         tokenizer = byte_tokenizer(corpus, begins=family == "eurobert")
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
     ids["decoder_start_token_id"] = ids["pad_token_id"]
-    config = AutoConfig.for_model(kind, **sizes | other, vocab_size=len(tokenizer), **ids, initializer_range=0.1, init_std=0.1)
+    sizes = sizes | {"vocab_size": len(tokenizer)} | other
+    config = AutoConfig.for_model(kind, **sizes, **ids, initializer_range=0.1, init_std=0.1)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         whole = of.from_config(config)

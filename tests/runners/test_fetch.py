@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import test_pieces
 import torch
 from safetensors.torch import load_file
 from test_families import written
@@ -279,7 +280,7 @@ matrix: {intermediate: [none], target: [pawsx], seed: {count: 1, from: 1}}
 
 
 def served(root: Path, name: str, form: str) -> Path:
-    """A model on the hub: whole, in shards or as a pickle; with files that nobody reads."""
+    """A model on the hub: whole, in shards, as a pickle, or with SentencePiece's file alone; with files that nobody reads."""
     folder = root / "models" / "tiny" / name / PIN
     written("xlmr", folder, intermediate_size=40 + len(name + form))  # no two of one size
     if form == "shards":
@@ -292,13 +293,15 @@ def served(root: Path, name: str, form: str) -> Path:
     elif form == "pickle":
         torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
         (folder / "model.safetensors").unlink()
+    elif form == "pieces":
+        test_pieces.published("xlmr", folder)
     for other in ("README.md", "flax_model.msgpack", "modeling_own.py"):
         (folder / other).write_text("nobody reads this")
     (folder.parent / "refs.json").write_text(json.dumps({"main": PIN}))
     return folder
 
 
-@pytest.mark.parametrize("form", ["whole", "shards", "pickle"])
+@pytest.mark.parametrize("form", ["whole", "shards", "pickle", "pieces"])
 def test_weights_are_fetched_once_and_runs_read_the_folder(form, root, tmp_path):
     kept = tmp_path / "hub"
     shutil.copytree(root / "datasets" / "google-research-datasets", kept / "datasets" / "google-research-datasets")
@@ -330,7 +333,7 @@ def test_weights_are_fetched_once_and_runs_read_the_folder(form, root, tmp_path)
     assert "2 models are as study.data.lock.yaml has them" in ran("data", "verify", "study.yaml")
     again = ran("models", "fetch", "study.yaml")  # nothing is asked for
     assert "0 models fetched, 2 there already" in again
-    (file, *_) = (tmp_path / "models" / "one").glob("model*.safetensors")
+    (file, *_) = (tmp_path / "models" / "one").glob("tokenizer.json" if form == "pieces" else "model*.safetensors")
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     assert "tiny/one: " in ran("data", "verify", "study.yaml", status=1)
 
