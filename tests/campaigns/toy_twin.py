@@ -21,13 +21,13 @@ from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "tests" / "runners"), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT / "tests" / "runners"))
 
+import published
 import test_pieces
+from hub import Hub
 from test_families import WORDS, written
 
-from runners import published
-from runners.hub import Hub
 from xlift.registry.known.hub import HUB
 from xlift.registry.known.tasks import TASKS
 
