@@ -15,7 +15,7 @@ from xlift.registry.manifest.models import Model
 from xlift.registry.manifest.sections import Subset, TaskSection, merged, texts
 from xlift.registry.matrix import Combination, combinations, left_out
 from xlift.registry.pairing import untreated
-from xlift.registry.stage import Data, Mixing, Part, Recipe, Split, Stage, Weights, as_read
+from xlift.registry.stage import Data, Mixing, Part, Recipe, Scoring, Split, Stage, Weights, as_read
 from xlift.registry.study import Study
 from xlift.registry.tuning import Search, Treated, Values, as_recipe, basis, search_of
 
@@ -277,6 +277,7 @@ class Builder:
     def _evaluate(self, model: str, target: str, parent: Stage | None, weights: Weights) -> Step:
         task, parts = self.facts.tasks[target], self.parts(target)
         scoring = merged(self.facts.scorings[target], self.facts.models[model].section.scoring)
+        dev = self._threshold_data(task, _fitting(scoring, self.facts.models[model], task.kind))
         stage = Stage(
             kind="evaluate",
             weights=weights,
@@ -287,9 +288,20 @@ class Builder:
                 limit=self._limit(target).test if KINDS[task.kind].divisible else None,
                 metric=task.metric,
                 normaliser=None if task.normaliser == "squad" else task.normaliser,
+                dev=dev,
             ),
         )
-        return Step(stage, model, parts, None if parts else self._absent(task, "test"))
+        lacks = [self._absent(task, "test")] * (not parts) + [self._absent(task, "dev")] * (
+            dev is not None and dev.digest == ABSENT
+        )
+        return Step(stage, model, parts, "; ".join(lacks) or None)
+
+    def _threshold_data(self, task: Task, scoring: Scoring) -> Data | None:
+        """The development data, of what a target trains on, on which its null threshold is set."""
+        if scoring.null_threshold != "dev" or task.trains_on is None:
+            return None
+        trained, language = self.facts.tasks[task.trains_on], self.facts.source_language
+        return self._data(trained, split="dev", digest=self.inputs.digest(trained.name, "dev", language) or ABSENT)
 
     def _parts(self, target: str) -> dict[str, str]:
         found = {language: self.inputs.digest(target, "test", language) for language in self._languages(target)}

@@ -7,7 +7,7 @@ kind's own number for what is its alone.
 """
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -63,7 +63,28 @@ class Lora(Spec):
     dropout: Share = Field(0.0, description="of what goes into the thin matrices")
 
 
-class Recipe(Spec):
+class Cutting(Spec):
+    """How texts that are too long for a sequence are cut, in training and in scoring."""
+
+    max_length: Positive = Field(256, description="tokens in a sequence")
+    stride: Positive = Field(128, description="overlap of the windows of a long text, in tokens")
+    doc_stride: Positive | None = Field(
+        None,
+        description="tokens by which these windows move on, as BERT's reader and its kin say it; by their overlap where absent",
+    )
+    question_length: Positive | None = Field(None, description="tokens of a question; half of the room where absent")
+    context_cut: Literal["end", "start"] = Field(
+        "end", description="of a choice's context that is too long: the end that is lost"
+    )
+
+    @model_validator(mode="after")
+    def _one_stride(self) -> Self:
+        if {"stride", "doc_stride"} <= self.model_fields_set and self.doc_stride is not None:
+            raise ValueError("stride and doc_stride are both given; give the overlap of windows, or the step between them")
+        return self
+
+
+class Recipe(Cutting):
     """Everything about training that changes the numbers."""
 
     optimizer: Literal["adamw"] = "adamw"
@@ -80,8 +101,6 @@ class Recipe(Spec):
     batch: Positive = Field(32, description="examples in an optimizer batch")
     epochs: float | None = Field(2.0, gt=0)
     steps: Positive | None = Field(None, description="optimizer steps, instead of epochs")
-    max_length: Positive = Field(256, description="tokens in a sequence")
-    stride: Positive = Field(128, description="overlap of the windows of a long text, in tokens")
     dropout: Share = Field(0.1, description="hidden states, where an architecture has it: Qwen, EuroBERT have none")
     attention_dropout: Share = Field(0.0, description="0, so that packed and padded training agree")
     head_dropout: Share = 0.1
@@ -96,17 +115,24 @@ class Recipe(Spec):
         return self
 
 
-class Scoring(Spec):
+class Scoring(Cutting):
     """Everything about evaluation that changes the numbers."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
-    max_length: Positive = 256
-    stride: Positive = 128
     answer_length: Positive = Field(30, description="longest answer of a span question, in tokens")
     layer: Literal["relative"] | Annotated[int, Field(ge=0)] = Field(
         "relative", description="hidden state for retrieval; 0 is the embeddings; relative is floor(14/24 layers + 1/2)"
     )
     prefix: str = Field("", description="text put before every sentence in retrieval")
+    null_threshold: float | Literal["dev"] = Field(
+        0.0,
+        description="by how much no answer must score above the best one to be given, where some questions have none; "
+        "dev: as has the best F1 on development data in the source language",
+    )
+    repeated: Literal["each", "dropped"] = Field(
+        "each",
+        description="of sentences that are mined, those with one text: each by itself, or, as in XTREME's script, none of them",
+    )
 
 
 Part = TypeVar("Part", Recipe, Scoring)
@@ -149,6 +175,7 @@ class Data(Spec):
     fields: dict[str, str] = Field({}, description="the role of each column that the kind reads")
     metric: str | None = None
     normaliser: Normaliser | None = Field(None, description="how answers are compared; as in SQuAD v1.1 where absent")
+    dev: "Data | None" = Field(None, description="development data on which a threshold is set")
     of: tuple["Data", ...] = Field((), description="the tasks of a mixture")
     mixing: Mixing | None = None
 

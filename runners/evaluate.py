@@ -18,11 +18,16 @@ from xlift.runners.packing import Budget, collate, micro_batches
 def score(
     net: Net, examples: Sequence[Any], data: Data, scoring: Scoring, language: str, digest: str, *, device: str, budget: int
 ) -> list[Score]:
-    """The task's metrics on `examples`; the one that gains are computed on comes first."""
+    """The task's metrics on `examples`; the one that gains are computed on comes first.
+
+    What a scoring leaves to development data is set on the examples themselves, where they are these.
+    """
     kind = kind_of(data.kind, texts=net.texts)
     examples = [example.prefixed(scoring.prefix) for example in examples]
     features = kind.encode(examples, net.reading(scoring), data, language)
     outputs = predict(net, kind, features, scoring, device=device, budget=budget)
+    if data.split:
+        scoring = kind.settled(outputs, features, examples, data, scoring, language)
     with torch.device(device):
         predictions = kind.decode(outputs, features, examples, data, scoring)
     measures = kind.measure(predictions, examples, data, language)
@@ -39,6 +44,16 @@ def score(
         )
         for index, m in enumerate(measures)
     ]
+
+
+def settled(
+    net: Net, examples: Sequence[Any], data: Data, scoring: Scoring, language: str, *, device: str, budget: int
+) -> Scoring:
+    """A scoring, with what it leaves to development data as it is best on these."""
+    kind = kind_of(data.kind, texts=net.texts)
+    features = kind.encode(examples, net.reading(scoring), data, language)
+    outputs = predict(net, kind, features, scoring, device=device, budget=budget)
+    return kind.settled(outputs, features, examples, data, scoring, language)
 
 
 @torch.inference_mode()

@@ -201,6 +201,20 @@ def token_overlap_f1(gold: Sequence[str], guess: Sequence[str]) -> float:
     return 2 * shared / (len(gold) + len(guess)) if shared else 0.0
 
 
+def answer_f1(answers: Sequence[str], text: str, language: str, normaliser: str) -> float:
+    """F1 of one item at its best gold answer; without one, whether the text is empty."""
+    return _compared(answers, text, language, normaliser)[0]
+
+
+def _compared(answers: Sequence[str], text: str, language: str, normaliser: str) -> tuple[float, bool]:
+    """F1, and whether the text is an answer."""
+    tokens = NORMALISERS[normaliser](text, language)
+    golds = [NORMALISERS[normaliser](answer, language) for answer in answers]
+    if not golds:
+        return float(not tokens), not tokens
+    return max(token_overlap_f1(gold, tokens) for gold in golds), tokens in golds
+
+
 def answer_measures(
     gold: Sequence[Sequence[str]], guess: Sequence[str], language: str, normaliser: str = "squad"
 ) -> list[Measure]:
@@ -210,12 +224,8 @@ def answer_measures(
     """
     if not any(gold):
         raise UserError("no question of the test set has a gold answer", "use a test set with answers, or the dev set")
-    overlap, exact, tokens_of = [], [], NORMALISERS[normaliser]
-    for answers, text in zip(gold, guess, strict=True):
-        tokens = tokens_of(text, language)
-        golds = [tokens_of(answer, language) for answer in answers]
-        overlap.append(max(token_overlap_f1(g, tokens) for g in golds) if golds else float(not tokens))
-        exact.append(tokens in golds if golds else not tokens)
+    found = [_compared(answers, text, language, normaliser) for answers, text in zip(gold, guess, strict=True)]
+    overlap, exact = ([each[at] for each in found] for at in (0, 1))
     chance = sum(not answers for answers in gold) / len(gold)
     estimates = {"f1": mean(overlap), "exact_match": mean(exact)}
     return [Measure(name, value, chance, se, len(gold)) for name, (value, se) in estimates.items()]

@@ -21,7 +21,7 @@ from xlift.registry.findings import UserError, first_line
 from xlift.registry.known.architectures import ARCHITECTURES
 from xlift.registry.known.models import count
 from xlift.registry.manifest.models import configuration
-from xlift.registry.stage import Lora, Recipe, Scoring, Shape
+from xlift.registry.stage import Cutting, Lora, Recipe, Shape
 from xlift.runners.kinds import tokens
 from xlift.runners.kinds.base import Batch, Reading
 
@@ -60,8 +60,8 @@ class Net:
     def padding(self) -> int:
         return self.tokenizer.pad_token_id
 
-    def reading(self, limits: Recipe | Scoring) -> Reading:
-        return Reading(self.tokenizer, limits.max_length, limits.stride, self.causal)
+    def reading(self, cutting: Cutting) -> Reading:
+        return Reading(self.tokenizer, cutting, self.causal)
 
     def hidden(self, batch: Batch) -> Tensor:
         """The encoder's last hidden states (sequences, length, hidden)."""

@@ -21,7 +21,7 @@ from xlift.registry.kinds import CORPORA, RETRIEVAL
 from xlift.registry.leases import Lease
 from xlift.registry.plan import Step
 from xlift.registry.spec import digest
-from xlift.registry.stage import Data, Stage
+from xlift.registry.stage import Data, Scoring, Stage
 from xlift.registry.store import Store, part_name
 from xlift.runners import data, evaluate, nets, train
 from xlift.runners.fetch import models
@@ -181,19 +181,18 @@ def _evaluate(step: Step, env: Env, store: Store, lease: Lease) -> None:
     Raises:
         Unscored: after the last language, where some could not be scored, with the reason of each.
     """
-    stage, net, reasons = step.stage, None, {}
+    stage, net, scoring, reasons = step.stage, None, None, {}
     if stage.data.split:
         _in_source(step, env)
     for language in store.missing(stage.id, step.tests):
         started, wanted = datetime.now(UTC), step.tests[language]
         net = net or _scored(stage, env, store)
+        scoring = scoring or _settled(stage, net, env)
         try:
             found, examples = data.read(env.inputs, stage.data, "test", language)
             if found != wanted:
                 raise DataError("its test data changed after the plan was made", "run the study again")
-            scores = evaluate.score(
-                net, examples, stage.data, stage.scoring, language, wanted, device=env.device, budget=env.budget
-            )
+            scores = evaluate.score(net, examples, stage.data, scoring, language, wanted, device=env.device, budget=env.budget)
         except (UserError, OSError) as error:
             reasons[language] = str(error)
             continue
@@ -203,6 +202,17 @@ def _evaluate(step: Step, env: Env, store: Store, lease: Lease) -> None:
         _commit(store, lease, [name], started)
     if reasons:
         raise Unscored("; ".join(f"{language}: {reason}" for language, reason in reasons.items()))
+
+
+def _settled(stage: Stage, net: Net, env: Env) -> Scoring:
+    """How a stage is scored, with what is set on development data."""
+    if stage.data.dev is None:
+        return stage.scoring
+    language = env.inputs.study.facts.source_language
+    found, examples = data.read(env.inputs, stage.data.dev, "test", language)
+    if found != stage.data.dev.digest:
+        raise DataError(f"the development data of {stage.data.dev.task} changed after the plan was made", "run the study again")
+    return evaluate.settled(net, examples, stage.data.dev, stage.scoring, language, device=env.device, budget=env.budget)
 
 
 def _scored(stage: Stage, env: Env, store: Store) -> Net:

@@ -307,7 +307,7 @@ class Manifest(Declared):
 
 
 def merged(*layers: Layer) -> Layer:
-    """Later layers win, in the fields that they set. `steps` and `epochs` replace each other."""
+    """Later layers win, in the fields that they set; of two that say one thing, the later."""
     values: dict[str, Any] = {}
     for layer in layers:
         for name in [field for field in type(layer).model_fields if field in layer.model_fields_set]:  # in a fixed order
@@ -316,6 +316,10 @@ def merged(*layers: Layer) -> Layer:
                 values["epochs"] = None
             elif name == "epochs" and values[name] is not None:
                 values["steps"] = None
+            elif name == "stride":
+                values.pop("doc_stride", None)
+            elif name == "doc_stride" and values[name] is not None:
+                values.pop("stride", None)
     return type(layers[0])(**values)
 
 

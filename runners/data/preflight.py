@@ -64,6 +64,8 @@ def wanted(plan: Plan) -> dict[Wanted, Data]:
         if step.stage.kind == "evaluate" and data.split:
             found[data.task, data.split, facts.source_language] = data
         elif step.stage.kind == "evaluate" and data.task in targets:
+            if data.dev:
+                found[data.dev.task, "dev", facts.source_language] = data.dev
             for language in plan.languages(data.task):
                 found[data.task, "test", language] = data
     return {each: data for each, data in found.items() if not facts.tasks[data.task].licensed}

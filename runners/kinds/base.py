@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xlift.registry.findings import UserError
-from xlift.registry.stage import Data, Scoring
+from xlift.registry.stage import Cutting, Data, Scoring
 from xlift.runners.kinds.example import Example
 from xlift.runners.later import np, torch
 
@@ -42,9 +42,13 @@ class Reading:
     """How a model reads texts."""
 
     tokenizer: PreTrainedTokenizerFast
-    max_length: int  # tokens of a sequence
-    stride: int  # tokens that windows of one text share
+    cutting: Cutting
     causal: bool = False  # a token sees only those before it, so an output stands where all was seen that it rests on
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a sequence."""
+        return self.cutting.max_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,18 @@ class Kind(ABC):
     def split(self, outputs: Tensor, batch: Batch) -> list[np.ndarray]:
         """The outputs of each feature, without padding, fp32."""
         return list(finite(outputs))
+
+    def settled(
+        self,
+        outputs: Sequence[np.ndarray],
+        features: Sequence[Feature],
+        examples: Sequence[Any],
+        data: Data,
+        scoring: Scoring,
+        language: str,
+    ) -> Scoring:
+        """A scoring, with what it leaves to development data as it is best on these: nothing, except of spans."""
+        return scoring
 
     @abstractmethod
     def decode(

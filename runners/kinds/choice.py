@@ -118,7 +118,7 @@ class ChoiceKind(Kind):
     example = Choice
 
     def encode(self, examples: Sequence[Choice], reading: Reading, data: Data, language: str) -> list[Feature]:
-        """One sequence a choice: context and question, then the choice. What is too long loses the end of its context."""
+        """One sequence a choice: context and question, then the choice. What is too long loses an end of its context."""
         count = number_of_choices(examples)
         room = tokens.room_for(reading.tokenizer, pair=True, max_length=reading.max_length)
         before, between, after = tokens.frame(reading.tokenizer, pair=True)
@@ -129,7 +129,8 @@ class ChoiceKind(Kind):
             choices = [tokens.array(piece.ids) for piece in offered[at * count : (at + 1) * count]]
             context = sum(begin < len(example.context) for begin, _ in first.offsets)
             kept = max(0, context - max(0, len(first.ids) + max(map(len, choices)) - room))  # the same for every choice
-            opening = tokens.array([*first.ids[:kept], *first.ids[context:]])
+            begin = 0 if reading.cutting.context_cut == "end" else context - kept
+            opening = tokens.array([*first.ids[begin : begin + kept], *first.ids[context:]])
             cut = [tokens.longest_first(opening, choice, room) for choice in choices]
             rows = tuple(np.concatenate([before, one, between, two, after]) for one, two in cut)
             seconds = tuple(len(before) + len(one) + len(between) for one, _ in cut)

@@ -7,7 +7,7 @@ the one with the best F1 on the sentences that tune (notes/science.md, section 5
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, final
@@ -84,6 +84,17 @@ def translations(examples: Sequence[Sentence]) -> list[set[int]]:
     return found
 
 
+def _texts(side: Sequence[int], examples: Sequence[Sentence]) -> list[int]:
+    """The first sentence of every text of a side."""
+    return sorted({examples[at].text: at for at in reversed(side)}.values())
+
+
+def _once(side: Sequence[int], examples: Sequence[Sentence]) -> list[int]:
+    """The sentences whose text stands once on their side."""
+    count = Counter(examples[at].text for at in side)
+    return [at for at in side if count[examples[at].text] == 1]
+
+
 NEIGHBOURS = 4
 Mined = list[tuple[int, int, float]]  # of one side, of the other, their score; the best first
 
@@ -112,8 +123,12 @@ class MineKind(SentenceKind):
         found = [-1] * len(examples)
         for tunes in (True, False):
             sides = [[i for i, e in enumerate(examples) if (e.side, e.tunes) == (side, tunes)] for side in (FOREIGN, PIVOT)]
-            foreign, pivot = (np.stack([outputs[i] for i in side]) for side in sides)
-            pairs = [(sides[0][one], sides[1][other], score) for one, other, score in mined(foreign, pivot)]
+            alone = [side if scoring.repeated == "each" else _texts(side, examples) for side in sides]
+            foreign, pivot = (np.stack([outputs[i] for i in side]) for side in alone)
+            pairs = [(alone[0][one], alone[1][other], score) for one, other, score in mined(foreign, pivot)]
+            if scoring.repeated == "dropped":
+                once = {i for side in sides for i in _once(side, examples)}
+                pairs = [pair for pair in pairs if once.issuperset(pair[:2])]
             if tunes:
                 right = [other in known[one] for one, other, _ in pairs]
                 threshold = best_cut([score for *_, score in pairs], right, sum(len(known[one]) for one in sides[0]))

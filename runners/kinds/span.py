@@ -1,7 +1,7 @@
 """A question about a text, whose answer is a span of it, or nothing.
 
 A long context becomes several windows, each after the whole question. The question is cut to half of the room beside the
-special tokens, and the overlap of windows to half of a window, so that every window moves on.
+special tokens, and the overlap of windows to half of a window, so that every window moves on; a step is at most a window.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
-from xlift.registry.stage import Data, Scoring
+from xlift.registry.stage import Cutting, Data, Scoring
 from xlift.runners.kinds import columns
 from xlift.runners.kinds.base import Batch, Feature, Kind, Reading, finite
 from xlift.runners.kinds.columns import Fault
@@ -118,14 +118,15 @@ class SpanKind(Kind):
         before, between, after = tokens.frame(reading.tokenizer, pair=True)
         asked = tokens.pieces(reading.tokenizer, [e.question for e in examples])
         contexts = tokens.pieces(reading.tokenizer, [e.context for e in examples])
+        longest = min(room // 2, reading.cutting.question_length or room)
         features = []
         for at, (example, question, context) in enumerate(zip(examples, asked, contexts, strict=True)):
-            opening = np.concatenate([before, tokens.array(question.ids)[: room // 2], between])
+            opening = np.concatenate([before, tokens.array(question.ids)[:longest], between])
             ids = tokens.array(context.ids)
             offsets = np.array(context.offsets, dtype=np.int32).reshape(-1, 2)
             width = reading.max_length - len(opening) - len(after)
             answer = _answer(example, offsets)
-            for low, high in _windows(len(ids), width, reading.stride):
+            for low, high in _windows(len(ids), width, reading.cutting):
                 inside = answer is not None and low <= answer[0] and answer[1] < high
                 sequence = np.concatenate([opening, ids[low:high], after])
                 null = len(sequence) - 1 if reading.causal else 0
@@ -167,9 +168,19 @@ class SpanKind(Kind):
     ) -> list[str]:
         """The best valid span over an example's windows.
 
-        It is empty if some question of the set has no answer and the best score of a span is below the least score of
-        "no answer" over windows; or if no window has a valid span among its best starts and ends.
+        It is empty if some question of the set has no answer and the least score of "no answer" over windows is above the best
+        score of a span by more than the threshold; or if no window has a valid span among its best starts and ends.
         """
+        threshold = scoring.null_threshold
+        assert threshold != "dev", "a threshold is settled before it is used"
+        may_be_empty = any(not e.answers for e in examples)
+        found = self.answers(outputs, features, examples, scoring)
+        return ["" if may_be_empty and null > threshold else text for text, null in found]
+
+    def answers(
+        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Question], scoring: Scoring
+    ) -> list[tuple[str, float]]:
+        """The best valid span of each example, and by how much "no answer" scores above it."""
         best = [(-np.inf, "")] * len(examples)
         null = [np.inf] * len(examples)
         for logits, feature in zip(outputs, features, strict=True):
@@ -179,8 +190,51 @@ class SpanKind(Kind):
             if found is not None and found[0] > best[at][0]:
                 score, first, last = found
                 best[at] = (score, examples[at].context[first:last].strip())
-        may_be_empty = any(not e.answers for e in examples)
-        return ["" if may_be_empty and null[at] > score else text for at, (score, text) in enumerate(best)]
+        return [(text, none - score) for (score, text), none in zip(best, null, strict=True)]
+
+    def settled(
+        self,
+        outputs: Sequence[np.ndarray],
+        features: Sequence[Feature],
+        examples: Sequence[Question],
+        data: Data,
+        scoring: Scoring,
+        language: str,
+    ) -> Scoring:
+        """With a null threshold of `dev` as it has the best F1 on these examples, which SQuAD 2.0's own script finds so."""
+        if scoring.null_threshold != "dev":
+            return scoring
+        threshold = self._threshold(outputs, features, examples, data, scoring, language)
+        return scoring.model_copy(update={"null_threshold": threshold})
+
+    def _threshold(
+        self,
+        outputs: Sequence[np.ndarray],
+        features: Sequence[Feature],
+        examples: Sequence[Question],
+        data: Data,
+        scoring: Scoring,
+        language: str,
+    ) -> float:
+        """Halfway between two margins; of equals the one that gives fewer answers; 0 where all questions have one."""
+        if all(example.answers for example in examples):
+            return 0.0
+        found = self.answers(outputs, features, examples, scoring)
+        rows = [
+            (margin, metrics.answer_f1(example.answers, text, *how) - metrics.answer_f1(example.answers, "", *how))
+            for how in [(language, data.normaliser or "squad")]
+            for example, (text, margin) in zip(examples, found, strict=True)
+            if np.isfinite(margin)
+        ]
+        if not rows:
+            return 0.0
+        margins, gains = np.array(sorted(rows)).T
+        won = np.concatenate([[0.0], np.cumsum(gains)])  # by giving the answers of so many of the lowest margins
+        won[1:-1][margins[1:] == margins[:-1]] = -np.inf  # equal margins are not parted
+        last = int(won.argmax())
+        if last in (0, len(margins)):
+            return float(margins[0] - 1 if last == 0 else margins[-1])
+        return float(margins[last - 1 : last + 1].mean())
 
     def measure(self, predictions: Sequence[str], examples: Sequence[Question], data: Data, language: str) -> list[Measure]:
         return metrics.primary_first(
@@ -197,9 +251,12 @@ def _answer(example: Question, offsets: np.ndarray) -> tuple[int, int] | None:
     return (int(touched[0]), int(touched[-1])) if len(touched) else None
 
 
-def _windows(length: int, width: int, stride: int) -> Iterator[tuple[int, int]]:
-    """Ranges of at most `width` tokens that overlap by `stride` and cover `length` tokens; one at least, empty for no tokens."""
-    step = width - min(stride, width // 2)
+def _windows(length: int, width: int, cutting: Cutting) -> Iterator[tuple[int, int]]:
+    """Ranges of at most `width` tokens that cover `length` tokens, by their overlap or the step between them.
+
+    One at least, empty for no tokens.
+    """
+    step = min(cutting.doc_stride, width) if cutting.doc_stride else width - min(cutting.stride, width // 2)
     low = 0
     while low + width < length:
         yield low, low + width

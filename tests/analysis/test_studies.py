@@ -27,6 +27,8 @@ def told(path: Path, folder: Path) -> dict:
     card = study.card() if isinstance(study, TableStudy) else studies.plan_of(study, None, []).card()
     groups = check.planned_groups(card)
     found = {name: described(primary(name, rows, card.analysis)) for name, rows in groups.items()}
+    if not groups and not isinstance(study, TableStudy):
+        return {"verdicts": {}}  # baselines alone, of which there are no scores yet
     if not groups:  # scores alone
         studies.imported(study, Store(folder))
         scores = paired.scores(facts.connect(Store(folder), [card]), card.study)

@@ -14,7 +14,7 @@ import pytest
 
 from xlift.registry.manifest.load import load
 from xlift.registry.sources.local import LocalFiles
-from xlift.registry.stage import Data, Scoring
+from xlift.registry.stage import Cutting, Data, Scoring
 from xlift.runners import evaluate, nets
 from xlift.runners.data import local
 from xlift.runners.kinds import kind_of, retrieve
@@ -40,7 +40,7 @@ def test_the_untouched_encoder_retrieves_as_known(net, language, foreign_to_engl
     data = Data(source="local", kind="retrieve", task="tatoeba", fields=study.facts.tasks["tatoeba"].fields, metric="accuracy")
     examples = local.read(LocalFiles(DATA, study.manifest.data.files, {}), data, "test", language)[1][:500]
     prefixed = [replace(e, foreign=scoring.prefix + e.foreign, pivot=scoring.prefix + e.pivot) for e in examples]
-    features = kind_of("retrieve").encode(prefixed, Reading(net.tokenizer, 128, 64), data, language)
+    features = kind_of("retrieve").encode(prefixed, Reading(net.tokenizer, Cutting(max_length=128, stride=64)), data, language)
     outputs = np.stack(evaluate.predict(net, kind_of("retrieve"), features, scoring, device="cpu", budget=8192))
     foreign, english, right = outputs[0::2], outputs[1::2], np.arange(len(examples))
     assert round(float((retrieve.nearest(foreign, english) == right).mean()), 2) == foreign_to_english

@@ -64,6 +64,9 @@ def test_defaults_that_ids_leave_out_are_pinned():
         "steps": None,
         "max_length": 256,
         "stride": 128,
+        "doc_stride": None,
+        "question_length": None,
+        "context_cut": "end",
         "dropout": 0.1,
         "attention_dropout": 0.0,
         "head_dropout": 0.1,
@@ -74,9 +77,14 @@ def test_defaults_that_ids_leave_out_are_pinned():
         "precision": "fp32",
         "max_length": 256,
         "stride": 128,
+        "doc_stride": None,
+        "question_length": None,
+        "context_cut": "end",
         "answer_length": 30,
         "layer": "relative",
         "prefix": "",
+        "null_threshold": 0.0,
+        "repeated": "each",
     }
 
 

@@ -11,7 +11,7 @@ from xlift.registry.files import DataError
 from xlift.registry.findings import UserError
 from xlift.registry.kinds import KINDS, READ_BY
 from xlift.registry.known.metrics import known
-from xlift.registry.stage import Data, Recipe, Scoring, Stage, Weights, as_read
+from xlift.registry.stage import Cutting, Data, Recipe, Scoring, Stage, Weights, as_read
 from xlift.runners.data import drawn, held_out
 from xlift.runners.data.rows import example
 from xlift.runners.kinds import kind_of
@@ -116,7 +116,7 @@ def _untagged(tagged: Any) -> Any:
 def test_from_examples_to_measures(name, tokenizer, encoder, padded):
     """Encode, head, loss, split, decode, measure: of trained kinds; of others encode and measure."""
     kind, row, found = kind_of(name), KINDS[name], examples(name)
-    features = kind.encode(found, Reading(tokenizer, 64, 8), data(name), "en")
+    features = kind.encode(found, Reading(tokenizer, Cutting(max_length=64, stride=8)), data(name), "en")
     assert {feature.example for feature in features} == set(range(len(found)))
     assert all(len(ids) <= 64 for feature in features for ids in feature.sequences)
     if not row.trained:
@@ -163,7 +163,8 @@ def test_from_examples_to_measures(name, tokenizer, encoder, padded):
 
 @every
 def test_fields_that_a_kind_does_not_read_change_no_id(name):
-    other = {"mask": 0.5, "stride": 7, "answer_length": 5, "layer": 1, "prefix": "q: "}
+    other = {"mask": 0.5, "stride": 7, "doc_stride": 7, "question_length": 9, "context_cut": "start", "answer_length": 5}
+    other |= {"null_threshold": "dev", "layer": 1, "prefix": "q: ", "repeated": "dropped"}
     assert set(other) == set(READ_BY)
 
     def name_of(**more: Any) -> str:

@@ -10,7 +10,7 @@ import torch
 
 from xlift.registry import stage
 from xlift.registry.kinds import KINDS
-from xlift.registry.stage import Data, Scoring
+from xlift.registry.stage import Cutting, Data, Scoring
 from xlift.runners.kinds import kind_of, tokens
 from xlift.runners.kinds.base import IGNORE, Reading
 from xlift.runners.kinds.choice import Choice
@@ -51,7 +51,9 @@ def data(kind, **more):
 
 
 def encode(kind, examples, tokenizer, *, max_length=64, stride=8, described=None):
-    return kind_of(kind).encode(examples, Reading(tokenizer, max_length, stride), described or data(kind), "en")
+    return kind_of(kind).encode(
+        examples, Reading(tokenizer, Cutting(max_length=max_length, stride=stride)), described or data(kind), "en"
+    )
 
 
 def text_of(feature, tokenizer):
@@ -227,7 +229,7 @@ def test_every_word_is_scored_once_however_short_the_sequences(tokenizer, max_le
 def test_a_sentence_is_cut_between_words_only(tokenizer):
     words = ("springt", "Numbers", "skiing", "König", "letters")
     whole = encode("tag", [Tagged(words, ("O",) * 5)], tokenizer)[0]
-    parts = encode("tag", [Tagged(words, ("O",) * 5)], tokenizer, max_length=max(np.diff([*whole.trace, whole.tokens - 1])) + 4)
+    parts = encode("tag", [Tagged(words, ("O",) * 5)], tokenizer, max_length=int(max(np.diff([*whole.trace, whole.tokens - 1]))) + 4)
     assert len(parts) > 1
     assert [piece for f in parts for piece in text_of(f, tokenizer)[0][1:-1]] == text_of(whole, tokenizer)[0][1:-1]
     assert all(text_of(f, tokenizer)[0][1].startswith("▁") for f in parts)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from xlift.registry.kinds import RETRIEVAL
-from xlift.registry.stage import Data, Scoring
+from xlift.registry.stage import Cutting, Data, Scoring
 from xlift.runners.kinds import kind_of, retrieve
 from xlift.runners.kinds.base import IGNORE, Reading
 from xlift.runners.kinds.mlm import Text
@@ -20,7 +20,7 @@ def data(kind):
 
 
 def encode(kind, examples, tokenizer):
-    return kind_of(kind).encode(examples, Reading(tokenizer, 64, 8), data(kind), "de")
+    return kind_of(kind).encode(examples, Reading(tokenizer, Cutting(max_length=64, stride=8)), data(kind), "de")
 
 
 def decode(kind, outputs, features, examples):

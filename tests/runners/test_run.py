@@ -24,7 +24,7 @@ from xlift.registry.findings import BadInput
 from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
 from xlift.registry.plan import Plan, expand
-from xlift.registry.stage import Data, Mixing
+from xlift.registry.stage import Cutting, Data, Mixing
 from xlift.registry.store import Store
 from xlift.runners import nets, train
 from xlift.runners.jobs import Env
@@ -216,13 +216,13 @@ def test_tags_of_a_byte_level_tokenizer_see_running_text():
     tokenizer, words = bytewise(), ("the", "cat", "sat", "on", "mats")
     described = Data(source="local", kind="tag", task="t", labels=("X", "Y"))
     example = Tagged(words, ("X", "Y", "X", "Y", "X"))
-    (feature,) = kind_of("tag").encode([example], Reading(tokenizer, 40, 8), described, "en")
+    (feature,) = kind_of("tag").encode([example], Reading(tokenizer, Cutting(max_length=40, stride=8)), described, "en")
     running = tokenizer(" ".join(words))["input_ids"]
     assert feature.sequences[0].tolist() == running
     shown = tokenizer.convert_ids_to_tokens(feature.sequences[0][feature.trace].tolist())
     assert shown[0][0] != "Ġ" and all(piece[0] == "Ġ" for piece in shown[1:])
     assert feature.labels[feature.trace].tolist() == [0, 1, 0, 1, 0]
-    (apart,) = kind_of("tag").encode([example], Reading(tokenizer, 40, 8), described, "zh")
+    (apart,) = kind_of("tag").encode([example], Reading(tokenizer, Cutting(max_length=40, stride=8)), described, "zh")
     assert "Ġ" not in "".join(tokenizer.convert_ids_to_tokens(apart.sequences[0].tolist()))
 
 
@@ -230,7 +230,9 @@ def test_tags_of_a_word_initial_tokenizer_see_what_they_saw(tokenizer):
     words = ("Wer", "schrieb", "den", "Brief", "?")
     described = Data(source="local", kind="tag", task="t", labels=("X",))
     features = [
-        kind_of("tag").encode([Tagged(words, ("X",) * 5)], Reading(tokenizer, 40, 8), described, language)[0]
+        kind_of("tag").encode(
+            [Tagged(words, ("X",) * 5)], Reading(tokenizer, Cutting(max_length=40, stride=8)), described, language
+        )[0]
         for language in ("de", "zh")
     ]
     assert np.array_equal(features[0].sequences[0], features[1].sequences[0]) and np.array_equal(*(f.trace for f in features))
@@ -240,7 +242,7 @@ def test_a_long_context_loses_its_end_and_never_the_question(tokenizer):
     context, question = "the quick brown fox jumps over the lazy dog " * 20, "who wrote the first letter?"
     described = Data(source="local", kind="choice", task="t")
     example = Choice(context, question, ("a woman", "the king of the islands"), 1)
-    (feature,) = kind_of("choice").encode([example], Reading(tokenizer, 64, 8), described, "en")
+    (feature,) = kind_of("choice").encode([example], Reading(tokenizer, Cutting(max_length=64, stride=8)), described, "en")
     asked = tokenizer(question, add_special_tokens=False)["input_ids"]
     for row, choice in zip(feature.sequences, example.choices, strict=True):
         text = tokenizer.decode(row, skip_special_tokens=True)
@@ -254,7 +256,7 @@ def test_a_long_context_loses_its_end_and_never_the_question(tokenizer):
 def test_short_choices_are_what_the_tokenizer_makes_of_a_pair(tokenizer):
     described = Data(source="local", kind="choice", task="t")
     example = Choice("a woman reads", "who?", ("the king", "a fox"), 0, stem="it is")
-    (feature,) = kind_of("choice").encode([example], Reading(tokenizer, 64, 8), described, "en")
+    (feature,) = kind_of("choice").encode([example], Reading(tokenizer, Cutting(max_length=64, stride=8)), described, "en")
     for row, choice in zip(feature.sequences, example.choices, strict=True):
         assert row.tolist() == tokenizer("a woman reads who?", f"it is {choice}")["input_ids"]
 
@@ -264,7 +266,9 @@ def test_pairs_are_cut_as_the_tokenizer_cuts_them(tokenizer, room):
     described = Data(source="local", kind="pair", task="t", labels=("a", "b"))
     first, second = "the quick brown fox jumps over", "a woman reads a book about old towns"
     for pair in ((first, second), (second, first), (first, "a"), ("a", first)):
-        (feature,) = kind_of("pair").encode([Pair(*pair, "a")], Reading(tokenizer, room + 4, 8), described, "en")
+        (feature,) = kind_of("pair").encode(
+            [Pair(*pair, "a")], Reading(tokenizer, Cutting(max_length=room + 4, stride=8)), described, "en"
+        )
         assert feature.sequences[0].tolist() == tokenizer(*pair, truncation="longest_first", max_length=room + 4)["input_ids"]
 
 
@@ -291,7 +295,7 @@ def test_an_encoder_with_types_of_token_is_told_which_text_a_token_is_of(tokeniz
         "choice": Choice("a woman", "who?", ("the fox", "a book about towns"), 0),
         "span": Question("the fox jumps", "who jumps?", ("fox",), (4,), "1"),
     }[kind]
-    features = kind_of(kind).encode([example], Reading(tokenizer, 40, 8), described, "en")
+    features = kind_of(kind).encode([example], Reading(tokenizer, Cutting(max_length=40, stride=8)), described, "en")
     batch = collate(features, tokenizer.pad_token_id, "cpu")
     separators = (batch.ids == tokenizer.sep_token_id).long()
     assert torch.equal(batch.types, (separators.cumsum(1) - separators >= 2).long() * batch.mask)
@@ -319,7 +323,9 @@ def test_an_encoder_with_types_of_token_is_told_which_text_a_token_is_of(tokeniz
 def test_masked_language_modelling_fits_encoders_with_narrow_embeddings(tokenizer, encoder):
     built = encoder()
     described = Data(source="local", kind="mlm", task="t")
-    features = kind_of("mlm").encode([Text("the quick brown fox")] * 3, Reading(tokenizer, 40, 8), described, "en")
+    features = kind_of("mlm").encode(
+        [Text("the quick brown fox")] * 3, Reading(tokenizer, Cutting(max_length=40, stride=8)), described, "en"
+    )
     features = kind_of("mlm").prepare(features, tokenizer, 0.3, np.random.default_rng(0))
     batch = collate(features, tokenizer.pad_token_id, "cpu")
     head = kind_of("mlm").head(built, described, 0.0)

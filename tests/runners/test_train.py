@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, XLMRobertaModel
 
-from xlift.registry.stage import Data, Mixing, Recipe, Scoring
+from xlift.registry.stage import Cutting, Data, Mixing, Recipe, Scoring
 from xlift.runners import evaluate, nets, train
 from xlift.runners.kinds import kind_of
 from xlift.runners.kinds.base import Reading
@@ -83,7 +83,7 @@ def net(encoder) -> Net:
 
 def gradient(net: Net, kind: str, budget: int) -> tuple[float, dict[str, torch.Tensor]]:
     task = objective(kind, net)
-    features = kind_of(kind).encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
+    features = kind_of(kind).encode(task.examples, Reading(net.tokenizer, Cutting(max_length=48, stride=8)), task.data, "en")
     features = kind_of(kind).prepare(features, net.tokenizer, 0.3, np.random.default_rng(1))
     for module in (net.encoder, task.head):
         module.zero_grad(set_to_none=True)
@@ -146,7 +146,7 @@ def test_what_no_memory_holds_ends_in_its_own_error(net, monkeypatch):
 def test_scores_are_the_same_where_memory_is_small(net, monkeypatch):
     task = objective("pair", net)
     net.head = task.head
-    features = kind_of("pair").encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
+    features = kind_of("pair").encode(task.examples, Reading(net.tokenizer, Cutting(max_length=48, stride=8)), task.data, "en")
     whole = evaluate.predict(net, kind_of("pair"), features, Scoring(), device="cpu", budget=300)
     small = Small(net, 60, monkeypatch)
     cut = evaluate.predict(net, kind_of("pair"), features, Scoring(), device="cpu", budget=300)
@@ -158,7 +158,7 @@ def test_scores_are_the_same_where_memory_is_small(net, monkeypatch):
 def test_the_loss_is_the_mean_over_the_units_of_the_whole_batch(net):
     """By the definition: every example alone, summed, divided by their number once."""
     task = objective("pair", net)
-    features = kind_of("pair").encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
+    features = kind_of("pair").encode(task.examples, Reading(net.tokenizer, Cutting(max_length=48, stride=8)), task.data, "en")
     alone = [train._backward(net, task, [feature], RECIPE, "cpu", 1000)[0] for feature in features]
     assert train._backward(net, task, features, RECIPE, "cpu", 1000)[0] == pytest.approx(np.mean(alone), rel=1e-5)
 
@@ -256,7 +256,7 @@ def test_a_mixture_trains_every_head_and_draws_tasks_by_their_shares(net, monkey
 def test_gradients_are_clipped_to_the_recipe_s_norm(net):
     """A smaller clip makes smaller first steps of plain descent; AdamW's first step hides sizes, so the gradient is asked."""
     task = objective("pair", net)
-    features = kind_of("pair").encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
+    features = kind_of("pair").encode(task.examples, Reading(net.tokenizer, Cutting(max_length=48, stride=8)), task.data, "en")
     seen: list[float] = []
 
     class Watched(torch.optim.SGD):
@@ -290,8 +290,8 @@ def test_what_is_saved_is_what_is_loaded(net, tmp_path: Path):
     assert {"config.json", "model.safetensors", "tokenizer.json", "head.safetensors"} <= set(names)
     loaded = nets.load(tmp_path / "checkpoint")
     loaded.head = nets.load_head(kind_of("pair").head(loaded.encoder, task.data, 0.0), tmp_path / "checkpoint")
-    features = kind_of("pair").encode(task.examples, Reading(net.tokenizer, 48, 8), task.data, "en")
-    again = kind_of("pair").encode(task.examples, Reading(loaded.tokenizer, 48, 8), task.data, "en")
+    features = kind_of("pair").encode(task.examples, Reading(net.tokenizer, Cutting(max_length=48, stride=8)), task.data, "en")
+    again = kind_of("pair").encode(task.examples, Reading(loaded.tokenizer, Cutting(max_length=48, stride=8)), task.data, "en")
     for one, two in zip(features, again, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one.sequences, two.sequences, strict=True))
     batch = train.collate(features, net.padding, "cpu")
