@@ -122,6 +122,16 @@ class Claim(Spec):
     group: str | None = Field(None, description="of targets; needed where the study has several")
 
 
+class Published(Spec):
+    """A score of a paper, beside which this study's own is shown: of a model without intermediate training, on a target."""
+
+    target: str
+    model: str
+    score: float = Field(description="mean over languages, the source language too, in points")
+    languages: Annotated[int, Field(gt=0)] = Field(description="of which it is the mean")
+    source: Annotated[str, Field(min_length=1, max_length=200)]
+
+
 Scalar = bool | int | float | str
 
 
@@ -173,6 +183,7 @@ class StudyCard(Kept):
     hypotheses: dict[str, Hypothesis] = {}
     control: Control = "holm"
     claims: tuple[Claim, ...] = ()
+    published: tuple[Published, ...] = ()
     outcomes: dict[str, str] = Field({}, description="target -> its metric")
     lower: tuple[str, ...] = Field((), description="metrics of which less is better: a gain is what was taken away")
     lineages: tuple[tuple[str, ...], ...] = Field((), description="models that began with the same weights, as far as is known")

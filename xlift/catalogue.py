@@ -141,6 +141,20 @@ def ccg(
     print(f"labels: {data / 'ccg' / LABELS}, which a manifest extends")
 
 
+def xtreme(
+    published: Annotated[Path, typer.Argument(help="the folder `download` of XTREME's scripts", show_default=False)],
+    data: Annotated[Path, typer.Option("--data", envvar="XLIFT_DATA", help="folder of the data", show_default=False)],
+) -> None:
+    """Write what XTREME's own scripts downloaded as files that its tasks read, as far as it has labels."""
+    from xlift.runners.data.xtreme import convert
+
+    done = convert(published, data)
+    for path, items in done.made.items():
+        print(f"{items:>9,}  {path}")
+    for path, why in done.left.items():
+        print(f"xlift: {path}: {why}", file=sys.stderr)
+
+
 def bucc(
     published: Annotated[Path, typer.Argument(help="the folder in which its archives were unpacked", show_default=False)],
     data: Annotated[Path, typer.Option("--data", envvar="XLIFT_DATA", help="folder of the data", show_default=False)],

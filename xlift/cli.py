@@ -51,6 +51,7 @@ data_app.command()(catalogue.fetch)
 data_app.command()(catalogue.verify)
 data_app.command()(catalogue.udpos)
 data_app.command()(catalogue.ccg)
+data_app.command()(catalogue.xtreme)
 data_app.command()(catalogue.bucc)
 app.add_typer(data_app, name="data")
 

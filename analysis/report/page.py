@@ -175,7 +175,7 @@ def report(
         headline.append(curve_plate(scores, card.analysis.x))
         sections.append(Section("curve", "Scores and size", curve_tables(scored)))
     sections += [
-        _scores(scores),
+        _scores(card, scores),
         Section("design", "Design", [tables.design_table(card), tables.model_table(card)]),
         _coverage(card, connection, missing),
         Section("methods", "Methods", [Text(text) for text in methods(card, answers.groups)] if len(rows) else []),
@@ -210,5 +210,8 @@ def _coverage(card: StudyCard, connection: Facts, missing: pd.DataFrame) -> Sect
     return Section("coverage", "Coverage", [tables.coverage_table(connection, card.study), *said, lacking])
 
 
-def _scores(scores: pd.DataFrame) -> Section:
-    return Section("scores", "Scores", [Folded(table.title, table) for table in tables.score_tables(scores)])
+def _scores(card: StudyCard, scores: pd.DataFrame) -> Section:
+    beside = tables.published_table(card, scores)
+    return Section(
+        "scores", "Scores", [*([beside] if beside else []), *(Folded(each.title, each) for each in tables.score_tables(scores))]
+    )

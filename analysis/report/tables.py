@@ -65,6 +65,40 @@ def gain_by_language(rows: pd.DataFrame) -> Table:
     return Table("gain-by-language", "Gain by language", _in_points(table), shown, 2, GAIN_NOTE)
 
 
+def published_table(card: StudyCard, rows: pd.DataFrame) -> Table | None:
+    """Scores without intermediate training beside those of papers; a difference only where both are of as many languages."""
+    if not card.published:
+        return None
+    alone = rows[rows["treatment"] == NONE]
+    found = []
+    for each in card.published:
+        own = alone[(alone["target"] == each.target) & (alone["model"] == each.model)]
+        seeds = own.groupby("seed").agg(score=("score", "mean"), languages=("language", "nunique"))
+        whole = seeds[seeds["languages"] == each.languages]["score"]
+        told = {"target": each.target, "model": each.model, "published": each.score / 100, "languages": each.languages}
+        ours = {"own": whole.mean(), "sd": whole.std(), "seeds": len(whole), "own_languages": own["language"].nunique()}
+        found.append(told | ours | {"difference": whole.mean() - each.score / 100, "source": each.source})
+    data = pd.DataFrame(found)
+    scores = ["published", "own", "sd", "difference"]
+    shown = pd.DataFrame(
+        {
+            "Target": data["target"],
+            "Model": data["model"],
+            "Published": data["published"].map(plain),
+            "This study": [DASH if pd.isna(value) else plain(value) for value in data["own"]],
+            "Difference": [DASH if pd.isna(value) else signed(value) for value in data["difference"]],
+            "Seeds": data["seeds"].astype(str),
+            "Languages": [f"{row.own_languages} of {row.languages}" for row in data.itertuples()],
+            "Source": data["source"],
+        }
+    )
+    data = data.assign(**{name: points(data[name]) for name in scores}, unit="points")
+    note = (
+        "Without intermediate training, means over languages, the source language too, and seeds that have them all, in points."
+    )
+    return Table("published", "Beside published scores", data, shown, 2, note, view="scores", words=("Source",))
+
+
 def score_tables(rows: pd.DataFrame) -> tuple[Table, ...]:
     """One table a target: model and intermediate x language, the primary metric, mean over seeds, in points."""
     files = slugs(rows["target"].unique())

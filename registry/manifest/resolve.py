@@ -92,6 +92,18 @@ def _matrix(at: Complaints, tasks: Mapping[str, Task]) -> None:
         if part and of_texts is not None:
             _languages(at, part.languages or (), (key, "languages"), set(of_texts))
     _corpora(at, tasks)
+    _published(at)
+
+
+def _published(at: Complaints) -> None:
+    """Scores of papers are of this study's models and targets."""
+    names = {"target": {*at.manifest.matrix.target}, "model": {model.id for model in at.manifest.models}}
+    for index, each in enumerate(at.manifest.published):
+        for axis, known in names.items():
+            if (name := getattr(each, axis)) not in known:
+                at.complain(
+                    "E209", ("published", index, axis), f"'{name}' is no {axis} of this study", similar(name, sorted(known))
+                )
 
 
 def _corpora(at: Complaints, tasks: Mapping[str, Task]) -> None:

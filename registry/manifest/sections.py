@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field
 
-from xlift.registry.card import Analysis, Claim, Control, Hypothesis, Scalar
+from xlift.registry.card import Analysis, Claim, Control, Hypothesis, Published, Scalar
 from xlift.registry.findings import unfit
 from xlift.registry.kinds import Better, Metric
 from xlift.registry.known.metrics import known
@@ -208,10 +208,11 @@ class Declared(Spec):
     hypotheses: dict[Name, Hypothesis] = {}
     control: Control = Field("holm", description="how p of the hypotheses is adjusted for there being several")
     claims: tuple[Claim, ...] = ()
+    published: tuple[Published, ...] = Field((), description="scores of papers, which a report shows beside this study's own")
 
     def for_card(self) -> dict[str, Any]:
         """What of it a study's card has, wherever its scores come from."""
-        kept = ("question", "analysis", "hypotheses", "control", "claims")
+        kept = ("question", "analysis", "hypotheses", "control", "claims", "published")
         whole = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         return {"study": self.id, "manifest": whole, **{name: getattr(self, name) for name in kept}}
 

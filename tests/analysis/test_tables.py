@@ -5,6 +5,7 @@ import pytest
 
 from xlift.analysis import paired
 from xlift.analysis.report import table, tables
+from xlift.registry.card import Published
 
 from .planted import rising, sized
 
@@ -97,6 +98,23 @@ def test_scores_stand_by_target_with_the_untreated_model_first(planting):
     assert table.name == "scores-panx"
     assert table.shown["Intermediate"].tolist()[:3] == ["none", "mnli", "squad1"]
     assert table.shown.loc[0, "en"] == "50.0"
+
+
+def test_published_scores_stand_beside_means_over_as_many_languages_and_no_others(planting):
+    card, _, connection = planting(models=sized(2))
+    rows = paired.scores(connection, "planted")
+    own = rows[(rows["target"] == "xnli") & (rows["treatment"] == "none")]
+    model, languages = own["model"].iloc[0], own["language"].nunique()
+    told = {"model": model, "score": 40.0, "source": "a paper"}
+    beside = [{**told, "target": "xnli", "languages": languages}, {**told, "target": "xnli", "languages": languages + 1}]
+    published = tuple(Published(**each) for each in [*beside, {**told, "target": "nothing", "languages": 2}])
+    table = tables.published_table(card.model_copy(update={"published": published}), rows)
+    mean = own[own["model"] == model].groupby("seed")["score"].mean().mean() * 100
+    assert table.data["own"][0] == pytest.approx(mean) and table.data["difference"][0] == pytest.approx(mean - 40)
+    assert table.data["own"][1:].isna().all() and table.data["difference"][1:].isna().all()
+    assert table.shown["Languages"].tolist() == [f"{languages} of {languages}", f"{languages} of {languages + 1}", "0 of 2"]
+    assert table.shown["This study"].tolist() == [f"{mean:.1f}", "–", "–"] and "a paper" in table.to_latex()
+    assert tables.published_table(card, rows) is None
 
 
 def test_a_wide_table_loses_its_intervals_and_no_bracket_of_a_name():

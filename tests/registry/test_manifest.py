@@ -294,6 +294,7 @@ def test_what_is_not_in_the_condition_language_is_refused(text):
         ("recipe: {batch: 16}", "recipe: {stride: 16}", "E306"),
         ("recipe: {batch: 16}", "includes: [lab-ential]", "E201"),
         ("matrix:", "analysis: {min_models: 3}\nmatrix:", "E105"),
+        ("matrix:", "published: [{target: xnli, model: one, score: 70, languages: 2, source: x}]\nmatrix:", "E209"),
     ],
 )
 def test_what_would_run_and_mean_something_else_is_refused(study, manifest, old, new, code):

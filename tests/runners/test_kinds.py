@@ -229,7 +229,9 @@ def test_every_word_is_scored_once_however_short_the_sequences(tokenizer, max_le
 def test_a_sentence_is_cut_between_words_only(tokenizer):
     words = ("springt", "Numbers", "skiing", "König", "letters")
     whole = encode("tag", [Tagged(words, ("O",) * 5)], tokenizer)[0]
-    parts = encode("tag", [Tagged(words, ("O",) * 5)], tokenizer, max_length=int(max(np.diff([*whole.trace, whole.tokens - 1]))) + 4)
+    parts = encode(
+        "tag", [Tagged(words, ("O",) * 5)], tokenizer, max_length=int(max(np.diff([*whole.trace, whole.tokens - 1]))) + 4
+    )
     assert len(parts) > 1
     assert [piece for f in parts for piece in text_of(f, tokenizer)[0][1:-1]] == text_of(whole, tokenizer)[0][1:-1]
     assert all(text_of(f, tokenizer)[0][1].startswith("▁") for f in parts)
