@@ -10,18 +10,22 @@ from xlift.registry.manifest.document import Node
 from xlift.registry.manifest.sections import PIN, Manifest
 
 
-def pin(manifest: Manifest, root: Node) -> dict[str, str]:
-    """Write the hub's current commit in place of every `revision: pin` of a manifest; commits by the model's name on the hub.
+def pin(manifest: Manifest, root: Node, *what: str) -> dict[str, str]:
+    """Write the hub's current commit in place of every `revision: pin` of a manifest; commits by the name on the hub.
 
-    Only these words change, in whichever file they stand. All commits are asked for first: where one cannot be had, no file
-    is touched.
+    `what` may name `models`, or `data`, alone. Only these words change, in whichever file they stand. All commits are asked
+    for first: where one cannot be had, no file is touched.
 
     Raises:
-        UserError: the hub is not reachable, or has no such model.
+        UserError: the hub is not reachable, or has no such model or data set.
     """
-    drafts = [(index, model) for index, model in enumerate(manifest.models) if model.revision == PIN and model.hub]
-    commits = {model.hub: _commit(model.hub) for _, model in drafts if model.hub}
-    places = [(root.at(("models", index, "revision")).place, commits[str(model.hub)]) for index, model in drafts]
+    drafts: list[tuple[str, tuple[str | int, ...], str | None, str | None]] = [
+        *(("models", ("models", at), model.hub, model.revision) for at, model in enumerate(manifest.models)),
+        *(("data", ("tasks", at, "hub"), task.hub.dataset, task.hub.revision) for at, task in manifest.tasks.items() if task.hub),
+    ]
+    wanted = [(kind, path, hub) for kind, path, hub, revision in drafts if revision == PIN and hub and kind in (what or (kind,))]
+    commits = {hub: _commit(hub, kind) for kind, _, hub in wanted}
+    places = [(root.at((*path, "revision")).place, commits[hub]) for _, path, hub in wanted]
     for name in dict.fromkeys(place.file for place, _ in places):
         path = Path(name)
         text = path.read_text(encoding="utf-8")
@@ -76,11 +80,12 @@ def _pinned(text: str, commits: Iterable[tuple[Place, str]]) -> str:
     return "".join(lines)
 
 
-def _commit(hub: str) -> str:
+def _commit(hub: str, kind: str) -> str:
     from huggingface_hub import HfApi
 
     try:
-        commit = HfApi().model_info(hub, timeout=30).sha
+        ask = HfApi().dataset_info if kind == "data" else HfApi().model_info
+        commit = ask(hub, timeout=30).sha
     except Exception as error:  # the boundary: what its client raises differs from one version to the next
         raise UserError(f"the hub does not tell the commit of {hub} ({first_line(error)})", "nothing was written") from error
     if not commit:

@@ -2,15 +2,16 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xlift import studies
 from xlift.registry.findings import UserError, relative, similar
+from xlift.registry.known.hub import Part, Published, Repository
 from xlift.registry.known.models import MODELS, count
-from xlift.registry.manifest.sections import ModelSection
+from xlift.registry.manifest.sections import Manifest, ModelSection
 from xlift.registry.sources.local import Local, LocalFiles
 from xlift.registry.weights import CONFIG
 
@@ -29,6 +30,7 @@ def fetch(names: Sequence[str], data: Path) -> None:
     if tasks := [name for name in names if name not in manifests]:
         _report(_run(_of_tasks(tasks), data, LocalFiles(data, Local(source="local").files, {}), data / LOCK), data / LOCK)
     for name in manifests:
+        _pin(Path(name), "data")
         study = studies.warned(studies.load(Path(name)))
         if not isinstance(study.manifest.data, Local):
             raise UserError(f"{name} reads no files: its source is {study.manifest.data.source}")
@@ -38,18 +40,16 @@ def fetch(names: Sequence[str], data: Path) -> None:
         inputs = Inputs(study, data.resolve())
         source, lock = inputs.source, locked.path_beside(Path(name))
         assert isinstance(source, LocalFiles)
-        _report(_run(_of_study(expand(study, inputs)), data, source, lock), lock)
+        _report(_run(_of_study(expand(study, inputs)), data, source, lock, _texts(study.manifest)), lock)
 
 
 def fetch_models(manifest: Path, models: Path | None) -> None:
     """Fetch the weights of a study's models on the hub: into their folders, or into `models`; drafts are pinned first."""
     from xlift.registry.manifest.load import declared
-    from xlift.runners import hub
     from xlift.runners.fetch import locked
     from xlift.runners.fetch.models import fetch, folder_of
 
-    for name, commit in hub.pin(*declared(manifest)).items():
-        print(f"{commit}  {name}")
+    _pin(manifest, "models")
     path, made = locked.path_beside(manifest), 0
     wanted = [section for section in declared(manifest)[0].models if section.hub and section.revision]
     if models is None and any(section.folder is None for section in wanted):
@@ -73,6 +73,26 @@ def fetch_models(manifest: Path, models: Path | None) -> None:
     print(f"{made} models fetched, {there} there already; {relative(path)}")
     if failed:
         raise UserError("\n".join([f"{len(failed)} of {len(wanted)} models were not fetched:", *failed]))
+
+
+def _pin(manifest: Path, *what: str) -> None:
+    """The hub's commits of today in place of every `pin` of a draft's models, or data."""
+    from xlift.registry.manifest.load import declared
+    from xlift.runners import hub
+
+    for name, commit in hub.pin(*declared(manifest), *what).items():
+        print(f"{commit}  {name}")
+
+
+def _texts(manifest: Manifest) -> dict[str, Published]:
+    """The corpora that a manifest has from the hub."""
+    found = {}
+    for name, section in manifest.tasks.items():
+        if of := section.hub:
+            repository = Repository(of.dataset, of.revision, f"see the page of {of.dataset}", declared=True)
+            config = of.config.replace("{language}", "{code}")
+            found[name] = Published({"train": (Part(repository, config, of.split, "texts", None, of.column, of.rows),)})
+    return found
 
 
 def _of_its_size(section: ModelSection, folder: Path) -> None:
@@ -145,11 +165,13 @@ def _of_study(plan: "studies.Plan") -> "Iterator[Wanted]":
             yield Wanted(task, "dev", plan.study.facts.source_language)
 
 
-def _run(wanted: "Iterator[Wanted]", data: Path, source: LocalFiles, lock: Path) -> "Fetched":
+def _run(
+    wanted: "Iterator[Wanted]", data: Path, source: LocalFiles, lock: Path, texts: Mapping[str, Published] | None = None
+) -> "Fetched":
     from xlift.runners.fetch.data import Fetch
 
     with _progress() as tell:
-        return Fetch(data, source.pattern, lock, tell).run(wanted)
+        return Fetch(data, source.pattern, lock, tell, texts).run(wanted)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ class Repository:
     commit: str | None
     licence: str
     branch: str = "main"
+    declared: bool = False  # by a manifest, whose commit goes before that of a lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Part:
     split: str
     rule: str
     rows: int | None = None  # where the split has one language, or the same number in all
+    column: str | None = None  # of a text
+    first: int | None = None  # so many rows of those that are kept, and no further file is fetched; all where absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Published:
         if language in self.without.get(split, ()):
             return ()
         code = self.codes.get(language, language)
-        return tuple((part, part.config.format(code=code)) for part in self.splits.get(split, ()))
+        return tuple((part, part.config.replace("{code}", code)) for part in self.splits.get(split, ()))
 
 
 _GLUE = Repository("nyu-mll/glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c", "MNLI: OANC and others; QQP: Quora's terms")

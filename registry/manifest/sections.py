@@ -26,6 +26,7 @@ PIN = "pin"  # a revision that is not known yet
 Name = Annotated[str, Field(pattern=NAME)]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Label = Annotated[str, Field(min_length=1), AfterValidator(shown)]  # a name of a table's
+Revision = Annotated[str, Field(pattern=f"^([0-9a-f]{{40}}|{PIN})$")]
 Variant = Literal["plain", "mlm"]
 Layer = TypeVar("Layer", Recipe, Scoring)
 Unit = Literal["fraction", "percent"]
@@ -41,7 +42,7 @@ class ModelSection(Spec):
     make: Shape | None = Field(None, description="made from scratch by a pretrain stage")
     folder: Text | None = Field(None, description="a transformers folder, relative to the manifest")
     hub: Text | None = Field(None, description="the hub's name for it; beside a folder: what that is a copy of")
-    revision: Annotated[str, Field(pattern=f"^([0-9a-f]{{40}}|{PIN})$")] | None = Field(
+    revision: Revision | None = Field(
         None, description="commit on the hub, 40 digits; or `pin` in a draft, which is not run before `xlift data pin` wrote one"
     )
     layers: Positive | None = Field(
@@ -72,6 +73,17 @@ class Pretrain(Spec):
     recipe: Recipe = Recipe()
 
 
+class HubTexts(Spec):
+    """Text of a data set on the hub, which `xlift data fetch` writes as the files of a corpus."""
+
+    dataset: Text = Field(description="its name on the hub")
+    revision: Revision = Field(description="commit on the hub, 40 digits; or `pin`, in whose place fetching writes today's")
+    config: Text = Field("default", description="its configuration; {language} stands for each language")
+    split: Name = "train"
+    column: Text = Field("text", description="that holds a text a row")
+    rows: Positive = Field(description="of each language: the first ones that are not empty")
+
+
 class TaskSection(Spec):
     """What differs from the known task of this name, or a task of your own."""
 
@@ -79,6 +91,7 @@ class TaskSection(Spec):
     labels: tuple[Text, ...] | None = Field(None, description="in the order of the classes")
     fields: dict[str, str] | None = Field(None, description="role -> column of the files")
     files: Text | None = None
+    hub: HubTexts | None = Field(None, description="of a corpus: where `xlift data fetch` has its texts from")
     metric: Name | None = None
     normaliser: Normaliser | None = Field(None, description="how answers are compared, of span tasks")
     languages: tuple[Name, ...] | None = Field(None, description="of the tests")

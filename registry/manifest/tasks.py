@@ -40,7 +40,7 @@ def declared_tasks(at: Complaints) -> dict[str, Task]:
     for name, section in at.manifest.tasks.items():
         known = tasks.get(name)
         if not at.manifest.data.own_tasks and (
-            known is None or section.labels or section.fields or section.kind or section.files
+            known is None or section.labels or section.fields or section.kind or section.files or section.hub
         ):
             at.complain(
                 "E208",
@@ -125,6 +125,8 @@ def _override(at: Complaints, name: str, known: Task | None, section: TaskSectio
         )
     if section.limit.test and not KINDS[kind].divisible:
         at.complain("E203", ("tasks", name, "limit"), "a limit would part sentences from their translations", "remove it")
+    if section.hub and kind not in CORPORA:
+        at.complain("E203", ("tasks", name, "hub"), f"kind {kind} is no text", "known tasks are fetched by their names")
     if section.normaliser and not KINDS[kind].compared:
         at.complain("E203", ("tasks", name, "normaliser"), f"kind {kind} compares no answers", "remove it")
     elif task.normaliser == "mlqa" and (others := sorted(set(task.languages) - set(MLQA_LANGUAGES))):

@@ -6,13 +6,14 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from xlift.registry import files
 from xlift.registry.findings import UserError, first_line
-from xlift.registry.known.hub import HUB, Part
+from xlift.registry.known.hub import HUB, Part, Published, Repository
 from xlift.registry.known.tasks import TASKS
 from xlift.runners.fetch import locked, remote
 from xlift.runners.fetch.locked import DataLock, Made, Source
@@ -61,18 +62,26 @@ Tell = Callable[[str, int, int], None]  # what is under way, bytes so far, bytes
 class Fetch:
     """One run: listings are asked for once, and every file of the hub once."""
 
-    def __init__(self, folder: Path, patterns: Callable[[str], str], lock: Path, tell: Tell = lambda *_: None):
-        self.folder, self.patterns, self.path, self.tell = folder, patterns, lock, tell
+    def __init__(
+        self,
+        folder: Path,
+        patterns: Callable[[str], str],
+        lock: Path,
+        tell: Tell = lambda *_: None,
+        texts: Mapping[str, Published] | None = None,  # of corpora, as a manifest declares them
+    ):
+        self.folder, self.patterns, self.path, self.tell, self.known = folder, patterns, lock, tell, HUB | dict(texts or {})
         self.lock = locked.read(lock)
         self.commits: dict[tuple[str, str], str] = {}
         self.listings: dict[tuple[str, str], list[Remote]] = {}
         self.places: dict[Remote, Path] = {}
+        self.whole = 0  # bytes that there are to have
 
     def run(self, wanted: Iterable[Wanted]) -> Fetched:
         """Fetch and make what is not there; the lock is written after every file, so that an interrupted run goes on."""
         found, todo = Fetched(), dict[Wanted, list[tuple[Part, list[Remote]]]]()
         for each in sorted(set(wanted)):
-            name, parts = self._name(each), _parts(each)
+            name, parts = self._name(each), self._parts(each)
             if isinstance(parts, str):
                 if not files.path(self.folder, each.task, each.split, each.language, self.patterns(each.task)):
                     found.lacking[each] = parts
@@ -85,17 +94,28 @@ class Fetch:
             else:
                 with found.kept_apart(each):
                     todo[each] = [(part, self._files(part, config, name)) for part, config in parts]
-        whole = sum({file: file.size for sources in todo.values() for _, own in sources for file in own}.values())
+        certain = (file for sources in todo.values() for part, own in sources for file in (own[:1] if part.first else own))
+        self.whole = sum({file: file.size for file in certain}.values())
         for each, sources in todo.items():
             with found.kept_apart(each):
-                self._download([file for _, own in sources for file in own], whole)
                 made = self._make(each, sources, found.told)
                 self.lock = self.lock.having(made)
                 locked.write(self.lock, self.path)
                 found.made.append(made)
         if todo:
-            self.tell("", whole, whole)
+            self.tell("", self.whole, self.whole)
         return found
+
+    def _parts(self, wanted: Wanted) -> list[tuple[Part, str]] | str:
+        """The parts of the hub that make a file; why there are none."""
+        if licensed := TASKS[wanted.task].licensed if wanted.task in TASKS else None:
+            return f"licence: bring {licensed}"
+        if wanted.task in ARCHIVES:
+            return ARCHIVES[wanted.task]
+        if wanted.task not in self.known:
+            return "it is not known where it is; give its files below the data folder"
+        parts = list(self.known[wanted.task].parts(wanted.split, wanted.language))
+        return parts or f"the hub has no {wanted.split} data of it in {wanted.language}"
 
     def _name(self, wanted: Wanted) -> str:
         pattern = self.patterns(wanted.task)
@@ -117,7 +137,7 @@ class Fetch:
     def _files(self, part: Part, config: str, name: str) -> list[Remote]:
         """A part's files on the hub; those of the lock where they are of the same commit, so that no listing is needed."""
         repository = part.repository
-        commit = self._commit(repository.id, repository.branch, repository.commit)
+        commit = self._commit(repository)
         known = self.lock.by_file.get(name)
         old = [Remote(**source.model_dump()) for source in known.sources if source.repository == repository.id] if known else []
         if old and all(file.commit == commit for file in old):
@@ -128,22 +148,25 @@ class Fetch:
             self.listings[key] = remote.listed(*key, "dataset")
         return remote.parquet(self.listings[key], config, part.split)
 
-    def _commit(self, repository: str, branch: str, known: str | None) -> str:
-        """The commit of the lock, or that which is known, or today's."""
-        key = repository, branch
+    def _commit(self, repository: Repository) -> str:
+        """The commit that is declared, or that of the lock, or that which is known, or today's."""
+        key = repository.id, repository.branch
         if key not in self.commits:
-            self.commits[key] = self.lock.commits().get(repository) or known or remote.commit_of(repository, branch, "dataset")
+            locked = None if repository.declared else self.lock.commits().get(repository.id)
+            self.commits[key] = locked or repository.commit or remote.commit_of(*key, "dataset")
         return self.commits[key]
 
-    def _download(self, wanted: Sequence[Remote], whole: int) -> None:
-        for file in wanted:
-            if file not in self.places:
-                self.tell(file.place, sum(each.size for each in self.places), whole)
-                self.places[file] = remote.fetched(file)
+    def _place(self, file: Remote) -> Path:
+        """Where a file is, which is fetched when it is first asked for."""
+        if file not in self.places:
+            so_far = sum(each.size for each in self.places)
+            self.tell(file.place, so_far, max(self.whole, so_far + file.size))
+            self.places[file] = remote.fetched(file)
+        return self.places[file]
 
     def _make(self, wanted: Wanted, sources: Sequence[tuple[Part, Sequence[Remote]]], told: list[str]) -> Made:
         """One file of a task, whole or not at all."""
-        name, counts = self._name(wanted), Counts()
+        name, counts, used = self._name(wanted), Counts(), list[Remote]()
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
@@ -151,14 +174,18 @@ class Fetch:
         try:
             with open(temporary, "wb") as out:
                 for part, own in sources:
-                    read = 0
+                    read, rule = 0, RULES[part.rule]
+                    rule = replace(rule, columns=(part.column,)) if part.column else rule
                     for file in own:
-                        rule = RULES[part.rule]
-                        for row in rule.rows(self._rows(file, wanted, rule), wanted.language, counts):
+                        if part.first and counts.kept >= part.first:
+                            break
+                        rows = rule.rows(self._rows(file, wanted, rule), wanted.language, counts)
+                        for row in islice(rows, part.first - counts.kept) if part.first else rows:
                             line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
                             state.update(line)
                             out.write(line)
                         read += _count(self.places[file])
+                        used.append(file)
                     if part.rows not in (None, read):
                         told.append(f"{own[0].place}: {read:,} rows, where {part.rows:,} were known of")
                 out.flush()
@@ -180,7 +207,7 @@ class Fetch:
             dropped=counts.dropped,
             rules=_rules([(part, "") for part, _ in sources]),
             licence="; ".join(licences),
-            sources=tuple(Source(**remote.as_dict(file)) for _, own in sources for file in own),
+            sources=tuple(Source(**remote.as_dict(file)) for file in used),
         )
 
     def _rows(self, file: Remote, wanted: Wanted, rule: Rule) -> Iterator[Row]:
@@ -189,7 +216,7 @@ class Fetch:
         import pyarrow.parquet as pq
 
         try:
-            table = pq.ParquetFile(self.places[file])
+            table = pq.ParquetFile(self._place(file))
             lacks = [column for column in rule.columns if column not in table.schema_arrow.names]
             if lacks:
                 has = ", ".join(table.schema_arrow.names)
@@ -202,20 +229,14 @@ class Fetch:
             raise UserError(f"{file.place} is no Parquet file ({first_line(error)})", "take another commit") from error
 
 
-def _parts(wanted: Wanted) -> list[tuple[Part, str]] | str:
-    """The parts of the hub that make a file; why there are none."""
-    if licensed := TASKS[wanted.task].licensed if wanted.task in TASKS else None:
-        return f"licence: bring {licensed}"
-    if wanted.task in ARCHIVES:
-        return ARCHIVES[wanted.task]
-    if wanted.task not in HUB:
-        return "it is not known where it is; give its files below the data folder"
-    parts = list(HUB[wanted.task].parts(wanted.split, wanted.language))
-    return parts or f"the hub has no {wanted.split} data of it in {wanted.language}"
-
-
 def _rules(parts: Iterable[tuple[Part, str]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(f"{part.rule}/{RULES[part.rule].version}" for part, _ in parts))
+    """What made a file, by which it is known whether another would come out."""
+    return tuple(dict.fromkeys(f"{part.rule}/{RULES[part.rule].version}{_declared(part)}" for part, _ in parts))
+
+
+def _declared(part: Part) -> str:
+    of = part.repository
+    return f" of {of.id} at {of.commit}, {part.config}, {part.split}, {part.column}, first {part.first}" if of.declared else ""
 
 
 def _count(path: Path) -> int:

@@ -122,6 +122,15 @@ def _asked(row: Row, language: str, counts: Counts) -> Row | None:
     }
 
 
+def _text(row: Row, _: str, counts: Counts) -> Row | None:
+    """A text of whatever column, where there is one."""
+    (text,) = row.values()
+    if not text or not text.strip():
+        counts.drop("no text")
+        return None
+    return {"text": text}
+
+
 RULES: dict[str, Rule] = {
     "nli": Rule(1, ("premise", "hypothesis", "label"), _labelled("premise", "hypothesis"), "label"),
     "qqp": Rule(1, ("question1", "question2", "label"), _labelled("question1", "question2"), "label"),
@@ -137,5 +146,6 @@ RULES: dict[str, Rule] = {
     "commonsenseqa": Rule(1, ("question", "choices", "answerKey"), _choices),
     "copa": Rule(1, ("premise", "question", "choice1", "choice2", "label"), _asked),
     "names": Rule(1, ("tokens", "ner_tags"), _tagged, "ner_tags"),
+    "texts": Rule(1, ("text",), _text),
     "translations": Rule(1, ("source_sentence", "target_sentence"), _translated),
 }

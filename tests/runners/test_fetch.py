@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import test_pieces
@@ -262,6 +263,58 @@ def test_from_the_hub_to_a_scored_study(root, tmp_path):
     gains = ran("gains", "study.yaml", "--data", "data", "--format", "csv").splitlines()
     assert len([line for line in gains if ",xnli," in line]) == 2  # in German and Swahili
     assert "5 files are as study.data.lock.yaml has them" in ran("data", "verify", "study.yaml", "--data", "data")
+
+
+WIKI = "e" * 40
+CORPUS = """\
+schema: xlift/1
+id: texts
+question: Are texts fetched?
+data: {source: local}
+languages: [de]
+models: [{id: tiny, make: {layers: 1, hidden: 16, heads: 2, vocabulary: 200, positions: 64}}]
+pretrain: {corpus: words, languages: [en, de, sw], recipe: {lr: 1e-3, steps: 2, batch: 8, max_length: 32}}
+tasks: {words: {kind: mlm, hub: {dataset: wiki/pedia, revision: pin, config: "2023.{language}", column: body, rows: 5}}}
+matrix: {intermediate: [none], target: [tatoeba], seed: {count: 1, from: 1}}
+"""
+
+
+def test_the_first_texts_of_each_language_come_of_as_few_files_as_hold_them(tmp_path):
+    repository = tmp_path / "hub" / "datasets" / "wiki" / "pedia"
+    for language in ("en", "de"):
+        folder = repository / WIKI / f"2023.{language}"
+        folder.mkdir(parents=True)
+        for shard in range(3):
+            rows = [{"title": "t", "body": "" if n == 1 else f"{language} {shard} {n}"} for n in range(4)]
+            pq.write_table(pa.Table.from_pylist(rows), folder / f"train-{shard:05d}-of-00003.parquet")
+    (repository / "refs.json").write_text(json.dumps({"main": WIKI}))
+    (tmp_path / "study.yaml").write_text(CORPUS)
+    (tmp_path / "data" / "tatoeba").mkdir(parents=True)
+    (tmp_path / "data" / "tatoeba" / "test.de.jsonl").write_text('{"source": "eins", "english": "one"}\n' * 3)
+    with Hub(tmp_path / "hub").open() as hub:
+        done = xlift("data", "fetch", "study.yaml", "--data", "data", hub=hub, folder=tmp_path)
+        assert done.returncode == 2 and "has no Parquet of 2023.sw, train" in done.stderr  # and the others are made
+        assert f"{WIKI}  wiki/pedia" in done.stdout and f"revision: {WIKI}" in (tmp_path / "study.yaml").read_text()
+        texts = [json.loads(line)["text"] for line in (tmp_path / "data" / "words" / "train.de.jsonl").read_text().splitlines()]
+        assert texts == ["de 0 0", "de 0 2", "de 0 3", "de 1 0", "de 1 2"]
+        made = locked.read(tmp_path / "study.data.lock.yaml").by_file["words/train.de.jsonl"]
+        assert [source.path[-22:-8] for source in made.sources] == ["00000-of-00003", "00001-of-00003"]
+        assert made.dropped == {"no text": 2} and made.rows == 5 and "wiki/pedia" in made.licence
+        assert not [path for path in hub.asked if "00002-of-00003" in path]
+        fewer = (tmp_path / "study.yaml").read_text().replace("rows: 5", "rows: 2").replace("de, sw", "de")
+        (tmp_path / "study.yaml").write_text(fewer)
+        done = xlift("data", "fetch", "study.yaml", "--data", "data", hub=hub, folder=tmp_path)
+        assert done.returncode == 0 and "2 files made, 0 there already" in done.stdout, done.stderr
+        assert len((tmp_path / "data" / "words" / "train.de.jsonl").read_text().splitlines()) == 2
+        done = xlift("data", "fetch", "study.yaml", "--data", "data", hub=hub, folder=tmp_path)
+        assert "0 files made, 2 there already" in done.stdout
+    (tmp_path / "study.yaml").write_text(
+        fewer.replace("tatoeba]", "tatoeba, xnli]").replace(
+            "words: {", "xnli: {hub: {dataset: a, revision: pin, rows: 2}}, words: {"
+        )
+    )
+    done = xlift("check", "study.yaml", hub=hub, folder=tmp_path)
+    assert done.returncode == 2 and "E203 kind pair is no text" in done.stdout
 
 
 PIN = "d" * 40
