@@ -37,11 +37,17 @@ class Cost:
     memory_gb: float  # of the largest training, without activations
     disk_gb: float  # of all checkpoints
     released_gb: float  # with --release, for one worker: two of them
+    flops: float  # operations a second at which hours are told
 
 
-def costs(plan: Plan, stands: Standing, inputs: Inputs, flops: float = FLOPS) -> list[Cost]:
-    """The models of a plan that have something left to run, in the order of the manifest."""
-    estimate = _Estimate(plan, inputs, flops)
+def costs(
+    plan: Plan, stands: Standing, inputs: Inputs, flops: float = FLOPS, reached: Mapping[str, float] | None = None
+) -> list[Cost]:
+    """The models of a plan that have something left to run, in the order of the manifest.
+
+    `flops` are operations a second of a GPU, of models of which it is not known what they `reached`.
+    """
+    estimate = _Estimate(plan, inputs, flops, reached or {})
     steps: dict[str, list[Step]] = {name: [] for name in plan.study.facts.models}
     for step in plan.steps:
         if stands.states[step.stage.id] != "finished" and step.stage.id not in stands.foreign:
@@ -54,12 +60,19 @@ def total(found: list[Cost]) -> Cost:
     """All models together; memory is that of the largest."""
     rows = [asdict(cost) for cost in found]
     summed = {name: sum(row[name] for row in rows) for name in rows[0] if name != "model"}
-    return Cost(model="all", **summed | {name: max(row[name] for row in rows) for name in ("memory_gb", "released_gb")})
+    most = {name: max(row[name] for row in rows) for name in ("memory_gb", "released_gb", "flops")}
+    return Cost(model="all", **summed | most)
+
+
+def operations(recipe: Recipe | None) -> int:
+    """Of a training, or of an evaluation, for a parameter and a token."""
+    return 2 if recipe is None else 4 if recipe.lora else 6
 
 
 class _Estimate:
-    def __init__(self, plan: Plan, inputs: Inputs, flops: float):
-        self.plan, self.inputs, self.flops = plan, inputs, flops
+    def __init__(self, plan: Plan, inputs: Inputs, flops: float, reached: Mapping[str, float]):
+        self.plan, self.inputs = plan, inputs
+        self.flops = {model: reached.get(model, flops) for model in plan.study.facts.models}
         self.sized = cache(inputs.source.sized)
 
     def of(self, model: str, steps: list[Step], tuning: float) -> Cost:
@@ -77,6 +90,7 @@ class _Estimate:
             memory_gb=max([0.0, *(training_gb(parameters, _method(recipe)) for recipe in trained)]),
             disk_gb=weight * len(trained),
             released_gb=weight * min(2, len(trained)),
+            flops=self.flops[model],
         )
 
     def searches(self) -> Iterator[tuple[str, float]]:
@@ -93,8 +107,8 @@ class _Estimate:
         yield from found.items()
 
     def _hours(self, stage: Stage, model: str, tokens: int) -> float:
-        operations = 2 if stage.recipe is None else 4 if stage.recipe.lora else 6
-        return operations * self.plan.study.facts.models[model].parameters.non_embedding * tokens / self.flops / 3600
+        each = operations(stage.recipe) * self.plan.study.facts.models[model].parameters.non_embedding
+        return each * tokens / self.flops[model] / 3600
 
     def _read(self, step: Step) -> tuple[int, int]:
         """Examples and tokens that a stage reads."""

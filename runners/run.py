@@ -62,7 +62,7 @@ def _train(stage: Stage, env: Env, log: Log, store: Store, watched: Watched | No
     if stage.kind == "pretrain":
         net = nets.make(stage.weights.make, (e.text for e in examples[0] if isinstance(e, Text)), stage.recipe)
     else:
-        net = _start(stage, env, parent)
+        net = start(stage, env, parent)
     lora, halved = stage.recipe.lora, stage.recipe.precision == "bf16" and not watched  # looks have a precision of their own
     masters = nets.adapt(net, lora, stage.entropy(stage.data), halved=halved) if lora else {}
     objectives = [
@@ -155,7 +155,7 @@ def _head(part: Data, net: Net, stage: Stage, env: Env, parent: Path | None) -> 
     return head
 
 
-def _start(stage: Stage, env: Env, parent: Path | None) -> Net:
+def start(stage: Stage, env: Env, parent: Path | None) -> Net:
     """The model that a stage starts from: its parent's checkpoint, a folder, or the hub."""
     if parent:
         return nets.load(parent, recipe=stage.recipe, form=stage.weights.form)
@@ -218,7 +218,7 @@ def _settled(stage: Stage, net: Net, env: Env) -> Scoring:
 def _scored(stage: Stage, env: Env, store: Store) -> Net:
     """The model to score, with its head unless the task is not trained."""
     parent = store.checkpoint(stage.parent.id) if stage.parent else None  # its checksums are computed once
-    net = _start(stage, env, parent)
+    net = start(stage, env, parent)
     if stage.data.kind not in RETRIEVAL:
         parts = stage.parent.data.parts
         place = [part.task for part in parts].index(stage.data.task) if len(parts) > 1 else None

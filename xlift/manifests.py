@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xlift import studies
-from xlift.options import AsJson, DataAt, StoreAt, Study, stop, table_of, told_gaps
+from xlift.options import AsJson, DataAt, Device, ModelsAt, StoreAt, Study, stop, table_of, told_gaps
 
 if TYPE_CHECKING:
     from xlift.registry.cost import Cost
+    from xlift.registry.plan import Plan
 
 
 def check(
@@ -85,6 +86,11 @@ def plan(
     data: DataAt = None,
     stages: Annotated[bool, typer.Option("--stages", help="a line a stage; a line a group of them where absent")] = False,
     flops: Annotated[float, typer.Option(min=1, help="operations a second that a GPU reaches, for GPU hours")] = 4e14,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="measure that here, by some steps of every model whose weights are here")
+    ] = False,
+    device: Device = "auto",
+    models: ModelsAt = None,
     as_json: AsJson = False,
 ) -> None:
     """What a study would run: its stages with their states, whether its files are whole, and what it will take."""
@@ -95,7 +101,9 @@ def plan(
     if studies.unnamed(planned.study, data):
         print("xlift: the ids of a local study rest on its data: without --data DIR no state is known", file=sys.stderr)
     stands = standing(planned, kept)
-    rows, costs = stands.describe(), cost.costs(planned, stands, planned.builder.inputs, flops) if planned.builder else []
+    reached = _reached(planned, store, device, models) if probe else {}
+    rows = stands.describe()
+    costs = cost.costs(planned, stands, planned.builder.inputs, flops, reached) if planned.builder else []
     if as_json:
         summary = {"study": planned.study.id, "cells": len(planned.cells), "excluded": planned.excluded, "gaps": planned.gaps()}
         print(json.dumps({**summary, "costs": cost.as_json(costs), "stages": rows}, indent=1))
@@ -114,8 +122,21 @@ def plan(
         + ("" if stages else "; --stages lists them")
     )
     if costs:
-        _costs([*costs, *([cost.total(costs)] if len(costs) > 1 else [])], flops)
+        _costs([*costs, *([cost.total(costs)] if len(costs) > 1 else [])], flops, sorted(reached))
     raise typer.Exit(told_gaps(planned))
+
+
+def _reached(plan: "Plan", store: Path, device: str, models: Path | None) -> dict[str, float]:
+    """Operations a second that each model reaches here; on stderr, why others were not tried."""
+    from xlift.runners import probe
+    from xlift.runners.jobs import Env
+    from xlift.runners.machine import device_and_workers
+
+    env = Env(store, plan.builder.inputs, device_and_workers(device, 1)[0], models=models)
+    found, reasons = probe.speeds(plan, env)
+    for name, why in reasons.items():
+        print(f"xlift: {name} was not tried: {why}", file=sys.stderr)
+    return found
 
 
 def _groups(rows: list[dict[str, object]]) -> None:
@@ -133,21 +154,23 @@ def _groups(rows: list[dict[str, object]]) -> None:
     table_of(head, lines)
 
 
-def _costs(costs: "list[Cost]", flops: float) -> None:
+def _costs(costs: "list[Cost]", flops: float, reached: list[str]) -> None:
     """What is still to run, by model."""
     tuned = any(each.tuning_gpu_hours for each in costs)
     head = ["left to run", "stages", "examples", "tokens", "GPU hours", *(["of tuning"] * tuned)]
-    head += ["memory GB", "disk GB", "with --release"]
+    head += ["memory GB", "disk GB", "with --release", *(["operations/s"] * bool(reached))]
     rows = []
     for each in costs:
         hours = [f"{each.gpu_hours:,.1f}", *([f"{each.tuning_gpu_hours:,.1f}"] * tuned)]
         sizes = [f"{number:,.1f}" for number in (each.memory_gb, each.disk_gb, each.released_gb)]
-        rows.append((each.model, f"{each.stages:,}", f"{each.examples:,}", f"{each.tokens:,}", *hours, *sizes))
+        speed = [f"{each.flops:.1e}" if each.model in reached else "-"] * bool(reached)
+        rows.append((each.model, f"{each.stages:,}", f"{each.examples:,}", f"{each.tokens:,}", *hours, *sizes, *speed))
     print()
     table_of(tuple(head), rows)
     print(
         "\nRoughly: tokens by the bytes of files or, where they are not here, by known sizes; GPU hours at "
-        f"{flops:.2g} operations a second;\nmemory of weights, gradients and moments, without activations; --release keeps two "
+        + ("what some steps reached here, else at " if reached else "")
+        + f"{flops:.2g} operations a second;\nmemory of weights, gradients and moments, without activations; --release keeps two "
         "checkpoints a worker."
     )
 
