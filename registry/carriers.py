@@ -39,7 +39,7 @@ def confounded(which: str) -> str:
 
 def findings(card: StudyCard, place: Placed) -> list[Finding]:
     """What a study's plan cannot tell of size under the default model, and which of its models are not independent."""
-    return [*(finding(*left, place) for left in left_out(card)), *lineage_findings(card, place)]
+    return [*untold(left_out(card), place), *lineage_findings(card, place)]
 
 
 def lineage_findings(card: StudyCard, place: Placed) -> list[Finding]:
@@ -87,12 +87,23 @@ def told_lineages(card: StudyCard) -> Iterator[str]:
             yield f"{', '.join(own)} began with the same weights: a slope is tested as if they were independent of each other"
 
 
-def finding(group: str, name: str | None, why: str, place: Placed) -> Finding:
-    """What no run of a design can tell of size: said before one is paid for."""
-    if name is None:
-        return Finding("W403", place(("models",)), f"{group} targets: no slope on size: {why}", MODELS)
-    said = f"{group} targets: {name} has no slope, and no part in that of all: {why}"
-    return Finding("W411", place(("matrix", "intermediate")), said, MODELS)
+def untold(left: Iterable[tuple[str, str | None, str]], place: Placed) -> list[Finding]:
+    """What no run of a design can tell of size, said before one is paid for; treatments without a slope for one reason at once.
+
+    `left`: target group, treatment (None: all of them) and why there is no slope of it.
+    """
+    gathered: dict[tuple[str, bool, str], list[str]] = {}
+    for group, name, why in left:
+        gathered.setdefault((group, name is None, why), []).append(name or "")
+    found = []
+    for (group, all_, why), names in gathered.items():
+        if all_:
+            found.append(Finding("W403", place(("models",)), f"{group} targets: no slope on size: {why}", MODELS))
+            continue
+        have = "has no slope, and no part" if len(names) == 1 else "have no slope, and no parts"
+        said = f"{group} targets: {', '.join(names)} {have} in that of all: {why}"
+        found.append(Finding("W411", place(("matrix", "intermediate")), said, MODELS))
+    return found
 
 
 def _refused(models: Models, min_models: int) -> str | None:

@@ -1,5 +1,6 @@
 """A run of a study from the terminal: the card, the pool, the progress, and MLflow beside them."""
 
+import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -20,6 +21,7 @@ from xlift.runners.progress import Ahead
 from xlift.runners.release import Needs
 
 LINE = 30.0  # seconds between lines where there is no terminal
+SHOWN = 8  # searches under way that are named
 
 
 def run(
@@ -95,7 +97,10 @@ def tune(
 
     def tell(tunings: list[tuning.Searching], busy: list[Job]) -> None:
         nonlocal said, heard
-        lines = [f"{each.search.name}: {each.told()}" for each in tunings]
+        ended = [each.ended for each in tunings]
+        under_way = [each for each, count in zip(tunings, ended, strict=True) if 0 < count < (each.budget or math.inf)]
+        lines = [f"{sum(ended):,} trials of {len(tunings)} searches have ended"] if tunings else []
+        lines += [f"{each.search.name}: {each.told()}" for each in under_way[:SHOWN]]
         now = "\n".join(lines) or "; ".join(f"{job.step.stage.kind} {job.step.model} {job.step.stage.data.task}" for job in busy)
         live.update(now)
         if not console.is_terminal and now != heard and time.monotonic() - said >= LINE:

@@ -31,7 +31,12 @@ def findings(card: StudyCard, place: Placed) -> list[Finding]:
         do = "write a formula over the columns of the view gains; `xlift show` prints the default"
         return [Finding("E405", place(("analysis", "primary")), f"the primary model: {error}", do)]
     lineages = carriers.lineage_findings(card, place)
-    return [*_slopes(settings, place), *lineages, *_hypotheses(card, settings, place), *_claims(card, settings, place)]
+    return [
+        *carriers.untold(_left_out(settings), place),
+        *lineages,
+        *_hypotheses(card, settings, place),
+        *_claims(card, settings, place),
+    ]
 
 
 def planned_groups(card: StudyCard) -> dict[str, pd.DataFrame]:
@@ -55,8 +60,8 @@ def planned_setting(group: str, rows: pd.DataFrame, analysis: Analysis) -> tuple
     return model, Setting(rows, grid, model, analysis.x, analysis.min_models)
 
 
-def _slopes(settings: Settings, place: Placed) -> Iterator[Finding]:
-    """What no run of this design can tell of size: said before one is paid for."""
+def _left_out(settings: Settings) -> Iterator[tuple[str, str | None, str]]:
+    """Target group, treatment (None: all of them) and why this design has no slope of it."""
     for group, (model, setting) in settings.items():
         if setting.rows["model"].nunique() == 1:
             continue
@@ -64,10 +69,10 @@ def _slopes(settings: Settings, place: Placed) -> Iterator[Finding]:
             telling.told(estimands.SLOPE, setting)
         except UserError as error:
             if setting.sized or model.refused:  # a model without a size was declared so
-                yield carriers.finding(group, None, model.refused or str(error), place)
+                yield group, None, model.refused or str(error)
         else:
             left = {", ".join(map(str, key)): basis.refused for key, basis in model.bases.items()}
-            yield from (carriers.finding(group, name, why, place) for name, why in left.items() if why)
+            yield from ((group, name, why) for name, why in left.items() if why)
 
 
 def _hypotheses(card: StudyCard, settings: Settings, place: Placed) -> Iterator[Finding]:

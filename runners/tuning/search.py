@@ -180,6 +180,11 @@ class Searching:
         ended = [trial for trial in self.store.trials(self.folder) if trial.state == "complete"]
         return sorted(ended, key=lambda trial: (-(trial.score or 0), trial.number))[:count]
 
+    @property
+    def ended(self) -> int:
+        """How many of its trials have ended."""
+        return sum(trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False))
+
     def told(self) -> str:
         """How far it is, in a few words."""
         ended = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state.is_finished()]
