@@ -127,7 +127,7 @@ class Published(Spec):
 
     target: str
     model: str
-    score: float = Field(description="mean over languages, the source language too, in points")
+    score: float = Field(ge=0, le=100, description="mean over languages, the source language too, in points")
     languages: Annotated[int, Field(gt=0)] = Field(description="of which it is the mean")
     source: Annotated[str, Field(min_length=1, max_length=200)]
 

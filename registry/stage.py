@@ -127,7 +127,7 @@ class Scoring(Cutting):
     null_threshold: float | Literal["dev"] = Field(
         0.0,
         description="by how much no answer must score above the best one to be given, where some questions have none; "
-        "dev: as has the best F1 on development data in the source language",
+        "dev: as has the best F1 on development data in the source language; models that write their answers have none",
     )
     repeated: Literal["each", "dropped"] = Field(
         "each",

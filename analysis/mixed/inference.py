@@ -86,7 +86,8 @@ class KenwardRoger:
         first, self.Q = state.forms(self.components)  # (m, m, p, p)
         self.P = -first  # (m, p, p)
         self.W = self._variance()  # (m, m)
-        bias = np.einsum("ab,abij->ij", self.W, self.Q - np.einsum("aij,jk,bkl->abil", self.P, self.Phi, self.P))
+        weighted = np.tensordot(self.W, self.P, 1)  # (m, p, p), so that no product has both m^2 and p^3
+        bias = np.tensordot(self.W, self.Q, 2) - (self.P @ self.Phi @ weighted).sum(axis=0)
         self.cov = state.sigma2 * (self.Phi + 2 * self.Phi @ bias @ self.Phi)  # adjusted, of gamma
 
     def _variance(self) -> np.ndarray:

@@ -251,7 +251,7 @@ class Fit:
         L = np.atleast_2d(np.asarray(L, float))
         told, L = self.grid.design.told(L), self.grid.design.reduced(L)
         estimate, inner = L @ self.params.to_numpy(), self.cross.contrast(L)
-        se = np.sqrt(np.einsum("ri,ij,rj->r", inner, self.inference.cov, inner))
+        se = np.sqrt(np.sum((inner @ self.inference.cov) * inner, axis=1))
         df = np.array([self.inference.df(row) if known else np.nan for row, known in zip(inner, told, strict=True)])
         estimate, se = np.where(told, estimate, np.nan), np.where(told, se, np.nan)
         return t_table("contrast", names, estimate, se, df, null=null, level=level)

@@ -144,7 +144,7 @@ def new_model(group: GroupFit, rows: pd.DataFrame, weights: np.ndarray | None = 
     drawn = prediction.predict(group.fit, rows.assign(model="a new model"), weights=weights)
     L = weights @ group.fit.grid.design.rows(rows)
     mean, L = group.fit.contrasts(L, [""] * len(L)), group.fit.grid.design.reduced(L)
-    plain = np.einsum("ri,ij,rj->r", L, group.fit.model_cov.to_numpy(), L)
+    plain = np.sum((L @ group.fit.model_cov.to_numpy()) * L, axis=1)
     se = np.sqrt(drawn["se"].to_numpy() ** 2 - plain + mean["se"].to_numpy() ** 2)
     df = np.minimum(drawn["df"].to_numpy(), mean["df"].to_numpy())
     estimate, half = mean["estimate"].to_numpy(), quantile(df, level) * se

@@ -130,6 +130,9 @@ def _corpus(at: Complaints, section: str, name: str, languages: tuple[str, ...] 
         at.complain("E201", (section, "corpus"), f"no corpus '{name}'", similar(name, corpora))
     elif at.manifest.data.texts is None and not languages:
         at.complain("E102", (section,), "key 'languages' is missing", "name the languages of the corpus")
+    elif (hub := _section(at.manifest, name).hub) and len(languages or ()) > 1 and "{language}" not in hub.config:
+        what = f"one configuration would give {len(languages or ())} languages the same text"
+        at.complain("E203", ("tasks", name, "hub"), what, "write {language} into its config, where a language's name stands")
 
 
 def _axis_task(at: Complaints, axis: str, name: str, path: tuple[str | int, ...], tasks: Mapping[str, Task]) -> None:

@@ -190,6 +190,10 @@ class Fetch:
                         told.append(f"{own[0].place}: {read:,} rows, where {part.rows:,} were known of")
                 out.flush()
                 os.fsync(out.fileno())
+            if self._state(name) == "other":
+                aside = path.with_name(path.name + ".changed")
+                os.replace(path, aside)
+                told.append(f"{name} was changed since it was fetched: what it was is in {aside.name}")
             if not counts.kept:
                 raise UserError(f"{wanted.task}, {wanted.split} in {wanted.language}: no row of {sources[0][1][0].place} is kept")
             os.replace(temporary, path)

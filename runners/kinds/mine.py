@@ -177,6 +177,8 @@ def best_cut(scores: Sequence[float], right: Sequence[bool], gold: int) -> float
     Of equals the highest; 0 where no pair is right, which takes all, as XTREME's script does: a model that finds nothing on the
     development sentences is scored by what it finds. `gold` pairs could have been found.
     """
+    if not scores:
+        return 0.0
     correct, taken = np.cumsum(right), np.arange(1, len(right) + 1)
     f1 = 2 * correct / (taken + gold)
     f1[:-1][np.equal(scores[:-1], scores[1:])] = -1  # equal scores are not parted

@@ -222,3 +222,16 @@ def test_sentences_that_stand_twice_are_mined_each_or_not_at_all(seed):
     assert {a: b for a, b in enumerate(found) if b >= 0 and examples[a].side == "source"} == wanted and wanted
     each = kind_of("mine").decode(outputs, features, examples, MINE, Scoring())
     assert each != found
+
+
+def test_where_every_sentence_stands_twice_nothing_is_found():
+    examples = [
+        Sentence(f"{side} {at % 2}", side, (str(at % 2),), tunes)
+        for tunes in (True, False)
+        for side in ("source", "pivot")
+        for at in range(4)
+    ]
+    outputs = list(np.random.default_rng(0).normal(size=(len(examples), 4)).astype(np.float32))
+    features = [Feature((np.arange(2),), NOTHING, example=at, units=0) for at in range(len(examples))]
+    found = kind_of("mine").decode(outputs, features, examples, MINE, Scoring(repeated="dropped"))
+    assert set(found) == {-1}

@@ -160,6 +160,8 @@ def test_what_is_there_is_not_fetched_again_and_verified_without_a_network(every
         "data", "fetch", "mnli", "qqp", "--data", "data", hub=nowhere, folder=here, cache=folder / "cache", HF_HUB_OFFLINE="1"
     )
     assert mended.returncode == 0 and "2 files made" in mended.stdout, mended.stderr  # of the lock and the cache alone
+    assert "mnli/dev.en.jsonl was changed since it was fetched" in mended.stderr  # and is not lost
+    assert (here / "data" / "mnli" / "dev.en.jsonl.changed").read_text() == "{}"
     assert xlift("data", "verify", "--data", "data", hub=nowhere, folder=here).returncode == 0
 
 
@@ -315,6 +317,9 @@ def test_the_first_texts_of_each_language_come_of_as_few_files_as_hold_them(tmp_
     )
     done = xlift("check", "study.yaml", hub=hub, folder=tmp_path)
     assert done.returncode == 2 and "E203 kind pair is no text" in done.stdout
+    (tmp_path / "study.yaml").write_text(fewer.replace("2023.{language}", "2023.de"))
+    done = xlift("check", "study.yaml", hub=hub, folder=tmp_path)
+    assert done.returncode == 2 and "would give 2 languages the same text" in done.stdout
 
 
 PIN = "d" * 40
