@@ -223,7 +223,11 @@ class _Part:
     def notes(self, shared: tuple[str, ...] | None) -> Iterator[str]:
         setting = self.setting
         if self.left:
-            yield f"without {'; '.join(f'{_label(key)} ({why})' for key, why in self.left.items())}"
+            reasons: dict[str, list[str]] = {}
+            for key, why in self.left.items():
+                reasons.setdefault(why, []).append(_label(key))
+            lost = [f"{', '.join(names)} ({why})" for why, names in reasons.items()]
+            yield f"without {'; '.join(lost)}"
         if self.mean.quantity == "slope":
             return
         own = self.own()
