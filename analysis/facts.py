@@ -297,7 +297,18 @@ def _score_rows(store: Reading, stage: str) -> Iterator[tuple]:
     for score in scores:
         assert not (score.primary and (score.language, score.data) in seen), f"{stage}: two primary metrics in {score.language}"
         seen |= {(score.language, score.data)} if score.primary else set()
-        yield (stage, score.language, score.metric, score.value, score.primary, score.items, score.chance, score.se, score.data)
+        yield (
+            stage,
+            score.language,
+            score.metric,
+            score.value,
+            score.primary,
+            score.items,
+            score.chance,
+            score.se,
+            score.data,
+            None,
+        )
 
 
 def _language_rows() -> Iterator[tuple]:

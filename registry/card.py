@@ -44,12 +44,13 @@ def target_group(cell: Cell, apart: Iterable[str] | None) -> str:
 
     Text-to-text models stand apart from the others: they are not sizes of one model.
     """
+    aside = cell.target in (apart or ())
     if cell.retrieval:
         group = "retrieval"
     elif cell.prompted:
-        group = "prompted"
+        group = "prompted, set apart" if aside else "prompted"
     else:
-        group = "set apart" if cell.target in (apart or ()) else "fine-tuned"
+        group = "set apart" if aside else "fine-tuned"
     return f"{group}, text to text" if cell.written else group
 
 
@@ -84,6 +85,9 @@ class Analysis(Spec):
     centre: float | None = Field(None, gt=0, description="parameters at which lp is 0; the models' geometric mean where absent")
     primary: Annotated[str, Field(min_length=3, max_length=4000)] | None = Field(
         None, description="the model of the gains, such as 'gain ~ lp * treatment + (1 | model)'; `xlift show` prints the default"
+    )
+    sampling: Literal["estimated", "known"] = Field(
+        "estimated", description="known: the square of every gain's `gain_se`, a column of a table, is part of its variance"
     )
     apart: tuple[str, ...] | None = Field(None, description="targets never averaged with the rest; retrieval where absent")
     min_models: Annotated[int, Field(ge=4)] = Field(4, description="a slope on fewer models is refused")

@@ -180,3 +180,79 @@ def test_results_that_are_kept_as_a_table_give_the_gains_of_then(tmp_path):
     assert (both["gain"] - both["gain_then"]).abs().max() < 2e-6  # scores are kept with six digits
     for name in ("target_group", "metric", "same_task", "at_chance", "collapsed", "lp"):
         assert (both[name] == both[f"{name}_then"]).all()
+
+
+DONORS = {  # read in the paper's results: base and tuned score, in points
+    ("gemma-3-4b", "arc_challenge", "global_mmlu", "es"): (32.58, 53.42),
+    ("gemma-3-4b", "hellaswag", "global_mmlu", "es"): (32.58, 60.92),
+    ("gemma-3-4b", "global_mmlu", "global_mmlu on itself", "es"): (32.58, 52.75),
+    ("Llama-3.1-8B", "global_mmlu", "arc_challenge", "de"): (43.58, 43.83),
+    ("Llama-3.1-8B", "truthfulqa", "arc_challenge", "de"): (43.58, 43.50),
+    ("Llama-3.1-8B", "arc_challenge", "arc_challenge on itself", "de"): (43.58, 44.92),
+    ("Qwen2.5-0.5B", "global_mmlu", "hellaswag", "zh"): (42.83, 43.08),
+    ("Qwen2.5-0.5B", "truthfulqa", "hellaswag", "zh"): (42.83, 41.92),
+    ("Qwen2.5-7B", "hellaswag", "truthfulqa", "fr"): (44.08, 43.67),
+    ("Qwen2.5-7B", "truthfulqa", "truthfulqa on itself", "fr"): (44.08, 50.67),
+}
+SAMPLED = {"arc_challenge": 0.61, "global_mmlu": 1.04, "hellaswag": 0.56, "truthfulqa": 0.65}  # points, of a gain
+DONORS_FAULTS = (
+    r"Do not move: Llama-3.2-1B on global_mmlu in pt; gemma-3-4b on global_mmlu in pt score alike",
+    r"Repaired baselines\? gemma-3-4b on global_mmlu in ar, es, fr, it, zh: a baseline up to 18 points below",
+    r"prompted targets: the slope, \+0.7 .* rests on single models or targets: .*without gemma-3-4b \+0.1",
+    r"set apart targets: the slope, \+0.8 .* rests on single models or targets: .*without truthfulqa on itself 0.0",
+    r"Shared baselines: a baseline stands behind up to 4 treatments",
+    r"Scores in en, the language of training, give no gain",
+    r"beside the known sampling variance of each gain",
+)
+
+
+@pytest.fixture(scope="module")
+def donors(place) -> str:
+    xlift("report", PUBLISHED / "donors.yaml", "--no-mlflow", folder=place)
+    return html.unescape((place / "reports" / "donors" / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("fault", DONORS_FAULTS)
+def test_what_is_wrong_with_donors_is_found_by_its_report(donors, fault):
+    assert re.search(fault, donors)
+
+
+def test_the_gains_of_donors_are_those_of_the_paper(donors, place):
+    gains = pd.read_csv(place / "reports" / "donors" / "tables" / "gains.csv")
+    assert gains.groupby("target_group").size().to_dict() == {"prompted": 9 * 12 * 10, "prompted, set apart": 9 * 4 * 10}
+    assert {
+        name: round(100 * se, 2) for name, se in gains.groupby(gains["target"].str.split().str[0])["gain_se"].max().items()
+    } == SAMPLED
+    rows = gains.set_index(["model", "treatment", "target", "language"])
+    for cell, (base, tuned) in DONORS.items():
+        row = rows.loc[cell]
+        assert [round(100 * row[name], 6) for name in ("baseline", "score", "gain")] == pytest.approx([base, tuned, tuned - base])
+
+
+def test_the_table_of_donors_is_made_of_the_papers_results(tmp_path):
+    head = "model,source_task,target_task,language,score_norm,score_norm_sd,base_norm,base_norm_sd,delta_norm,delta_norm_sd,n\n"
+    rows = (  # two targets, one of them after training on itself too
+        "gemma-3-4b,truthfulqa,hellaswag,fr,.45,.02,.44,.02,1.0,3.0,3\n"
+        "gemma-3-4b,arc_challenge,hellaswag,fr,.46,.02,.44,.02,2.0,4.0,3\n"
+        "gemma-3-4b,hellaswag,hellaswag,fr,.48,.02,.44,.02,4.0,3.0,3\n"
+        "gemma-3-4b,truthfulqa,truthfulqa,fr,.55,.02,.50,.02,5.0,0.0,3\n"
+    )
+    (tmp_path / "results.csv").write_text(head + rows)
+    program = tmp_path / "donors.py"
+    program.write_bytes((PUBLISHED / "donors.py").read_bytes())
+    subprocess.run([sys.executable, program, tmp_path / "results.csv"], check=True, capture_output=True)
+    made = pd.read_csv(tmp_path / "donors.csv")
+    assert sorted(zip(made["target"], made["intermediate"], made["score"], strict=True)) == [
+        ("hellaswag", "arc_challenge", 0.46),
+        ("hellaswag", "none", 0.44),
+        ("hellaswag", "truthfulqa", 0.45),
+        ("hellaswag on itself", "hellaswag", 0.48),
+        ("hellaswag on itself", "none", 0.44),
+        ("truthfulqa", "none", 0.5),
+        ("truthfulqa on itself", "none", 0.5),
+        ("truthfulqa on itself", "truthfulqa", 0.55),
+    ]
+    told = made[made["intermediate"] != "none"].set_index(["target", "intermediate"])["gain_se"]
+    pooled = ((3**2 + 4**2 + 3**2) / 3) ** 0.5 / 3**0.5 / 100  # over the cells of a target, whatever it was trained on
+    assert told[["hellaswag", "hellaswag on itself"]].tolist() == pytest.approx([pooled] * 3, abs=1e-6)
+    assert told["truthfulqa on itself", "truthfulqa"] == 0 and made["gain_se"].notna().sum() == 4

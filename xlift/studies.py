@@ -269,7 +269,7 @@ def variance_components(
             else f"has {', '.join(each.name for each in groups)} targets"
         )
         raise UserError(f"{source} {why}: give --group, or --from a study with gains, or --components FILE")
-    return components(chosen.fit), f"{found.card.study}, {chosen.name} targets"
+    return components(chosen), f"{found.card.study}, {chosen.name} targets"
 
 
 def simulated(

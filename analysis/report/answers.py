@@ -233,10 +233,11 @@ def _limits(group: GroupFit) -> pd.DataFrame:
         return pd.DataFrame(columns=["name", "low", "high"])
     terms = group.fit.state.model.terms
     names = [f"sd ({name} | {term.name})" for term in terms for name in term.names]
+    names += ["sigma"] if group.fit.residual_variances else []  # none where those of sampling are known
     try:
-        return profile.profile(group.fit, [*names, "sigma"], tolerance=DIGITS)
+        return profile.profile(group.fit, names, tolerance=DIGITS)
     except NotConverged:  # of one of them
-        return pd.concat([_limit(group, name) for name in [*names, "sigma"]], ignore_index=True)
+        return pd.concat([_limit(group, name) for name in names], ignore_index=True)
 
 
 def _limit(group: GroupFit, name: str) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from xlift.analysis.report.table import count
 from xlift.analysis.study.groups import GroupFit
 from xlift.registry.card import StudyCard
+from xlift.registry.known.languages import same_language
 
 CONTROLS = {"holm": "Holm", "bonferroni": "Bonferroni", "bh": "Benjamini and Hochberg", "by": "Benjamini and Yekutieli"}
 
@@ -47,6 +48,9 @@ def _gains(card: StudyCard, groups: Sequence[GroupFit]) -> str:
     metrics = ", ".join(f"{metric} on {target}" for target, metric in card.outcomes.items())
     less = f" Of {' and '.join(card.lower)} less is better: there a gain is what was taken away." if card.lower else ""
     rows = sum(len(group.rows) for group in groups)
+    tested = {language for cell in card.cells for language in cell.languages}
+    if card.analysis.gain.drop_languages is None and any(same_language(language, card.source_language) for language in tested):
+        less += f" Scores in {card.source_language}, the language of training, give no gain here."
     return (
         f"A gain is the score of a run with intermediate training minus that of the run with {baseline}, of the same "
         f"{', '.join(card.analysis.gain.match)} and on the same test data"
@@ -65,8 +69,9 @@ def _model(group: GroupFit) -> str:
         else ""
     )
     lp = f"log10 of the {group.x.replace('_', ' ').replace('params', 'parameters')}, centred"
+    known = " beside the known sampling variance of each gain," if group.variances else ""
     return (
-        f"{group.name} targets: {count(len(group.rows), 'gain')} were modelled as {group.primary.formula}, by restricted "
+        f"{group.name} targets: {count(len(group.rows), 'gain')} were modelled as {group.primary.formula},{known} by restricted "
         f"maximum likelihood, lp being {lp}.{left}"
     )
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from xlift.analysis.report.table import count
 from xlift.analysis.study.check import planned_groups
-from xlift.analysis.study.faults import Note, faults, ordered
+from xlift.analysis.study.faults import Note, faults, ordered, resting
 from xlift.analysis.study.groups import GroupFit
 from xlift.analysis.study.primary import primary
 from xlift.analysis.study.slope import CAUTION
@@ -22,11 +22,14 @@ def notes(
     rows: pd.DataFrame,
     scores: pd.DataFrame,
     groups: Sequence[GroupFit],
+    choices: pd.DataFrame,
     missing: pd.DataFrame,
     registration: Registration | None,
     changed: Sequence[str],
 ) -> tuple[Note, ...]:
-    """Of the gains `rows`, the `scores` and what is `missing`; `changed`: what the manifest says otherwise now."""
+    """Of the gains `rows`, the `scores`, slopes under other `choices`, what is `missing`, and what the manifest says otherwise
+    now (`changed`).
+    """
     used = {stage.source for stage in card.stages}
     found = [Note("meaning", section.caution) for name, section in SOURCES.items() if name in used and section.caution]
     if not len(rows):
@@ -49,6 +52,7 @@ def notes(
         )
         found.append(Note("meaning", text))
     found += faults(card, rows, scores)
+    found += [Note("meaning", text) for text in resting(choices)]
     found += [Note("standing", text) for text in registered(card, registration)]
     found += [Note("standing", f"The manifest has changed since the study was run: {text}.") for text in changed]
     return ordered(found)

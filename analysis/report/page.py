@@ -191,7 +191,7 @@ def report(
         card,
         tuple(verdicts),
         tuple(headline),
-        notes(card, rows, scores, answers.groups, missing, registration, changed),
+        notes(card, rows, scores, answers.groups, answers.choices, missing, registration, changed),
         tuple(section.of(card.study) for section in sections if section.parts),
         tuple(table.of(card.study) for table in programs),
         tuple(stages),

@@ -21,6 +21,7 @@ SELECT
     treated.metric AS metric,
     planned.better,
     CASE WHEN planned.better = 'lower' THEN baseline.score - treated.score ELSE treated.score - baseline.score END AS gain,
+    treated.gain_se AS gain_se,
     treated.score AS score,
     baseline.score AS baseline,
     planned.treated_stage, planned.baseline_stage, planned.intermediate_run, planned.treated_run, planned.baseline_run, planned.cell,

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from xlift.analysis.report.table import count, points, signed
+from xlift.analysis.study.groups import SURE
 from xlift.registry.card import StudyCard
 from xlift.registry.carriers import told_lineages
 from xlift.registry.known.languages import is_mean, same_language
@@ -14,7 +15,13 @@ from xlift.registry.table.design import TELLING
 
 FLOOR = 0.5  # share of a model's baselines that are not above chance, from which on all of them are a floor
 SMALL = 0.02  # standard error of a score over its items, from which on a test set is small: a gain's is 1.4 times that
-
+STILL = 0.003  # range of a cell's scores over baseline and treatments, up to which it does not move
+LIVELY = 0.03  # range of half a target's cells, from which on one that does not move is none by chance
+ALIKE = 3  # treatments from which on all of them tell something of a cell
+LOW = 0.05  # how far below what other models tell of it a baseline may have been broken
+LIFTED = 0.02  # least gain of every treatment where it was repaired
+FAR = 3.5  # standard deviations of other models' gains, from which on a gain is none of theirs
+NAMED = 4  # cells or cases that a sentence names; more are counted
 
 Changes = Literal["numbers", "interval", "meaning", "standing"]  # in the order in which a reader needs to know
 
@@ -40,9 +47,16 @@ def faults(card: StudyCard, rows: pd.DataFrame, scores: pd.DataFrame) -> tuple[N
         return ()
     groups = [part for _, part in rows.groupby("target_group")]
     found: dict[Changes, list[Iterable[str]]] = {
-        "numbers": [*map(_floor, groups), *(_collapsed(card, part) for part in groups), _means(rows), _items(rows, scores)],
-        "interval": [_lineages(card), _families(rows), _replicates(rows), _copied(rows, scores)],
-        "meaning": [*map(_unseen, groups), _languages(card, rows)],
+        "numbers": [
+            *map(_floor, groups),
+            *(_collapsed(card, part) for part in groups),
+            *map(_still, groups),
+            *map(_repaired, groups),
+            _means(rows),
+            _items(rows, scores),
+        ],
+        "interval": [_lineages(card), _families(rows), _replicates(card, rows), _copied(rows, scores), _shared(card, rows)],
+        "meaning": [*map(_unseen, groups), _languages(card, rows), _source(card, rows)],
     }
     return tuple(Note(changes, text) for changes, texts in found.items() for sentences in texts for text in sentences)
 
@@ -82,6 +96,126 @@ def _collapsed(card: StudyCard, rows: pd.DataFrame) -> Iterator[str]:
         f"{card.source_language} itself ({where}). They are kept: the mean gain is {signed(rows['gain'].mean())} points with "
         f"them{without}."
     )
+
+
+def _still(rows: pd.DataFrame) -> Iterator[str]:
+    """Cells that score alike whatever is done, where others of the same target move."""
+    cells = _cells(rows)
+    ranges = cells["high"] - cells["low"]
+    usual = ranges.groupby(cells["target"]).transform("median")
+    found = cells[(cells["treatments"] >= ALIKE) & (ranges <= STILL) & (usual >= LIVELY)]
+    if len(found):
+        yield (
+            f"Do not move: {_places(found)} score alike with and without every intermediate training, within {points(STILL):.1f} "
+            f"points, where half the cells of {', '.join(sorted(set(found['target'])))} move by more than "
+            f"{points(usual[found.index].min()):.1f}: nothing is measured there, and a gain of 0 is no finding. "
+            f"{_with_and_without(rows, found)}"
+        )
+
+
+def _repaired(rows: pd.DataFrame) -> Iterator[str]:
+    """Baselines below what the other models tell of them, which every treatment lifts as it lifts none of the others."""
+    cells = _cells(rows)
+    alike = cells[(cells["treatments"] >= ALIKE) & (cells["least"] >= LIFTED) & (cells["most"] - cells["least"] <= cells["gain"])]
+    low = {at: below for at, cell in alike.iterrows() if (below := _below(cells, cell)) >= LOW}
+    if low:
+        found, worst = alike.loc[list(low)], alike.loc[max(low, key=low.get)]
+        yield (
+            f"Repaired baselines? {_places(found)}: a baseline up to {points(max(low.values())):.0f} points below what size and "
+            f"language tell of it by other models ({worst['model']} on {worst['target']} in {worst['language']}), and every "
+            "treatment lifts it, far more than theirs: as a format that was broken, or a score low by chance, and not as a task "
+            "that transfers. "
+            f"{_with_and_without(rows, found)}"
+        )
+
+
+def _cells(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a model, target and language, over all treatments and seeds: treatments, lp, better, low and high of scores, mean
+    baseline and gain, least and most of gains.
+    """
+    scores = rows[["score", "baseline"]]
+    rows = rows.assign(low=scores.min(axis=1), high=scores.max(axis=1), least=rows["gain"], most=rows["gain"])
+    kinds = {"low": "min", "high": "max", "least": "min", "most": "max", "gain": "mean", "baseline": "mean", "lp": "first"}
+    by = rows.groupby(["model", "target", "language"], as_index=False)
+    return by.agg({**kinds, "better": "first", "treatment": "nunique"}).rename(columns={"treatment": "treatments"})
+
+
+def _below(cells: pd.DataFrame, cell: pd.Series) -> float:
+    """How far a baseline lies below a line on size and languages through the other models' on its target.
+
+    0 where they do not tell it, or their gains are like its own.
+    """
+    known = cells[(cells["target"] == cell["target"]) & (cells["model"] != cell["model"])]
+    languages = sorted({*known["language"]})
+    if cell["language"] not in languages or known["model"].nunique() <= ALIKE:
+        return 0.0
+    if cell["gain"] < known["gain"].mean() + FAR * known["gain"].std():
+        return 0.0
+    X = np.column_stack([known["lp"], *(known["language"] == language for language in languages)]).astype(float)
+    line = np.linalg.lstsq(X, known["baseline"].to_numpy(), rcond=None)[0]
+    told = line[0] * cell["lp"] + line[1 + languages.index(cell["language"])]
+    return float(cell["baseline"] - told if cell["better"] == "lower" else told - cell["baseline"])
+
+
+def _places(cells: pd.DataFrame) -> str:
+    """Cells in words, by model and target."""
+    said = [
+        f"{model} on {target} in {', '.join(part['language'])}" for (model, target), part in cells.groupby(["model", "target"])
+    ]
+    return "; ".join(said[:NAMED]) + (f"; and {len(said) - NAMED} more" if len(said) > NAMED else "")
+
+
+def _with_and_without(rows: pd.DataFrame, cells: pd.DataFrame) -> str:
+    axes = ["model", "target", "language"]
+    among = pd.MultiIndex.from_frame(rows[axes]).isin(pd.MultiIndex.from_frame(cells[axes]))
+    without = f", and {signed(rows['gain'][~among].mean())} without" if not among.all() else ""
+    return f"The mean gain is {signed(rows['gain'].mean())} points with the {count(int(among.sum()), 'gain')} there{without}."
+
+
+def _shared(card: StudyCard, rows: pd.DataFrame) -> Iterator[str]:
+    """Known sampling variances of gains that have their baselines in common."""
+    if card.analysis.sampling != "known":
+        return
+    shared = rows.groupby(["baseline_run", "language"])["treatment"].nunique()
+    if (shared > 1).any():
+        yield (
+            f"Shared baselines: a baseline stands behind up to {shared.max()} treatments. The known variance of each gain holds "
+            "its baseline's noise, and so does the estimated variance of cells, which their gains have in common: it is counted "
+            "twice, and intervals are rather too wide for it."
+        )
+
+
+def _source(card: StudyCard, rows: pd.DataFrame) -> Iterator[str]:
+    """Gains in the language of training, which a study keeps."""
+    own = rows["language"].map(lambda language: same_language(language, card.source_language))
+    if own.any():
+        others = f", {signed(rows['gain'][~own].mean())} in the others" if not own.all() else ""
+        yield (
+            f"Source language: {int(own.sum()):,} of the {count(len(rows), 'gain')} are in {card.source_language}, the language "
+            f"of training, and no transfer. Their mean is {signed(rows['gain'][own].mean())} points{others}."
+        )
+
+
+def resting(choices: pd.DataFrame) -> Iterator[str]:
+    """Slopes (rows of `sensitivity`) that change size or sign without one model or one target; a sentence a target group."""
+    for group, cases in choices.groupby("target_group", sort=False):
+        whole, *_ = cases[cases["kind"] == "primary"].itertuples()
+        if pd.isna(whole.se):
+            continue
+        left = cases[cases["kind"].isin(["model", "target"]) & cases["estimate"].notna()]
+        left = left.assign(moved=(left["estimate"] - whole.estimate).abs()).sort_values("moved", ascending=False)
+        large = left["moved"] >= max(whole.se, abs(whole.estimate)) / 2
+        other = left["p"].notna() & ((left["p"] < SURE) != (whole.p < SURE))
+        found = left[large | other]
+        if len(found):
+            named = "; ".join(f"{case.case} {_slope(case)}" for case in found.head(NAMED).itertuples())
+            more = f"; and so without {len(found) - NAMED} more" if len(found) > NAMED else ""
+            yield f"{group} targets: the slope, {_slope(whole)} points, rests on single models or targets: {named}{more}."
+
+
+def _slope(case) -> str:
+    interval = f" [{signed(case.low)}, {signed(case.high)}]" if not pd.isna(case.low) else ""
+    return f"{signed(case.estimate)}{interval}"
 
 
 def _unseen(rows: pd.DataFrame) -> Iterator[str]:
@@ -124,7 +258,9 @@ def _languages(card: StudyCard, rows: pd.DataFrame) -> Iterator[str]:
             )
 
 
-def _replicates(rows: pd.DataFrame) -> Iterator[str]:
+def _replicates(card: StudyCard, rows: pd.DataFrame) -> Iterator[str]:
+    if card.analysis.sampling == "known":  # which was told from several
+        return
     runs = rows.groupby(["model", "treatment", "target"])["seed"].nunique()
     if (runs == 1).all():
         yield (

@@ -1,6 +1,6 @@
 """Each target group's primary model, fitted: its slopes on size, and the two-stage slope beside them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,7 @@ from xlift.analysis.study.telling import Setting, Told
 from xlift.registry.card import POOLED, Analysis
 from xlift.registry.findings import UserError
 
+ROW = "row"  # the residual, where sampling variances are known
 SURE = 0.05  # p below which a sign is spoken of
 
 
@@ -27,6 +28,7 @@ class GroupFit:
     failed: str | None
     x: str
     min_models: int
+    variances: str | None = None  # the column of known sampling variances
 
     @property
     def name(self) -> str:
@@ -147,8 +149,12 @@ def fitted(rows: pd.DataFrame, analysis: Analysis, *, estimates_only: bool = Fal
 def fitted_group(name: str, rows: pd.DataFrame, analysis: Analysis, *, estimates_only: bool = False) -> GroupFit:
     """The primary model of one group's gains; `estimates_only` keeps a slope on too few models, without a test of it."""
     model = primary(name, rows, analysis, estimates_only=estimates_only, told_apart=not estimates_only)
+    variances = None
+    if analysis.sampling == "known":  # what is left beside it is a term of its own, a level each gain
+        variances, model = "sampling", replace(model, formula=f"{model.formula} + (1 | {ROW})")
+        rows = rows.assign(**{ROW: [str(at) for at in range(len(rows))], variances: rows["gain_se"] ** 2})
     try:
-        found, failed = fit(model.formula, rows, aliased="drop"), None
+        found, failed = fit(model.formula, rows, aliased="drop", variances=variances), None
     except (NotConverged, UserError) as error:
         found, failed = None, f"the primary model cannot be fitted: {error}"
-    return GroupFit(model, rows, found, failed, analysis.x, analysis.min_models)
+    return GroupFit(model, rows, found, failed, analysis.x, analysis.min_models, variances)

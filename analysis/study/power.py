@@ -15,7 +15,7 @@ from xlift.analysis.estimates import quantile
 from xlift.analysis.mixed import formulas, matrices
 from xlift.analysis.mixed.bootstrap import drawn_from
 from xlift.analysis.mixed.model import Fit, NotConverged, refit
-from xlift.analysis.study.groups import fitted_group
+from xlift.analysis.study.groups import ROW, GroupFit, fitted_group
 from xlift.analysis.study.primary import default
 from xlift.registry.card import Analysis
 from xlift.registry.findings import UserError
@@ -29,13 +29,15 @@ RESAMPLES = 200  # of the samples, for the Monte Carlo error of the detectable s
 
 def component(name: str, group: str) -> str:
     """What the standard deviation of a random effect is called in tables: "language", "lp by language"."""
-    return RESIDUAL if group == "Residual" else group if name in ("Intercept", "1") else f"{name} by {group}"
+    return RESIDUAL if group in ("Residual", ROW) else group if name in ("Intercept", "1") else f"{name} by {group}"
 
 
-def components(found: Fit) -> dict[str, float]:
-    """Standard deviations of a fitted model, by `component`; fractions."""
-    rows = found.variance_components
-    return {component(row.name1, row.group): float(row.value**0.5) for row in rows[rows["name2"].isna()].itertuples()}
+def components(group: GroupFit) -> dict[str, float]:
+    """Standard deviations of a fitted model, by `component`; fractions. Known sampling variances are in the residual."""
+    rows = group.fit.variance_components
+    found = {component(row.name1, row.group): float(row.value**0.5) for row in rows[rows["name2"].isna()].itertuples()}
+    sampling = group.rows[group.variances].mean() if group.variances else 0.0
+    return found | {RESIDUAL: float(np.hypot(found[RESIDUAL], np.sqrt(sampling)))}
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,10 @@ def simulated(
     `known` are standard deviations by `component`, fractions. Terms that the design cannot tell from others add to those.
     UserError where the design has no slope.
     """
-    rows = design.rows.assign(gain=rng.normal(size=len(design.rows)))
+    rows, analysis = (
+        design.rows.assign(gain=rng.normal(size=len(design.rows))),
+        analysis.model_copy(update={"sampling": "estimated"}),
+    )
     group = fitted_group(rows["target_group"].iloc[0], rows, analysis)
     if group.refused or group.fit is None or group.pooled is None:
         raise UserError(f"{design.name}: no slope, so no power: {group.refused}")

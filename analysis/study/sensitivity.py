@@ -38,7 +38,7 @@ def _cases(group: GroupFit, analysis: Analysis) -> Iterator[tuple[str, str, Grou
         marked = rows[column].astype(bool)
         if marked.any() and not marked.all():
             yield "choice", case, _again(group, rows[~marked], analysis)
-    if rows[["score", "baseline"]].apply(lambda column: column.between(0, 1)).all(axis=None):
+    if analysis.sampling != "known" and rows[["score", "baseline"]].apply(lambda column: column.between(0, 1)).all(axis=None):
         up = np.where(rows["better"] == "lower", -1.0, 1.0)
         yield "choice", LOGIT, _again(group, rows.assign(gain=up * (_logit(rows["score"]) - _logit(rows["baseline"]))), analysis)
     for kind in ("model", "family", "language", "target"):

@@ -10,7 +10,7 @@ from xlift.analysis.mixed import formulas, matrices, prediction
 from xlift.analysis.mixed.contrasts import adjusted
 from xlift.analysis.mixed.formulas import Random
 from xlift.analysis.study import estimands, telling
-from xlift.analysis.study.groups import GroupFit, fitted_group
+from xlift.analysis.study.groups import ROW, GroupFit, fitted_group
 from xlift.registry.card import Analysis
 
 POINTS = 41  # of a drawn line
@@ -173,6 +173,8 @@ def residuals(group: GroupFit) -> pd.DataFrame:
     design = matrices.build(parsed, group.rows, aliased="drop")
     fitted = design.X @ group.fit.params.to_numpy()
     for t, term in enumerate(design.terms):
+        if term.name == ROW:
+            continue
         fitted = fitted + np.sum(group.fit.state.modes(t)[term.codes] * term.columns, axis=1)
     y = matrices.evaluate(parsed.response, group.rows)
     return pd.DataFrame({"fitted": fitted, "residual": y - fitted})

@@ -93,6 +93,8 @@ def _matrix(at: Complaints, tasks: Mapping[str, Task]) -> None:
             _languages(at, part.languages or (), (key, "languages"), set(of_texts))
     _corpora(at, tasks)
     _published(at)
+    if at.manifest.analysis.sampling == "known":
+        at.complain("E543", ("analysis", "sampling"), "no gain_se is told of gains that are measured here", "write estimated")
 
 
 def _published(at: Complaints) -> None:

@@ -60,6 +60,22 @@ def check(reading: Reading, rows: list[Row], tasks: Mapping[str, Task]) -> None:
     _languages(reading, rows)
     _copies(reading, rows, tasks)
     _pairs(reading, rows, tasks)
+    _sampling(reading, rows, tasks)
+
+
+def _sampling(reading: Reading, rows: list[Row], tasks: Mapping[str, Task]) -> None:
+    """Standard errors of gains, which a fit takes as known: every gain has one, and no baseline."""
+    if first := next((row for row in rows if row.treated is None and row.gain_se is not None), None):
+        reading.complain("W543", first.line, "a baseline has no gain, and its gain_se is not read", "leave the field empty")
+    if reading.manifest.analysis.sampling != "known":
+        return
+    source = reading.manifest.data.language
+    gains = [row for row in rows if row.treated and row.metric == tasks[row.target].metric]
+    lacking = [row for row in gains if not row.gain_se and not same_language(row.language, source)]
+    if lacking:
+        more = f", as in {len(lacking) - 1:,} rows more" if len(lacking) > 1 else ""
+        message = f"sampling is known, and a gain here has no gain_se above 0{more}"
+        reading.complain("E543", lacking[0].line, message, "give a column of them, or write analysis: {sampling: estimated}")
 
 
 def _alike(reading: Reading, rows: list[Row]) -> None:

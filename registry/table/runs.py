@@ -40,6 +40,7 @@ class Row:
     items: int | None = None
     chance: float | None = None
     se: float | None = None
+    gain_se: float | None = None  # of the gain over its baseline, where that is known; of treated rows alone
     source: str | None = None
     protocol: str | None = None
     intermediate_language: str | None = None
@@ -96,7 +97,9 @@ class TableStudy:
     def digest(self) -> str:
         """Of all that is kept of the table, in whatever order its rows stand: 32 hexadecimal digits."""
         tasks = {name: [self._trains_on(name), self.tasks[name].metric] for name in {row.target for row in self.rows}}
-        lines = sorted(canonical([getattr(row, name) for name in COLUMNS if name != "line"]) for row in self.rows)
+        whole = [name for name in COLUMNS if name != "line"]  # without what no table had before, where none has it
+        whole = [name for name in whole if name != "gain_se" or any(row.gain_se is not None for row in self.rows)]
+        lines = sorted(canonical([getattr(row, name) for name in whole]) for row in self.rows)
         return digest([tasks, lines])[:32]
 
     @cached_property

@@ -16,6 +16,7 @@ from xlift.analysis.report.sections import Folded, Section, Text
 from xlift.analysis.report.table import Table
 from xlift.analysis.study import groups
 from xlift.analysis.study.faults import Changes
+from xlift.analysis.study.sensitivity import sensitivity
 from xlift.registry.card import Analysis, StudyCard
 
 from .planted import plant, rising, scattered, sized
@@ -124,7 +125,9 @@ def test_fewer_than_six_models_bear_a_warning(planting, models):
     card, _, connection = planting(scattered, models=sized(models))
     rows = paired.gains(connection, "planted")
     scores, missing = paired.scores(connection, "planted"), paired.missing(connection, "planted")
-    said = " ".join(note.text for note in notes(card, rows, scores, groups.fitted(rows, card.analysis), missing, None, ()))
+    fits = groups.fitted(rows, card.analysis)
+    found = notes(card, rows, scores, fits, sensitivity(fits, card.analysis), missing, None, ())
+    said = " ".join(note.text for note in found)
     assert ("only 5 models: whether they scatter as intervals assume" in said) == (models == 5)
 
 

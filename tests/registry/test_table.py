@@ -358,3 +358,39 @@ def test_languages_that_look_alike_are_said_and_others_are_not(made):
 def test_models_that_began_with_the_same_weights_are_on_the_card(made):
     study = made([{**row, "continues": "a" if row["model"] == "b" else ""} for row in table()])
     assert study.card().lineages == (("b", "a"),)
+
+
+KNOWN = MANIFEST.replace("analysis: {x", "analysis: {sampling: known, x")
+
+
+def sampled(se: str = "0.01") -> Rows:
+    return [{**row, "gain_se": "" if row["intermediate"] == "none" else se} for row in table()]
+
+
+def test_known_standard_errors_of_gains_come_in_and_are_in_its_unit(made, tmp_path):
+    for manifest, rows in ((KNOWN, sampled()), (KNOWN.replace("data:", "data:\n  units: {gain_se: percent}"), sampled("1"))):
+        study, store = made(rows, manifest), Store(tmp_path / "store")
+        studies.imported(study, store)
+        gains = facts.query(facts.connect(store, [study.card()]), "SELECT gain_se FROM gains")["gain_se"]
+        assert len(gains) == 32 and gains.to_numpy() == pytest.approx(0.01)
+    assert made(table()).digest != made(sampled()).digest
+
+
+@pytest.mark.parametrize("wrong", ["", "0"])
+def test_a_gain_whose_known_variance_is_not_there_is_refused(made, wrong):
+    rows = sampled()
+    at = next(i for i, row in enumerate(rows) if row["intermediate"] != "none")
+    rows[at]["gain_se"] = wrong
+    with pytest.raises(BadInput) as raised:
+        made(rows, KNOWN)
+    (said,) = raised.value.findings
+    assert said.code == "E543" and said.place.line == at + 2
+    assert made(rows)  # of an estimated variance nothing is asked
+
+
+def test_a_table_that_was_kept_before_there_were_such_errors_is_read(made, tmp_path):
+    study, store = made(), Store(tmp_path / "store")
+    studies.imported(study, store)
+    (path,) = (tmp_path / "store").rglob("*.parquet")
+    pq.write_table(pq.read_table(path).drop_columns(["gain_se"]), path)
+    assert len(facts.query(facts.connect(store, [study.card()]), "SELECT * FROM gains")) == 32
