@@ -77,6 +77,9 @@ class Pairing(Spec):
     drop_languages: tuple[str, ...] | None = Field(None, description="the source language where absent")
 
 
+Targets = Literal["these", "like these"]
+
+
 class Analysis(Spec):
     """What the gains are regressed on."""
 
@@ -85,6 +88,10 @@ class Analysis(Spec):
     centre: float | None = Field(None, gt=0, description="parameters at which lp is 0; the models' geometric mean where absent")
     primary: Annotated[str, Field(min_length=3, max_length=4000)] | None = Field(
         None, description="the model of the gains, such as 'gain ~ lp * treatment + (1 | model)'; `xlift show` prints the default"
+    )
+    targets: Targets = Field(
+        "these",
+        description="what the default model's slopes speak for: these targets, or targets like these, of which there are five",
     )
     sampling: Literal["estimated", "known"] = Field(
         "estimated", description="known: the square of every gain's `gain_se`, a column of a table, is part of its variance"

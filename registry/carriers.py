@@ -13,10 +13,12 @@ from xlift.registry.pairing import is_baseline, treatment
 
 SPARE_MODELS = 3  # models beyond one a family, without which a slope is refused
 FEWEST_SIZES = 3
+FEWEST_TARGETS = 5  # on which a slope for targets like these rests
 
 MODELS = "add models of other sizes in the same families"
 
 Models = Mapping[str, tuple[str, float]]  # model -> family, size
+Level = tuple[tuple[str, object], ...]  # what a slope is of: a factor and its level, such as a treatment or a target
 Placed = Callable[[tuple[str | int, ...]], Place]  # where a path of the manifest stands
 
 
@@ -33,6 +35,11 @@ def refused(models: Models, min_models: int, spare: int = SPARE_MODELS, what: st
     return None
 
 
+def too_few_targets(count: int) -> str:
+    has = "1 target does" if count == 1 else f"{count} targets do"
+    return f"{has} not tell of targets like these: it takes {FEWEST_TARGETS}; analysis: {{targets: these}} speaks of them alone"
+
+
 def confounded(which: str) -> str:
     return f"size cannot be told from {which}: a slope needs models of different sizes that have the same {which}"
 
@@ -46,21 +53,22 @@ def lineage_findings(card: StudyCard, place: Placed) -> list[Finding]:
     return [Finding("W412", place(("models",)), text, "name it where the slope is told") for text in told_lineages(card)]
 
 
-def left_out(card: StudyCard) -> Iterator[tuple[str, str | None, str]]:
-    """Target group, treatment (None: all of them) and why a study's plan has no slope of it, beside families as by default."""
-    for group, models in models_of(card).items():
-        every = {name: facts for own in models.values() for name, facts in own.items()}
+def left_out(card: StudyCard) -> Iterator[tuple[str, Level | None, str]]:
+    """Target group, treatment or target (None: all of them) and why a study's plan has no slope of it under the default model."""
+    least = card.analysis.min_models
+    for group, axes in models_of(card).items():
+        every = {name: facts for own in axes["treatment"].values() for name, facts in own.items()}
         if len(every) == 1:
             continue
-        why = {name: _refused(own, card.analysis.min_models) for name, own in models.items()}
-        if all(why.values()):
-            yield (
-                group,
-                None,
-                _refused(every, card.analysis.min_models) or "; ".join(f"{name}: {text}" for name, text in why.items()),
-            )
+        if card.analysis.targets == "like these" and len(axes["target"]) < FEWEST_TARGETS:
+            yield group, None, _refused(every, least) or too_few_targets(len(axes["target"]))
+            continue
+        moving = ("treatment", "target") if card.analysis.targets == "these" else ("treatment",)
+        why = {axis: {name: _refused(own, least) for name, own in axes[axis].items()} for axis in moving}
+        if lost := next((levels for levels in why.values() if all(levels.values())), None):
+            yield group, None, _refused(every, least) or "; ".join(f"{name}: {text}" for name, text in lost.items())
         else:
-            yield from ((group, name, text) for name, text in why.items() if text)
+            yield from ((group, ((axis, name),), text) for axis in why for name, text in why[axis].items() if text)
 
 
 def lineages(begins: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
@@ -87,22 +95,23 @@ def told_lineages(card: StudyCard) -> Iterator[str]:
             yield f"{', '.join(own)} began with the same weights: a slope is tested as if they were independent of each other"
 
 
-def untold(left: Iterable[tuple[str, str | None, str]], place: Placed) -> list[Finding]:
-    """What no run of a design can tell of size, said before one is paid for; treatments without a slope for one reason at once.
+def untold(left: Iterable[tuple[str, Level | None, str]], place: Placed) -> list[Finding]:
+    """What no run of a design can tell of size, said before one is paid for; levels without a slope for one reason at once.
 
-    `left`: target group, treatment (None: all of them) and why there is no slope of it.
+    `left`: target group, treatment or target (None: all of them) and why there is no slope of it.
     """
-    gathered: dict[tuple[str, bool, str], list[str]] = {}
-    for group, name, why in left:
-        gathered.setdefault((group, name is None, why), []).append(name or "")
+    gathered: dict[tuple[str, str | None, str], list[str]] = {}
+    for group, level, why in left:
+        axis = None if level is None else "target" if level[0][0] == "target" else "intermediate"
+        gathered.setdefault((group, axis, why), []).append(", ".join(str(name) for _, name in level or ()))
     found = []
-    for (group, all_, why), names in gathered.items():
-        if all_:
+    for (group, axis, why), names in gathered.items():
+        if axis is None:
             found.append(Finding("W403", place(("models",)), f"{group} targets: no slope on size: {why}", MODELS))
             continue
         have = "has no slope, and no part" if len(names) == 1 else "have no slope, and no parts"
         said = f"{group} targets: {', '.join(names)} {have} in that of all: {why}"
-        found.append(Finding("W411", place(("matrix", "intermediate")), said, MODELS))
+        found.append(Finding("W411", place(("matrix", axis)), said, MODELS))
     return found
 
 
@@ -114,9 +123,9 @@ def _refused(models: Models, min_models: int) -> str | None:
     return refused(models, min_models) or (confounded("family") if alone else None)
 
 
-def models_of(card: StudyCard) -> dict[str, dict[str, dict[str, tuple[str, float]]]]:
-    """Target group -> treatment -> the models that are planned to have gains."""
-    rule, found = card.analysis.gain, dict[str, dict[str, dict[str, tuple[str, float]]]]()
+def models_of(card: StudyCard) -> dict[str, dict[str, dict[str, dict[str, tuple[str, float]]]]]:
+    """Target group -> treatment, target, and pair of both -> level -> the models that are planned to have gains."""
+    rule, found = card.analysis.gain, dict[str, dict[str, dict[str, dict[str, tuple[str, float]]]]]()
     cells = [cell for cell in card.cells if not cell.declared and _transfers(cell.languages, card)]
     match = [name for name in rule.match if name in Cell.model_fields]
 
@@ -126,8 +135,10 @@ def models_of(card: StudyCard) -> dict[str, dict[str, dict[str, tuple[str, float
     pairs = {tuple(getattr(cell, name) for name in match) for cell in cells if baseline(cell)}
     for cell in cells:
         if not baseline(cell) and tuple(getattr(cell, name) for name in match) in pairs:
-            group, own = target_group(cell, card.analysis.apart), treatment(cell.intermediate, cell.variant)
-            found.setdefault(group, {}).setdefault(own, {})[cell.model] = (cell.family, getattr(cell, card.analysis.x))
+            axes = found.setdefault(target_group(cell, card.analysis.apart), {"treatment": {}, "target": {}, "pair": {}})
+            own = treatment(cell.intermediate, cell.variant)
+            for axis, level in (("treatment", own), ("target", cell.target), ("pair", f"{own}\0{cell.target}")):
+                axes[axis].setdefault(level, {})[cell.model] = (cell.family, getattr(cell, card.analysis.x))
     return found
 
 

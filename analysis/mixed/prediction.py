@@ -7,6 +7,7 @@ is left at zero, and so the prediction is for an average level of it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from scipy import stats
 
 from xlift.analysis.estimates import LEVEL
 from xlift.analysis.mixed import matrices
+from xlift.analysis.mixed.inference import Satterthwaite
 from xlift.analysis.mixed.model import Fit
 from xlift.analysis.mixed.state import State
 from xlift.analysis.mixed.threads import one_thread
@@ -26,6 +28,13 @@ class _Row:
 
     a: np.ndarray
     new: dict[int, list[np.ndarray]]
+
+
+class Around(NamedTuple):
+    """What degrees of freedom are told by, the same for every row."""
+
+    states: list[tuple[State, State, float]]  # for each parameter, the states above and below the fit's and their distance
+    inference: Satterthwaite
 
 
 @one_thread
@@ -73,11 +82,12 @@ def _places(fit: Fit, t: int, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarra
 def _row(fit: Fit, X: np.ndarray, places: list, w: np.ndarray) -> _Row:
     a = np.concatenate([np.zeros(fit.state.model.q), fit.cross.contrast(fit.grid.design.reduced(w[None] @ X))[0]])
     new: dict[int, list[np.ndarray]] = {}
+    there = np.flatnonzero(w)
     for t, (names, columns) in enumerate(places):
         term, start = fit.grid.design.terms[t], fit.state.model.slices[t].start
         number = {level: i for i, level in enumerate(term.levels)}
         fresh: dict[str, np.ndarray] = {}
-        for share, name, z in zip(w, names, columns, strict=True):
+        for share, name, z in zip(w[there], names[there], columns[there], strict=True):
             if name in number:
                 a[start + number[name] * term.k : start + (number[name] + 1) * term.k] += share * z
             elif name is not None:
@@ -86,7 +96,7 @@ def _row(fit: Fit, X: np.ndarray, places: list, w: np.ndarray) -> _Row:
     return _Row(a, new)
 
 
-def _one(fit: Fit, row: _Row, w: np.ndarray, observation: bool, level: float, around: "Around") -> tuple[float, ...]:
+def _one(fit: Fit, row: _Row, w: np.ndarray, observation: bool, level: float, around: Around) -> tuple[float, ...]:
     state, q = fit.state, fit.state.model.q
     extra = float(w @ w) if observation else 0.0
     modes = np.concatenate([state.modes(t).ravel() for t in range(len(state.T))] or [np.zeros(0)])
@@ -104,25 +114,19 @@ def _variance(state: State, row: _Row, sigma: float, extra: float) -> float:
     return float(sigma**2 * (state.spread(row.a) + drawn + extra))
 
 
-Around = list[tuple[State, State, float]]  # for each parameter, the states above and below the fit's and their distance
-
-
 def _around(fit: Fit) -> Around:
-    state, found = fit.state, []
+    state, found = fit.state, list[tuple[State, State, float]]()
     for i in range(len(state.point)):
         step = np.zeros_like(state.point)
         step[i] = 1e-5 * max(1.0, abs(state.point[i]))
         found.append((state.model.at(state.point + step), state.model.at(state.point - step), 2 * step[i]))
-    return found
+    return Around(found, fit.inference if isinstance(fit.inference, Satterthwaite) else Satterthwaite(state))
 
 
 def _df(fit: Fit, row: _Row, sigma: float, extra: float, variance: float, around: Around) -> float:
     """Satterthwaite's, with the variance's gradient by central differences (it is a smooth, cheap function)."""
-    from xlift.analysis.mixed.inference import Satterthwaite
-
     state = fit.state
-    gradient = [(_variance(up, row, sigma, extra) - _variance(down, row, sigma, extra)) / gap for up, down, gap in around]
+    gradient = [(_variance(up, row, sigma, extra) - _variance(down, row, sigma, extra)) / gap for up, down, gap in around.states]
     if not state.model.known:
         gradient.append(2 * variance / sigma)
-    inference = fit.inference if isinstance(fit.inference, Satterthwaite) else Satterthwaite(state)
-    return inference.variance_df(variance, np.array(gradient))
+    return around.inference.variance_df(variance, np.array(gradient))

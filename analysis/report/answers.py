@@ -8,10 +8,12 @@ import pandas as pd
 
 from xlift.analysis.mixed import beside_statsmodels, profile, twostage
 from xlift.analysis.mixed.model import NotConverged
-from xlift.analysis.report import effects, plots, tables
+from xlift.analysis.report import apart, effects, plots, tables
 from xlift.analysis.report.sections import Part, Plate, Section, Text
 from xlift.analysis.report.table import Table
 from xlift.analysis.study import hypotheses, sizes
+from xlift.analysis.study.apart import Apart
+from xlift.analysis.study.apart import apart as beside_other
 from xlift.analysis.study.groups import SURE, GroupFit
 from xlift.analysis.study.sensitivity import LOGIT, sensitivity
 from xlift.analysis.study.slope import mean_gain
@@ -37,11 +39,24 @@ class Answers:
 
     @cached_property
     def verdicts(self) -> tuple[hypotheses.Verdict, ...]:
-        return hypotheses.tested(self.groups, self.card.hypotheses, self.card.control, self.card.analysis)
+        found = hypotheses.tested(self.groups, self.card.hypotheses, self.card.control, self.card.analysis)
+        return tuple(map(self._heterogeneous, found))
 
     @cached_property
     def claims(self) -> tuple[hypotheses.Verdict, ...]:
-        return hypotheses.claimed(self.groups, self.card.claims)
+        return tuple(map(self._heterogeneous, hypotheses.claimed(self.groups, self.card.claims)))
+
+    def _heterogeneous(self, verdict: hypotheses.Verdict) -> hypotheses.Verdict:
+        """A slope over targets keeps its estimand, and says that they differ."""
+        said = next((apart.differing(found) for found in self.apart if found.group.name == verdict.group), "")
+        if not said or not verdict.per_decade or "target" in verdict.text:
+            return verdict
+        return replace(verdict, note="; ".join(filter(None, [verdict.note, said])))
+
+    @cached_property
+    def apart(self) -> tuple[Apart, ...]:
+        """Whether the slopes of each group are one."""
+        return tuple(map(beside_other, self.groups))
 
     @cached_property
     def by_target(self) -> tuple[tuple[GroupFit, pd.DataFrame, str], ...]:
@@ -79,7 +94,8 @@ class Answers:
         ]
         at_sizes, by_target = ([table] if len(table.shown) else [] for table in tables)
         slopes, cases = self._slopes(), self._cases()
-        parts: list[Part] = [effects.slope_table(self.groups), Text(REPLICATION), *at_sizes]
+        several = [table for table in (apart.test_table(self.apart), apart.beside_table(self.apart)) if len(table.shown)]
+        parts: list[Part] = [effects.slope_table(self.groups), Text(REPLICATION), *several, *at_sizes]
         if len(slopes):
             parts.append(
                 _both(

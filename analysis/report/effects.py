@@ -35,13 +35,17 @@ def verdict(group: GroupFit, what: str = "gain") -> str:
     if group.refused or row is None or group.pooled is None:
         return f"No slope is given: {group.refused}."
     size = f"{signed(row.estimate, 2)} {PER} {interval(row.low, row.high, 2)}"
-    basis = f"on {behind(len(group.pooled.models), group.pooled.least)}, {number(row.df)} degrees of freedom"
     said = (
-        f"The {what} {'grows' if row.estimate > 0 else 'shrinks'} with size: {size}, {basis}."
+        f"The {what} {'grows' if row.estimate > 0 else 'shrinks'} with size: {size}, {basis(group)}."
         if row.p < SURE
-        else f"Growth and decline are both compatible with these runs: {size}, {basis}."
+        else f"Growth and decline are both compatible with these runs: {size}, {basis(group)}."
     )
     return " ".join(filter(None, [said, *(f"It is {note}." for note in group.pooled.notes), other]))
+
+
+def basis(group: GroupFit) -> str:
+    """On what the slope of all rests."""
+    return f"on {behind(len(group.pooled.models), group.pooled.least)}, {number(group.headline.df)} degrees of freedom"
 
 
 def behind(models: int, least: int) -> str:
@@ -247,8 +251,8 @@ def size_table(tables: Sequence[tuple[GroupFit, pd.DataFrame]]) -> Table:
             cells = {"of the models run" if pd.isna(row.params) else size(row.params): _gain(row) for row in part.itertuples()}
             shown.append({"Targets": group.name, "Intermediate": treatment, **cells})
     note = (
-        "Marginal means of the primary model, over families equally, for average languages and targets, points [95 % limits with "
-        "Kenward–Roger df]."
+        "Marginal means of the primary model, over families and targets equally, where it tells them apart, for an average "
+        "language, points [95 % limits with Kenward–Roger df]."
     )
     told = [row for _, table in tables for row in table.itertuples()]
     if any(pd.isna(row.params) for row in told):

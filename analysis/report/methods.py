@@ -20,8 +20,9 @@ def methods(card: StudyCard, groups: Sequence[GroupFit]) -> Iterator[str]:
     control = CONTROLS.get(card.control)
     yield (
         "Fixed effects were tested with Kenward and Roger's (1997) covariance and degrees of freedom; the slope on size weighs "
-        "intermediates equally, and stands beside a two-stage analysis of one mean a model, beside the same factors of "
-        "models. Limits of variance components are profile likelihood's."
+        "intermediates equally, and targets where each has its own, and stands beside a two-stage analysis of one mean a model, "
+        "beside the same factors of models. That slopes of targets, families and intermediates are equal was put to F tests, "
+        "adjusted by Holm's method within a group of targets. Limits of variance components are profile likelihood's."
         + (
             f" Hypotheses declared in the manifest ({len(card.hypotheses)}) were adjusted as one family ({control})."
             if card.hypotheses and control

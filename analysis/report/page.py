@@ -13,7 +13,7 @@ import pandas as pd
 
 from xlift.analysis import facts, paired
 from xlift.analysis.facts import Facts
-from xlift.analysis.report import effects, plots, tables, tuning
+from xlift.analysis.report import apart, effects, plots, tables, tuning
 from xlift.analysis.report.answers import Answers, curve_plate, curve_tables
 from xlift.analysis.report.methods import methods
 from xlift.analysis.report.notes import notes
@@ -164,7 +164,8 @@ def report(
     missing, answers = paired.missing(connection, card.study), Answers(card, fitted(rows, card.analysis))
     searched = [tuning.section(tuned, rows)] if tuned else []
     verdicts = [
-        (f"{group.name} targets, intermediates equally", effects.verdict(group), not group.tested) for group in answers.groups
+        (f"{found.group.name} targets, intermediates equally", apart.verdict(found), not found.group.tested)
+        for found in answers.apart
     ]
     headline, sections = [answers.scaling()] if len(rows) else [], answers.sections(rows, searched) if len(rows) else searched
     if len(scores) and not len(paired.planned(connection, card.study)):  # nothing that a gain could be of

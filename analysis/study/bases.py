@@ -1,8 +1,9 @@
 """Which models a slope on size rests on, and whether they carry it.
 
-A slope is a statement on models: each one counts its own, those that have gains at the levels of the factors that move it
-(under the default model: of its treatment). More seeds or languages do not help, a family costs one model, and a size that the
-other fixed effects tell, such as one size a family, has no slope.
+A slope is a statement on models: each one counts its own, those that have gains at the levels of the factors that move it.
+Under the default model a treatment moves it by one term and a target by another, and each level of either counts its own. More
+seeds or languages do not help, a family costs one model, and a size that the other fixed effects tell, such as one size a
+family, has no slope.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ SIZES = (SIZE, "params_total", "params_non_embedding")  # columns that are const
 FEWEST = 3  # models on which a slope can still be computed, without a test
 SPANNED = 1e-8  # of lp's own spread: what the other fixed effects leave of it where they tell it
 
-Key = tuple  # levels of the factors that move a slope
+Key = tuple[tuple[str, object], ...]  # levels of the factors that move a slope together, each with its factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +39,39 @@ def movers(fixed: str, rows: pd.DataFrame) -> tuple[str, ...]:
     return tuple(name for name in named if not pd.api.types.is_numeric_dtype(rows[name]))
 
 
+def together(fixed: str, rows: pd.DataFrame) -> tuple[tuple[str, ...], ...]:
+    """The sets of `movers` that stand in one product with lp, the largest ones; one of none where nothing moves a slope."""
+    named = movers(fixed, rows)
+    terms = [formulas.columns_of_product(term) for term in formulas.terms_of(fixed)]
+    sets = dict.fromkeys(tuple(name for name in named if name in columns) for columns in terms if SIZE in columns)
+    return tuple(own for own in sets if not any({*own} < {*other} for other in sets)) or ((),)
+
+
 def bases(fixed: str, rows: pd.DataFrame, min_models: int, spare: int = carriers.SPARE_MODELS) -> dict[Key, Basis]:
-    """Each slope of a fixed part, by the levels of `movers`: () where there is one for all."""
-    by = list(movers(fixed, rows))
-    parts: Iterable[tuple[Key, pd.DataFrame]] = rows.groupby(by, sort=True) if by else [((), rows)]
-    return {key: Basis(models_of(part), slope_refused(part, min_models, spare, fixed)) for key, part in parts}
+    """Each slope of a fixed part, by the levels of factors that move it `together`: () where there is one for all."""
+    found: dict[Key, Basis] = {}
+    gains = ["gain"] if "gain" in rows else []
+    named = [name for name in formulas.columns_named(fixed) if name in rows]
+    rows = rows.assign(gain=0.0) if gains else rows  # what repeats counts once
+    rows = rows[list(dict.fromkeys(["model", "family", SIZE, *gains, *named]))].drop_duplicates(ignore_index=True)
+    for by in together(fixed, rows):
+        parts: Iterable[tuple[tuple, pd.DataFrame]] = rows.groupby(list(by), sort=True) if by else [((), rows)]
+        for levels, part in parts:
+            key = tuple(zip(by, levels, strict=True))
+            found[key] = Basis(models_of(part), slope_refused(part, min_models, spare, fixed))
+    return found
 
 
-def projected(found: Mapping[Key, Basis], by: tuple[str, ...], left: tuple[str, ...]) -> dict[Key, Basis]:
+def named(key: Key) -> str:
+    """The levels of a slope, in words."""
+    return ", ".join(str(level) for _, level in key) or "all"
+
+
+def projected(found: Mapping[Key, Basis], left: tuple[str, ...]) -> dict[Key, Basis]:
     """Bases by fewer factors, where the others leave the model with the slopes that they move."""
     parts: dict[Key, list[Basis]] = {}
     for key, basis in found.items():
-        parts.setdefault(tuple(level for name, level in zip(by, key, strict=True) if name in left), []).append(basis)
+        parts.setdefault(tuple(pair for pair in key if pair[0] in left), []).append(basis)
     return {
         key: Basis(tuple(dict.fromkeys(model for basis in own for model in basis.models)), own[0].refused)
         for key, own in parts.items()
@@ -78,6 +100,8 @@ def _told_by_others(rows: pd.DataFrame, fixed: str) -> str | None:
     if not plain:
         return None
     seen = rows[[*names, SIZE]].drop_duplicates()
+    if len(seen) > len(seen[names].drop_duplicates()):  # two sizes of what is alike in all else
+        return None
     X, lp = Coding(" + ".join(["1", *plain]), seen).learned, seen[SIZE].to_numpy()
     left = lp - X @ np.linalg.lstsq(X, lp, rcond=None)[0]
     if np.linalg.norm(left) > SPANNED * np.linalg.norm(lp - lp.mean()):
@@ -88,9 +112,13 @@ def _told_by_others(rows: pd.DataFrame, fixed: str) -> str | None:
 
 
 def refused(found: Mapping[Key, Basis], rows: pd.DataFrame, min_models: int, fixed: str) -> str | None:
-    """Why none of some slopes is told; None where one is."""
-    if any(basis.refused is None for basis in found.values()):
+    """Why none of some slopes is told; None where one is: of every set of factors that move it, a level that is told."""
+    parts: dict[tuple[str, ...], list[Key]] = {}
+    for key in found:
+        parts.setdefault(tuple(name for name, _ in key), []).append(key)
+    lost = next((keys for keys in parts.values() if all(found[key].refused for key in keys)), None)
+    if lost is None:
         return None
     if why := slope_refused(rows, min_models, fixed=fixed):
         return why
-    return "no slope has models enough: " + "; ".join(f"{', '.join(map(str, k))}: {b.refused}" for k, b in found.items())
+    return "no slope has models enough: " + "; ".join(f"{named(key)}: {found[key].refused}" for key in lost)

@@ -10,6 +10,7 @@ from xlift.analysis import facts, paired
 from xlift.analysis.mixed import formulas, gathering, matrices
 from xlift.analysis.mixed.model import Grid
 from xlift.analysis.study import estimands, telling
+from xlift.analysis.study.bases import Key
 from xlift.analysis.study.hypotheses import read_test
 from xlift.analysis.study.primary import Primary, primary
 from xlift.analysis.study.telling import Setting
@@ -60,8 +61,8 @@ def planned_setting(group: str, rows: pd.DataFrame, analysis: Analysis) -> tuple
     return model, Setting(rows, grid, model, analysis.x, analysis.min_models)
 
 
-def _left_out(settings: Settings) -> Iterator[tuple[str, str | None, str]]:
-    """Target group, treatment (None: all of them) and why this design has no slope of it."""
+def _left_out(settings: Settings) -> Iterator[tuple[str, Key | None, str]]:
+    """Target group, the levels that move a slope (None: all of them) and why this design has no slope of it."""
     for group, (model, setting) in settings.items():
         if setting.rows["model"].nunique() == 1:
             continue
@@ -71,8 +72,7 @@ def _left_out(settings: Settings) -> Iterator[tuple[str, str | None, str]]:
             if setting.sized or model.refused:  # a model without a size was declared so
                 yield group, None, model.refused or str(error)
         else:
-            left = {", ".join(map(str, key)): basis.refused for key, basis in model.bases.items()}
-            yield from ((group, name, why) for name, why in left.items() if why)
+            yield from ((group, key, basis.refused) for key, basis in model.bases.items() if basis.refused)
 
 
 def _hypotheses(card: StudyCard, settings: Settings, place: Placed) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """What counts alone tell of a study's hypotheses, without a matrix: where nothing stands against any slope.
 
-Under the default model (`primary.DEFAULT`: lp * treatment + family), where each treatment of a target group is planned on the
-same models, and these carry a slope, every coefficient is told, and so is whatever is asked of treatments. All other designs
+Under the default model (`primary.DEFAULT`), where all treatments of a group are planned on all its targets and the same models,
+and these carry a slope, every coefficient is told, and so is whatever is asked of treatments. All other designs
 and questions are for `check`, to which this is equal where it answers at all.
 """
 
@@ -15,8 +15,7 @@ from xlift.registry.carriers import Placed
 from xlift.registry.findings import Finding, UserError
 from xlift.registry.pairing import treatment
 
-OF_TREATMENTS = {"intermediate", "variant", "treatment"}
-Levels = dict[str, list[dict[str, str]]]  # target group -> treatments, by what conditions may choose them by
+Levels = dict[str, list[dict[str, str]]]  # target group -> treatments at targets, by what conditions may choose them by
 
 
 def findings(card: StudyCard, place: Placed) -> list[Finding] | None:
@@ -30,13 +29,25 @@ def findings(card: StudyCard, place: Placed) -> list[Finding] | None:
 
 
 def _levels(card: StudyCard) -> Levels | None:
-    """The treatments of each target group; None where a slope is not told, or treatments are of different models."""
+    """The treatments of each target group, at each target; None where a slope is not told, or they are of different models."""
     planned, cells = carriers.models_of(card), {treatment(cell.intermediate, cell.variant): cell for cell in card.cells}
-    whole = all(len({frozenset(own) for own in models.values()}) == 1 for models in planned.values())
-    sized = all(len({name for own in models.values() for name in own}) > 1 for models in planned.values())
+    sets = {group: {frozenset(own) for levels in axes.values() for own in levels.values()} for group, axes in planned.items()}
+    whole = all(
+        len(sets[group]) == 1 and len(axes["pair"]) == len(axes["treatment"]) * len(axes["target"])
+        for group, axes in planned.items()
+    )
+    sized = all(len(models) > 1 for own in sets.values() for models in own)
     if not whole or not sized or any(True for _ in carriers.left_out(card)) or len({cell.origin for cell in card.cells}) > 1:
         return None
-    return {group: [_named(name, cells[name]) for name in models] for group, models in planned.items()}
+    these = card.analysis.targets == "these"
+    return {
+        group: [
+            _named(name, cells[name]) | ({"target": target} if these else {})
+            for name in axes["treatment"]
+            for target in (axes["target"] if these else [""])
+        ]
+        for group, axes in planned.items()
+    }
 
 
 def _named(name: str, cell: Cell) -> dict[str, str]:
@@ -54,7 +65,7 @@ def _told(hypothesis: Hypothesis, levels: Levels) -> bool:
     except UserError:
         return False
     slopes = asked.is_slope and hypothesis.predict
-    apart = len(sides) == 1 or sides[0] != sides[1]
+    apart = len(sides) == 1 or (sides[0] != sides[1] and not any("target" in estimands.spoken_of(mean) for mean in _means(asked)))
     return bool(all(sides) and apart and not slopes and not (hypothesis.predict and asked.second))
 
 
@@ -64,12 +75,12 @@ def _means(asked: Estimand) -> Iterator[Mean]:
         yield asked.second
 
 
-def _chosen(mean: Mean, treatments: list[dict[str, str]]) -> list[str]:
-    """The treatments that a mean is over; none where its condition speaks of something else."""
+def _chosen(mean: Mean, treatments: list[dict[str, str]]) -> list[int]:
+    """Which treatments a mean is over; none where its condition speaks of something else."""
     if not mean.condition:
-        return [own["treatment"] for own in treatments]
-    if not estimands.named(mean) <= OF_TREATMENTS:
+        return [*range(len(treatments))]
+    if not estimands.spoken_of(mean) <= {*treatments[0]}:
         return []
-    known: Mapping[str, frozenset[str]] = {name: frozenset(own[name] for own in treatments) for name in sorted(OF_TREATMENTS)}
+    known: Mapping[str, frozenset[str]] = {name: frozenset(own[name] for own in treatments) for name in treatments[0]}
     holds = estimands.condition(mean.condition, known)
-    return [own["treatment"] for own in treatments if holds(own)]
+    return [at for at, own in enumerate(treatments) if holds(own)]

@@ -19,4 +19,4 @@ def curves(scores: pd.DataFrame, analysis: Analysis) -> tuple[GroupFit, ...]:
     """
     less = scores["better"] == "lower"
     scores = scores.assign(score=scores["score"].where(~less, -scores["score"]))  # up is better in every one of them
-    return fitted(scores, analysis.model_copy(update={"primary": CURVE}))
+    return fitted(scores, analysis.model_copy(update={"primary": CURVE, "sampling": "estimated"}))

@@ -28,7 +28,7 @@ SLOPES, GAINS = ("slope", "slope(lp)", "slope(log10(params))"), ("gain", "mean(g
 QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
 AT_SIZE = re.compile(r"\s+at\s+params\s*=\s*(\S+)$")
 SMALLEST, LARGEST = 1e3, 1e15  # parameters that a model may have
-TOLD = ("intermediate", "variant", "treatment", "family")  # columns by which conditions may choose
+TOLD = ("intermediate", "variant", "treatment", "family", "target")  # columns by which conditions may choose
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,16 +136,24 @@ def of_a_model(estimand: Estimand) -> Mean:
     return estimand.first
 
 
-def named(mean: Mean) -> set[str]:
+def spoken_of(mean: Mean) -> set[str]:
     """What a condition speaks of."""
     if not mean.condition:
         return set()
-    tree = ast.parse(mean.condition, mode="eval")
+    return _names(mean.condition)
+
+
+def _names(condition: str) -> set[str]:
+    tree = ast.parse(condition, mode="eval")
     return {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)}
 
 
 def condition(text: str, known: Mapping[str, frozenset[str]]) -> conditions.Condition:
+    """A condition over `known`; UserError where it is none."""
     try:
-        return conditions.parse(text, known, available=False)
+        found = conditions.parse(text, known, available=False)
     except conditions.BadCondition as error:
         raise UserError(error.words) from None
+    if lost := sorted(_names(text) - {*known}):  # such as seed, which conditions of a manifest may name
+        raise UserError(f"unknown name '{lost[0]}'; known: {', '.join(sorted(known))}")
+    return found

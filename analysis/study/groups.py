@@ -26,9 +26,16 @@ class GroupFit:
     rows: pd.DataFrame
     fit: Fit | None
     failed: str | None
-    x: str
-    min_models: int
+    analysis: Analysis
     variances: str | None = None  # the column of known sampling variances
+
+    @property
+    def x(self) -> str:
+        return self.analysis.x
+
+    @property
+    def min_models(self) -> int:
+        return self.analysis.min_models
 
     @property
     def name(self) -> str:
@@ -50,7 +57,7 @@ class GroupFit:
     @property
     def refused(self) -> str | None:
         """Why no slope is given, or tested."""
-        told = self.asked(estimands.SLOPE)
+        told = self._slope
         return self.failed or self.primary.refused or (told if isinstance(told, str) else None)
 
     @property
@@ -61,8 +68,11 @@ class GroupFit:
     @cached_property
     def pooled(self) -> Told | None:
         """The slope that weighs equally the combinations that carry one; None if there is none."""
-        told = self.asked(estimands.SLOPE)
-        return None if isinstance(told, str) else told
+        return None if isinstance(self._slope, str) else self._slope
+
+    @cached_property
+    def _slope(self) -> Told | str:
+        return self.asked(estimands.SLOPE)
 
     @cached_property
     def headline(self) -> pd.Series | None:
@@ -111,12 +121,14 @@ class GroupFit:
     def two_stage(self) -> dict[str, Slope | Refused]:
         """The same slopes from one mean a model, of the same treatments and beside the same effects of models."""
         names = [POOLED, *self.treatments] if len(self.treatments) > 1 else self.treatments
-        carried = [name for name, told in self.own_slopes.items() if isinstance(told, Told)]
         beside = self.setting.of_models if self.setting else ()
-        return {name: self._two_stage(name, carried, beside) for name in names}
+        return {name: self._two_stage(name, beside) for name in names}
 
-    def _two_stage(self, name: str, carried: list[str], beside: tuple[str, ...]) -> Slope | Refused:
-        rows = self.rows[self.rows["treatment"].isin(carried)] if name == POOLED and carried else self.rows
+    def _two_stage(self, name: str, beside: tuple[str, ...]) -> Slope | Refused:
+        rows = self.rows
+        for key, basis in self.primary.bases.items():  # the mean leaves out what has no slope
+            if self.tested and basis.refused and len(key) == 1 and (name == POOLED or key[0][0] != "treatment"):
+                rows = rows[rows[key[0][0]] != key[0][1]]
         return scale_slope(rows, self.x, self.min_models, treatment=name, beside=beside)
 
     def disagreement(self) -> str | None:
@@ -157,4 +169,4 @@ def fitted_group(name: str, rows: pd.DataFrame, analysis: Analysis, *, estimates
         found, failed = fit(model.formula, rows, aliased="drop", variances=variances), None
     except (NotConverged, UserError) as error:
         found, failed = None, f"the primary model cannot be fitted: {error}"
-    return GroupFit(model, rows, found, failed, analysis.x, analysis.min_models, variances)
+    return GroupFit(model, rows, found, failed, analysis, variances)

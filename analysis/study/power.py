@@ -155,7 +155,7 @@ def simulated(
     if group.refused or group.fit is None or group.pooled is None:
         raise UserError(f"{design.name}: no slope, so no power: {group.refused}")
     start, slope = group.fit, group.pooled.L
-    truth, residual, unknown = _truth(formulas.parse(analysis.primary or default(rows)), start, rows, known)
+    truth, residual, unknown = _truth(formulas.parse(analysis.primary or default(rows, analysis.targets)), start, rows, known)
     factors = [(t, np.diag(sds) / residual) for t, sds in enumerate(truth)]
     draw, planted = drawn_from(start, factors, residual, rng), start.contrasts(slope, ["slope"])["estimate"].iloc[0]
     found, failed = [], 0

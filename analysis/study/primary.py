@@ -16,13 +16,16 @@ from xlift.analysis.mixed.assemble import cross_products
 from xlift.analysis.mixed.crossproducts import Cells
 from xlift.analysis.mixed.formulas import Formula, Random
 from xlift.analysis.mixed.likelihood import Likelihood
-from xlift.analysis.study.bases import FEWEST, SIZES, Basis, Key, bases, movers, projected, refused
-from xlift.registry.card import Analysis
+from xlift.analysis.study.bases import FEWEST, SIZES, Basis, Key, bases, movers, named, projected, refused
+from xlift.registry.card import Analysis, Targets
+from xlift.registry.carriers import FEWEST_TARGETS, too_few_targets
 
-DEFAULT = (
-    "gain ~ lp * treatment + family + (1 + lp | language) + (1 | target) + (1 | target:treatment) + (1 | model) + "
-    "(1 | model:treatment) + (1 | intermediate_run) + (1 | treated_run) + (1 | baseline_run) + (1 | cell)"
-)
+RUNS = "(1 | intermediate_run) + (1 | treated_run) + (1 | baseline_run) + (1 | cell)"
+OF_MODELS = "(1 | target:treatment) + (1 | model) + (1 | model:treatment) + (1 | model:target)"
+DEFAULT = {  # by what a slope is to speak for
+    "these": f"gain ~ lp * treatment + target + lp:target + family + (1 + lp | language) + {OF_MODELS} + {RUNS}",
+    "like these": f"gain ~ lp * treatment + family + (1 + lp | language) + (1 + lp | target) + {OF_MODELS} + {RUNS}",
+}
 SHOWN = 4  # of the columns that a design tells by others
 SAME = 1e-9  # of a component's own square: what is left of it where it is a combination of others
 RANK = 1e-9  # of the largest singular value: what counts as zero
@@ -44,7 +47,7 @@ class Primary:
         """Why there is no slope, or on how many models each one rests."""
         if self.refused:
             return (f"no slope: {self.refused}",)
-        told = {", ".join(map(str, key)) or "all": basis for key, basis in self.bases.items()}
+        told = {named(key): basis for key, basis in self.bases.items()}
         return tuple(f"slope of {name}: {b.refused or f'on {len(b.models)} models'}" for name, b in told.items())
 
 
@@ -56,14 +59,15 @@ def primary(
     `estimates_only` keeps sizes in the formula where a slope could be computed, though not tested. `told_apart` leaves out
     variances of which only the sum is known, which takes time: a formula that was told apart on more gains can do without.
     """
-    declared = formulas.parse(analysis.primary or default(rows))
+    declared = formulas.parse(analysis.primary or default(rows, analysis.targets))
     formulas.known([*formulas.read(declared.response).columns, *declared.keys], list(rows.columns))
     varying, said = _varying(declared.fixed, rows)
     found = bases(varying, rows, analysis.min_models)
-    why = refused(found, rows, analysis.min_models, varying)
+    why = refused(found, rows, analysis.min_models, varying) or _too_few(rows, analysis)
+    size = why is None
     if why and estimates_only:
         found = bases(varying, rows, FEWEST, spare=FEWEST - 1)
-    size = any(basis.refused is None for basis in found.values())
+        size = refused(found, rows, FEWEST, varying) is None
     fixed, X, more = _fixed(varying, rows, size=size)
     random, lost = _random(declared, X, rows, size=size)
     if told_apart:
@@ -71,17 +75,42 @@ def primary(
     text = " + ".join([f"{declared.response} ~ {fixed}", *(f"({term.columns} | {term.name})" for term in random)])
     by = movers(varying, rows)
     left = tuple(name for name in by if name in formulas.columns_named(fixed))
-    return Primary(group, text, (*said, *more, *lost), why, left, found if left == by else projected(found, by, left))
+    return Primary(group, text, (*said, *more, *lost), why, left, found if left == by else projected(found, left))
 
 
-def default(rows: pd.DataFrame) -> str:
+def _too_few(rows: pd.DataFrame, analysis: Analysis) -> str | None:
+    """Why these targets do not tell of others like them."""
+    count = rows["target"].nunique()
+    if analysis.primary or analysis.targets == "these" or count >= FEWEST_TARGETS:
+        return None
+    return too_few_targets(count)
+
+
+def default(rows: pd.DataFrame, targets: Targets = "these") -> str:
     """The default model; where gains are of several origins, with these as a factor."""
-    return DEFAULT.replace("+ family", "+ family + origin") if "origin" in rows and rows["origin"].nunique() > 1 else DEFAULT
+    several = "origin" in rows and rows["origin"].nunique() > 1
+    return DEFAULT[targets].replace("+ family", "+ family + origin") if several else DEFAULT[targets]
 
 
 def _varying(fixed: str, rows: pd.DataFrame) -> tuple[str, list[str]]:
     """The fixed part without products of a column that has one level, as written where all of it stays; and what is left out."""
-    return _without(fixed, lambda name: f"there is one {name}" if rows[name].nunique() == 1 else None)
+    twins = {"target"} if "treatment" in formulas.columns_named(fixed) and _same_levels(rows, "target", "treatment") else set()
+
+    def why(name: str) -> str | None:
+        return (
+            f"there is one {name}"
+            if rows[name].nunique() == 1
+            else "its levels are those of treatment"
+            if name in twins
+            else None
+        )
+
+    return _without(fixed, why)
+
+
+def _same_levels(rows: pd.DataFrame, *names: str) -> bool:
+    """Whether each level of one factor goes with one of the other."""
+    return {rows[name].nunique() for name in names} == {len(rows[list(names)].drop_duplicates())}
 
 
 def _fixed(fixed: str, rows: pd.DataFrame, *, size: bool) -> tuple[str, np.ndarray, list[str]]:

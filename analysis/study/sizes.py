@@ -68,12 +68,12 @@ def by_target(group: GroupFit, analysis: Analysis) -> tuple[pd.DataFrame, str]:
     own = fitted_group(group.name, group.rows, analysis.model_copy(update={"primary": text}))
     if own.fit is None or own.setting is None:
         return none, f"the model with targets as a factor: {own.refused}"
-    by = own.primary.movers
-    single = {name: group.rows[name].iloc[0] for name in ("treatment", "target")}
+    pairs = group.rows[["treatment", "target"]].drop_duplicates()
     asked, rows = {}, []
     for key, basis in own.primary.bases.items():
         if basis.refused is None:
-            rows.append(single | dict(zip(by, key, strict=True)))
+            there = pairs[np.all([pairs[name] == level for name, level in key], axis=0)] if key else pairs
+            rows.append({name: ", ".join(sorted(set(there[name]))) for name in pairs})
             asked[key] = telling.slope_at(key, own.setting)
     if not rows:
         return none, str(own.refused)
@@ -89,11 +89,11 @@ def languages(group: GroupFit) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     effects = group.fit.random_effects.query("group == 'language'").rename(columns={"level": "language", "mode": "deviation"})
     rows = telling.frame(estimands.GAIN, group.setting)
-    own = []
-    for language in dict.fromkeys(effects["language"]):
-        one = prediction.predict(group.fit, rows.assign(language=language), weights=[1 / len(rows)] * len(rows)).iloc[0]
-        own.append({"language": language, "gain": one["estimate"], "low": one["low"], "high": one["high"]})
-    return effects.merge(pd.DataFrame(own), on="language")[columns].reset_index(drop=True)
+    names = list(dict.fromkeys(effects["language"]))
+    everywhere = pd.concat([rows.assign(language=language) for language in names], ignore_index=True)
+    weights = np.kron(np.eye(len(names)), np.full(len(rows), 1 / len(rows)))
+    own = prediction.predict(group.fit, everywhere, weights=weights).rename(columns={"estimate": "gain"}).assign(language=names)
+    return effects.merge(own[["language", "gain", "low", "high"]], on="language")[columns].reset_index(drop=True)
 
 
 def curve(group: GroupFit) -> pd.DataFrame:

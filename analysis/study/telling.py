@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from xlift.analysis.mixed.model import Grid
-from xlift.analysis.study.bases import SIZE, Basis, Key, models_of
-from xlift.analysis.study.estimands import GAIN, SLOPE, TOLD, Estimand, Mean, axes, condition, lp, named
+from xlift.analysis.study.bases import SIZE, Basis, Key, models_of, named
+from xlift.analysis.study.estimands import GAIN, SLOPE, TOLD, Estimand, Mean, axes, condition, lp, spoken_of
 from xlift.analysis.study.primary import Primary
 from xlift.registry.findings import UserError
 
@@ -62,7 +62,7 @@ class Setting:
 
         Numbers beside lp, and factors that vary within models and move no slope, are not in a mean.
         """
-        return {*self.grid.levels} <= {*self.of_models, "treatment"} and {*self.grid.numbers} == {SIZE}
+        return {*self.grid.levels} <= {*self.of_models, "treatment", "target"} and {*self.grid.numbers} == {SIZE}
 
     @cached_property
     def seen(self) -> pd.DataFrame:
@@ -71,10 +71,38 @@ class Setting:
         return self.rows[list(names)].drop_duplicates(ignore_index=True)
 
     @cached_property
-    def behind(self) -> dict[Key, pd.DataFrame]:
-        """What is `seen` at the levels of each slope."""
-        by = list(self.movers)
-        return dict(iter(self.seen.groupby(by, sort=False))) if by else {(): self.seen}
+    def order(self) -> tuple[str, ...]:
+        """All models, smallest first."""
+        return models_of(self.seen)
+
+    @cached_property
+    def run(self) -> tuple[Key, ...]:
+        """The combinations of `movers` that have gains."""
+        return tuple(dict.fromkeys(_keys(self.seen, self.movers)))
+
+    def at(self, key: Key) -> pd.DataFrame:
+        """What is `seen` at some levels."""
+        if key not in self._at:
+            self._at[key] = _at_key(self.seen, key)
+        return self._at[key]
+
+    @cached_property
+    def _at(self) -> dict[Key, pd.DataFrame]:
+        return {}
+
+    @cached_property
+    def together(self) -> tuple[tuple[str, ...], ...]:
+        """The factors that move a slope together, a tuple each."""
+        return tuple(dict.fromkeys(tuple(name for name, _ in key) for key in self.bases))
+
+    def slopes(self, key: Key) -> list[Key]:
+        """What the slope at levels of all `movers` is the sum of: a key each of `bases`, if it is there."""
+        levels = dict(key)
+        return [tuple((name, levels[name]) for name in by) for by in self.together]
+
+    def carried(self, key: Key) -> bool:
+        """Whether the slope at levels of all `movers` is told."""
+        return all(own in self.bases and self.bases[own].refused is None for own in self.slopes(key))
 
     @cached_property
     def every(self) -> pd.DataFrame:
@@ -115,8 +143,7 @@ def told(estimand: Estimand, setting: Setting) -> Told:
     if not setting.grid.design.told(L[None])[0]:
         raise UserError(f"these runs do not tell '{estimand.text}' from other effects: no model has both, or all of them differ")
     behind = [models for part in parts for models in part.behind(shared)]
-    order = models_of(setting.seen)
-    union = tuple(model for model in order if any(model in models for models in behind))
+    union = tuple(model for model in setting.order if any(model in models for models in behind))
     notes = dict.fromkeys(note for part in parts for note in part.notes(shared))
     return Told(L, union, min(map(len, behind)), tuple(notes))
 
@@ -124,7 +151,7 @@ def told(estimand: Estimand, setting: Setting) -> Told:
 def slope_at(key: Key, setting: Setting) -> np.ndarray:
     """(columns,) the slope at some levels of the factors that move it."""
     part = _Part(SLOPE.first, setting)
-    part.combinations = _at_key(part.combinations, key, setting)
+    part.combinations = _at_key(part.combinations, key)
     return part.row(None)
 
 
@@ -132,10 +159,10 @@ def told_coefficients(setting: Setting) -> np.ndarray:
     """(columns,) whether each coefficient is a combination of what is told: slopes, gains at lp = 0, gains of models."""
     design = setting.grid.design
     rows = []
-    for key, basis in setting.bases.items():
+    for key in setting.run:
         part = _Part(GAIN, setting)
-        part.left, part.combinations = {}, _at_key(_combinations(GAIN, setting), key, setting)
-        if not setting.sized or basis.refused is None:
+        part.left, part.combinations = {}, _at_key(_combinations(GAIN, setting), key)
+        if not setting.sized or setting.carried(key):
             grid = part.grid()
             rows += [design.rows(grid), design.rows(grid.assign(lp=1.0))] if setting.sized else [design.rows(grid)]
         else:
@@ -164,20 +191,20 @@ class _Part:
         self.mean, self.setting = mean, setting
         asked = _combinations(mean, setting)
         keys = _keys(asked, setting.movers)
-        known = [key in setting.bases for key in keys]
-        carried = [ok and setting.bases[key].refused is None for ok, key in zip(known, keys, strict=True)]
-        self.carried = setting.sized and any(carried)
-        if mean.quantity == "slope" or mean.params:
+        kept = {key: setting.carried(key) for key in keys}
+        self.carried = setting.sized and any(kept.values())
+        if not self.carried:
+            kept = {key: key in setting.run for key in kept}
+        if (mean.quantity == "slope" or mean.params) and not self.carried:
             if not setting.sized:
                 raise UserError(_no_size(mean, setting))
-            if not any(carried):
-                known = [ok and mean.quantity == "gain" and self._ran(key) for ok, key in zip(known, keys, strict=True)]
-                if not any(known):
-                    raise UserError(self._refusal(keys))
-        kept = carried if self.carried else known
-        left = dict.fromkeys(key for key, ok in zip(keys, kept, strict=True) if not ok and key in setting.bases)
-        self.left = {key: setting.bases[key].refused for key in left}
-        self.combinations = asked[kept]
+            kept = {key: ran and mean.quantity == "gain" and self._ran(key) for key, ran in kept.items()}
+            if not any(kept.values()):
+                raise UserError(self._refusal(keys))
+        inside = {own for key, ok in kept.items() if ok for own in setting.slopes(key)}
+        lost = dict.fromkeys(own for key, ok in kept.items() if not ok for own in setting.slopes(key) if own not in inside)
+        self.left = {own: why for own in lost if own in setting.bases and (why := setting.bases[own].refused)}
+        self.combinations = asked[[kept[key] for key in keys]]
         if mean.quantity == "slope" and mean.condition:
             self._moved_by_its_condition()
 
@@ -188,7 +215,7 @@ class _Part:
             return (setting.coded(1.0) - setting.coded(0.0))[self.combinations.index].mean(0)
         if shared is None and (self.carried or not setting.sized):
             return setting.coded(self.size)[self.combinations.index].mean(0)
-        return np.mean([design.rows(self._at(key, shared)).mean(0) for key in self.keys], axis=0)
+        return np.mean([design.rows(self._at(key, shared)).mean(0) for key in self.run], axis=0)
 
     def grid(self) -> pd.DataFrame:
         """The combinations, lp at the asked size, other numbers at their means."""
@@ -201,31 +228,40 @@ class _Part:
         return lp(self.mean.params, self.setting.rows, self.setting.x) if self.mean.params else 0.0
 
     @property
-    def keys(self) -> list[Key]:
+    def run(self) -> list[Key]:
+        """The levels of all movers in its combinations."""
         return list(dict.fromkeys(_keys(self.combinations, self.setting.movers)))
+
+    @property
+    def keys(self) -> list[Key]:
+        """What its models are counted by: each slope that it is the sum of, or all levels where it is of models that were run."""
+        return list(dict.fromkeys(own for key in self.run for own in self.setting.slopes(key))) if self.carried else self.run
 
     def own(self, key: Key | None = None) -> pd.DataFrame:
         """What is `seen` behind one slope's combinations, or all of them."""
         if key is None:
             return pd.concat([self.own(each) for each in self.keys])
-        rows = self.setting.behind[key]
-        if also := [name for name in named(self.mean) if name in self.combinations and name not in self.setting.movers]:
-            combinations = _at_key(self.combinations, key, self.setting)
-            rows = rows.merge(combinations[also].drop_duplicates(), on=also)
+        rows = self.setting.at(key)
+        if also := [name for name in spoken_of(self.mean) if name in self.combinations and name not in dict(key)]:
+            combinations = _at_key(self.combinations, key)[also].drop_duplicates()
+            rows = rows.merge(combinations, on=also) if len(also) > 1 else rows[rows[also[0]].isin(combinations[also[0]])]
         if self.mean.quantity == "gain" and self.mean.params and not self.carried:
             rows = rows[self._of_the_size(rows)]
         return rows
 
     def behind(self, shared: tuple[str, ...] | None) -> list[tuple[str, ...]]:
         """The models of each slope's combinations."""
-        return [shared or models_of(self.own(key)) for key in self.keys]
+        if shared:
+            return [shared] * len(self.keys)
+        sets = [{*self.own(key)["model"]} for key in self.keys]
+        return [tuple(model for model in self.setting.order if model in own) for own in sets if own]
 
     def notes(self, shared: tuple[str, ...] | None) -> Iterator[str]:
         setting = self.setting
         if self.left:
             reasons: dict[str, list[str]] = {}
             for key, why in self.left.items():
-                reasons.setdefault(why, []).append(_label(key))
+                reasons.setdefault(why, []).append(named(key))
             lost = [f"{', '.join(names)} ({why})" for why, names in reasons.items()]
             yield f"without {'; '.join(lost)}"
         if self.mean.quantity == "slope":
@@ -241,7 +277,7 @@ class _Part:
     def _outside(self, own: pd.DataFrame) -> str | None:
         """That a gain is asked where no model of some combination was run."""
         setting = self.setting
-        ends = [(part[setting.x].min(), part[setting.x].max()) for part in map(self.own, self.keys)]
+        ends = [(part[setting.x].min(), part[setting.x].max()) for part in map(self.own, self.keys) if len(part)]
         sizes = [(log10(low / own[setting.x].iloc[0]), log10(high / own[setting.x].iloc[0])) for low, high in ends]
         here = self.size - own[SIZE].iloc[0]
         beyond = [end for end, (low, high) in zip(ends, sizes, strict=True) if not low - 1e-6 <= here <= high + 1e-6]
@@ -253,7 +289,7 @@ class _Part:
     def _at(self, key: Key, shared: tuple[str, ...] | None) -> pd.DataFrame:
         """A slope's combinations on models that were run, at their sizes and in their families."""
         setting, own = self.setting, self.own(key)
-        combinations = _at_key(self.combinations, key, setting)
+        combinations = _at_key(self.combinations, key)
         fixed = [name for name in combinations if name not in setting.movers and _of_the_model(name, setting.seen)]
         free = combinations.drop(columns=fixed).drop_duplicates()
         models = (setting.seen if shared else own).drop_duplicates("model")
@@ -263,21 +299,22 @@ class _Part:
 
     def _ran(self, key: Key) -> bool:
         """Whether a model of the asked size was run there."""
-        return bool(self._of_the_size(self.setting.behind[key]).any())
+        return bool(self._of_the_size(self.setting.at(key)).any())
 
     def _of_the_size(self, rows: pd.DataFrame) -> np.ndarray:
         return np.isclose(rows[self.setting.x].astype(float), self.mean.params or 0.0, rtol=1e-6)
 
     def _refusal(self, keys: Sequence[Key]) -> str:
-        reasons = {key: basis.refused for key in dict.fromkeys(keys) if (basis := self.setting.bases.get(key))}
+        asked = dict.fromkeys(own for key in keys for own in self.setting.slopes(key))
+        reasons = {own: basis.refused for own in asked if (basis := self.setting.bases.get(own)) and basis.refused}
         if len(set(reasons.values())) == 1:
             return str(next(iter(reasons.values())))
-        return "; ".join(f"{_label(key)}: {why}" for key, why in reasons.items()) or "no gain is there"
+        return "; ".join(f"{named(key)}: {why}" for key, why in reasons.items()) or "no gain is there"
 
     def _moved_by_its_condition(self) -> None:
         """UserError where combinations that the condition leaves out have the very slope of those that it holds for."""
         others = self.setting.every.drop(self.combinations.index)
-        if {*_keys(others, self.setting.movers)} & {*self.keys}:
+        if {*_keys(others, self.setting.movers)} & {*self.run}:
             raise UserError(f"the primary model has one slope for all, and so cannot tell a slope where {self.mean.condition}")
 
 
@@ -289,7 +326,7 @@ def _shared_models(parts: Sequence[_Part]) -> tuple[str, ...] | None:
     if not lonely[0].setting.sized:
         sets = [models_of(part.own()) for part in parts]
     else:
-        sets = [models_of(part.own(key)) for part in lonely for key in part.keys]
+        sets = [models_of(part.own(key)) for part in lonely for key in part.run]
     shared = tuple(model for model in sets[0] if all(model in models for models in sets))
     if not shared:
         raise UserError("the two gains have no model in common, and their models do not tell what size does")
@@ -307,7 +344,7 @@ def _combinations(mean: Mean, setting: Setting) -> pd.DataFrame:
         told = grid.assign(**{name: grid["treatment"].map(known[name]) for name in ("intermediate", "variant")})
     single = {name: rows[name].iloc[0] for name in TOLD if name not in told and rows[name].nunique() == 1}
     holds = condition(mean.condition, axes(rows))
-    if lost := sorted(named(mean) - {*told, *single}):
+    if lost := sorted(spoken_of(mean) - {*told, *single}):
         raise UserError(f"the primary model averages over {', '.join(lost)}, and so cannot tell '{mean.condition}'")
     grid = grid[[holds({**single, **row}) for row in told.to_dict("records")]]
     if not len(grid):
@@ -317,25 +354,25 @@ def _combinations(mean: Mean, setting: Setting) -> pd.DataFrame:
 
 def _keys(combinations: pd.DataFrame, names: tuple[str, ...]) -> list[Key]:
     """The levels of some factors in each combination."""
-    return list(zip(*(combinations[name] for name in names), strict=True)) if names else [()] * len(combinations)
+    if not names:
+        return [()] * len(combinations)
+    return [tuple(zip(names, levels, strict=True)) for levels in zip(*(combinations[name] for name in names), strict=True)]
 
 
-def _at_key(combinations: pd.DataFrame, key: Key, setting: Setting) -> pd.DataFrame:
-    return combinations[[each == key for each in _keys(combinations, setting.movers)]]
+def _at_key(combinations: pd.DataFrame, key: Key) -> pd.DataFrame:
+    for name, level in key:
+        combinations = combinations[combinations[name] == level]
+    return combinations
 
 
 def _of_the_model(name: str, rows: pd.DataFrame) -> bool:
     """Whether a factor says something of the model, and not of what is done with it."""
-    return name not in ("treatment", "intermediate", "variant") and rows.groupby("model")[name].nunique().max() == 1
+    return name not in ("treatment", "intermediate", "variant", "target") and rows.groupby("model")[name].nunique().max() == 1
 
 
 def _no_size(mean: Mean, setting: Setting) -> str:
     said = setting.refused or "the primary model has no slope on lp"
     return said if mean.quantity == "slope" else f"{said}; so there is no gain at a size"
-
-
-def _label(key: Key) -> str:
-    return ", ".join(map(str, key)) or "all"
 
 
 def _listed(models: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-STRATA = ("apart", "partly", "wholly", "treatments", "missing")  # of family and size, the first three
+STRATA = ("apart", "partly", "wholly", "treatments", "missing", "targets")  # of family and size, the first three
 GAINS = {"nli": 1.5, "qa": 0.5, "tags": 0.5, "rank": -0.5}  # points; qa and tags differ by nothing
 FAMILIES = {"a": 0.0, "b": 1.0, "c": -1.5}  # points that a family adds to every gain
 
@@ -39,6 +39,11 @@ def design(stratum: str, number: int) -> pd.DataFrame:
         for i in range(1, len(treatments)):
             run = rng.choice(count, int(rng.integers(1, count + 1)), replace=False)
             keep &= (t != i) | np.isin(m, run)
+    if stratum == "targets":  # the first one at all models, and so with all treatments; the others at some models, with some
+        for k in range(1, targets):
+            run = rng.choice(count, int(rng.integers(1, count + 1)), replace=False)
+            with_ = rng.choice(len(treatments), int(rng.integers(1, len(treatments) + 1)), replace=False)
+            keep &= (target != k) | (np.isin(m, run) & np.isin(t, with_))
     if stratum == "missing":
         arms = rng.random((count, len(treatments), targets)) < 0.15
         spoken = rng.random((targets, languages)) < 0.25
@@ -68,13 +73,14 @@ def design(stratum: str, number: int) -> pd.DataFrame:
 
 
 def questions(rows: pd.DataFrame) -> list[str]:
-    """Every slope and gain of a treatment, those of all, and differences."""
-    names = sorted(rows["treatment"].unique())
-    own = [f"{what} | treatment == '{name}'" for what in ("slope", "gain") for name in names]
+    """Every slope and gain of a treatment, of a target, of all, and differences."""
+    axes = {axis: sorted(rows[axis].unique()) for axis in ("treatment", "target")}
+    own = [f"{what} | {axis} == '{name}'" for what in ("slope", "gain") for axis, names in axes.items() for name in names]
     apart = [
-        f"{what} | treatment == '{a}' minus {what} | treatment == '{b}'"
+        f"{what} | {axis} == '{a}' minus {what} | {axis} == '{b}'"
         for what in ("slope", "gain")
-        for a, b in combinations(names, 2)
+        for axis, names in axes.items()
+        for a, b in combinations(names[:4], 2)
     ]
     return ["slope", "gain", *own, *apart]
 
@@ -83,14 +89,37 @@ class Oracle:
     """Which questions a design tells, and their true values, from exact fractions and counts."""
 
     def __init__(self, rows: pd.DataFrame) -> None:
-        self.cells = rows[["model", "lp", "family", "treatment"]].drop_duplicates().to_dict("records")
+        self.cells = rows[["model", "lp", "family", "treatment", "target"]].drop_duplicates().to_dict("records")
         self.treatments = sorted({cell["treatment"] for cell in self.cells})
+        self.targets = sorted({cell["target"] for cell in self.cells})
         self.families = sorted({cell["family"] for cell in self.cells})
         self.models = {cell["model"]: (cell["lp"], cell["family"]) for cell in self.cells}
-        self.own = {name: {c["model"] for c in self.cells if c["treatment"] == name} for name in self.treatments}
-        self.carries = {name: self._carries(models) for name, models in self.own.items()}
-        self.sized = any(self.carries.values())
-        self.basis = echelon([self._row(cell["treatment"], cell["family"], cell["lp"]) for cell in self.cells])
+        self.both = {
+            (name, target): {c["model"] for c in self.cells if (c["treatment"], c["target"]) == (name, target)}
+            for name in self.treatments
+            for target in self.targets
+        }
+        self.carries = {name: self._carries(self._models(0, name)) for name in self.treatments}
+        self.carries |= {target: self._carries(self._models(1, target)) for target in self.targets}
+        self.sized = all(any(self.carries[name] for name in names) for names in (self.treatments, self.targets))
+        self.basis = echelon([self._row(cell["treatment"], cell["target"], cell["family"], cell["lp"]) for cell in self.cells])
+
+    def _models(self, at: int, level: str) -> set[str]:
+        return set().union(*(models for key, models in self.both.items() if key[at] == level))
+
+    def _pairs(self, part: str) -> list[tuple[str, str]]:
+        """Treatments and targets that a part of a question is over."""
+        _, _, condition = part.partition(" | ")
+        axis, _, level = condition.partition(" == ")
+        at = {"": -1, "treatment": 0, "target": 1}[axis]
+        return [pair for pair in self.both if at < 0 or pair[at] == level.strip("'")]
+
+    def _carried(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Those of which both carry a slope, run together or not."""
+        return [pair for pair in pairs if all(self.carries[name] for name in pair)]
+
+    def _run(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        return [pair for pair in pairs if self.both[pair]]
 
     def _carries(self, models: set[str]) -> bool:
         facts = [self.models[name] for name in models]
@@ -98,40 +127,39 @@ class Oracle:
         within = any(len({lp for lp, family in facts if family == one}) > 1 for one in families)
         return len(models) >= max(4, len(families) + 3) and len({lp for lp, _ in facts}) >= 3 and within
 
-    def _row(self, treatment: str, family: str | None, lp: float, one: int = 1) -> list[Fraction]:
-        """A row of the full indicator coding: 1, treatments, families (None: all equally), lp, lp by treatment."""
+    def _row(self, treatment: str, target: str, family: str | None, lp: float) -> list[Fraction]:
+        """A row of full indicator coding: 1, treatments and targets, families (None: all equally), lp, lp by the former two."""
         its = [Fraction(int(name == treatment)) for name in self.treatments]
+        its += [Fraction(int(name == target)) for name in self.targets]
         share = [Fraction(int(name == family)) if family else Fraction(1, len(self.families)) for name in self.families]
         sized = [Fraction(lp), *(Fraction(lp) * x for x in its)] if self.sized else []
-        return [*(one * x for x in (Fraction(1), *its, *share)), *sized]
+        return [Fraction(1), *its, *share, *sized]
 
     def ask(self, question: str) -> tuple[bool, float, float]:
         """Whether it is told, its value at slope 0, and what a slope of 1 point adds to it."""
-        parts = [part.split(" | treatment == ") for part in question.split(" minus ")]
-        chosen = [[part[1].strip("'")] if len(part) > 1 else self.treatments for part in parts]
-        if parts[0][0] == "slope":
-            carried = [[name for name in names if self.carries[name]] for names in chosen]
-            if not all(carried):
+        parts = question.split(" minus ")
+        chosen = [self._pairs(part) for part in parts]
+        if parts[0].startswith("slope"):
+            carried = [self._carried(pairs) for pairs in chosen]
+            if not all(carried) or not self.sized:
                 return False, 0.0, 0.0
-            rows = [mean([minus(self._row(n, None, 1.0), self._row(n, None, 0.0)) for n in names]) for names in carried]
+            rows = [mean([minus(self._row(*pair, None, 1.0), self._row(*pair, None, 0.0)) for pair in own]) for own in carried]
             return self._told(rows), 0.0, 1.0 if len(rows) == 1 else 0.0
         if not self.sized:
-            rows = [mean([self._row(name, None, 0.0) for name in names]) for names in chosen]
-            met = set.intersection(*({model for name in names for model in self.own[name]} for names in chosen))
+            rows = [mean([self._row(*pair, None, 0.0) for pair in self._run(pairs)]) for pairs in chosen]
+            met = set.intersection(*(set().union(*(self.both[pair] for pair in pairs)) for pairs in chosen))
             return bool(met) and self._told(rows), *self._value(rows)
-        used = [[n for n in names if self.carries[n]] or names for names in chosen]
-        lonely = [name for names in used for name in names if not self.carries[name]]
+        used = [self._carried(pairs) or self._run(pairs) for pairs in chosen]
+        lonely = [pair for pairs, own in zip(chosen, used, strict=True) if not self._carried(pairs) for pair in own]
         if not lonely:
-            rows = [mean([self._row(name, None, 0.0) for name in names]) for names in used]
+            rows = [mean([self._row(*pair, None, 0.0) for pair in own]) for own in used]
             return self._told(rows), *self._value(rows)
-        shared = set.intersection(*(self.own[name] for name in lonely)) if len(parts) > 1 else None
+        shared = set.intersection(*(self.both[pair] for pair in lonely)) if len(parts) > 1 else None
         if shared is not None and not shared:
             return False, 0.0, 0.0
         rows = [
-            mean(
-                [mean([self._row(n, self.models[m][1], self.models[m][0]) for m in sorted(shared or self.own[n])]) for n in names]
-            )
-            for names in used
+            mean([mean([self._row(*pair, *reversed(self.models[m])) for m in sorted(shared or self.both[pair])]) for pair in own])
+            for own in used
         ]
         return self._told(rows), *self._value(rows)
 
@@ -142,8 +170,8 @@ class Oracle:
     def _value(self, rows: list[list[Fraction]]) -> tuple[float, float]:
         """At slope 0, and what a slope of 1 adds: the sum of lp's share."""
         row = [float(x) for x in (minus(rows[0], rows[1]) if len(rows) > 1 else rows[0])]
-        t, f = len(self.treatments), len(self.families)
-        known = [GAINS[name] for name in self.treatments] + [FAMILIES[name] for name in self.families]
+        t, f = len(self.treatments) + len(self.targets), len(self.families)
+        known = [GAINS[name] for name in self.treatments] + [0.0] * len(self.targets) + [FAMILIES[name] for name in self.families]
         return float(np.dot(row[1 : 1 + t + f], known)), row[1 + t + f] if self.sized else float("nan")
 
 

@@ -182,7 +182,7 @@ CASES = [
         "E407",
         "intermediate is never 'mnly'",
     ),
-    ({"contrast": "gain | target == 'xnli'", "direction": "positive", "group": "fine-tuned"}, "E407", "unknown name 'target'"),
+    ({"contrast": "gain | seed == 1", "direction": "positive", "group": "fine-tuned"}, "E407", "unknown name 'seed'"),
     ({"predict": "slope", "group": "retrieval"}, "E407", "is no gain that a model could have"),
 ]
 

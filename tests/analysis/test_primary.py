@@ -25,7 +25,7 @@ def model(rows, group="fine-tuned", **analysis):
 
 def test_all_of_the_default_stands_where_the_design_identifies_it(planting):
     found = model(part(planting, languages=("en", "de", "sw", "th"), models=sized(6)))
-    assert found.formula == DEFAULT and found.left_out == () and found.refused is None
+    assert found.formula == DEFAULT["these"] and found.left_out == () and found.refused is None
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,8 @@ def test_all_of_the_default_stands_where_the_design_identifies_it(planting):
         ({"models": NAMED}, "family", "family: there is one family"),
         ({"bridges": ("none", "mnli")}, "treatment", "treatment: there is one treatment"),
         ({"bridges": ("none", "mnli")}, "(1 | cell)", "(1 | cell): every gain has its own, which is the residual"),
-        ({"targets": ("xnli",)}, "(1 | target)", "(1 | target): there is one target"),
+        ({"targets": ("xnli",)}, "target", "target: there is one target"),
+        ({"targets": ("xnli",)}, "(1 | model:target)", "(1 | model:target): its levels are those of model"),
         ({"targets": ("xnli",)}, "(1 | target:treatment)", "the fixed effects say all about target:treatment"),
         ({"seeds": (1,)}, "(1 | intermediate_run)", "its levels are those of model:treatment"),
         ({}, "(1 + lp | language)", "without lp, since 2 levels do not tell it"),

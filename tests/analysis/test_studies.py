@@ -12,6 +12,7 @@ import pytest
 from xlift import studies
 from xlift.analysis import facts, paired
 from xlift.analysis.study import check, curve, estimands, telling
+from xlift.analysis.study.bases import named
 from xlift.analysis.study.primary import Primary, primary
 from xlift.registry.findings import UserError
 from xlift.registry.store import Store
@@ -41,7 +42,7 @@ def told(path: Path, folder: Path) -> dict:
 
 
 def described(model: Primary) -> dict:
-    slopes = {", ".join(key) or "all": basis.refused or len(basis.models) for key, basis in model.bases.items()}
+    slopes = {named(key): basis.refused or len(basis.models) for key, basis in model.bases.items()}
     return {"model": model.formula, "left out": list(model.left_out), "no slope": model.refused, "models behind a slope": slopes}
 
 

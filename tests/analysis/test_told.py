@@ -47,6 +47,10 @@ def test_what_is_told_is_what_an_oracle_tells(stratum, number):
                 assert found.L @ beta == pytest.approx(at_zero + 3.0 * by_slope, abs=1e-8)
 
 
+def of_target(level: str) -> estimands.Estimand:
+    return estimands.parse(f"slope | target == {level!r}" if level else "slope")
+
+
 @pytest.mark.parametrize("stratum", STRATA)
 def test_what_is_not_told_has_no_number_anywhere(stratum):
     rows = design(stratum, 100)
@@ -57,7 +61,8 @@ def test_what_is_not_told_has_no_number_anywhere(stratum):
     effects = found.effects.set_index("term")["estimate"]
     for name in effects.index[effects.index.str.startswith("lp")]:
         level = name.partition("[T.")[2].rstrip("]")
-        if level and isinstance(found.own_slopes[level], str):
+        told = found.asked(estimands.of_treatment("slope", level)) if level in found.treatments else found.asked(of_target(level))
+        if level and isinstance(told, str):
             assert np.isnan(effects[name])
 
 

@@ -101,7 +101,7 @@ def own_model(folder: Path, *, beside: bool) -> None:
     for lost in (0.0, 0.2):
         large = registries.study(models=8, treatments=11, targets=9, languages=30, seeds=3, lost=lost)
         large.to_parquet(folder / "large.parquet", index=False)
-        print("default formula", json.dumps(measured(folder / "large.parquet", DEFAULT)), flush=True)
+        print("default formula", json.dumps(measured(folder / "large.parquet", DEFAULT["these"])), flush=True)
     small = registries.study(models=6, treatments=4, targets=9, languages=30, seeds=1)
     small.to_parquet(folder / "small.parquet", index=False)
     for _ in range(3):

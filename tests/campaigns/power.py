@@ -28,7 +28,7 @@ from xlift.registry.card import Analysis
 KNOWN = {  # standard deviations, fractions
     "language": 0.01,
     "lp by language": 0.004,
-    "target": 0.01,
+    "model:target": 0.006,
     "target:treatment": 0.006,
     "model": 0.006,
     "model:treatment": 0.004,
@@ -44,7 +44,7 @@ DESIGNS = {"5 models, 2 seeds": (5, (1, 2), 0.025), "8 models, 1 seed": (8, (1,)
 def planted(rows: pd.DataFrame, slope: float, rng: np.random.Generator) -> pd.DataFrame:
     """The rows with gains: each level of each term of the default model drawn, nothing taken from the code under test."""
     gain = slope * rows["lp"].to_numpy() + KNOWN["residual"] * rng.normal(size=len(rows))
-    for term in formulas.parse(DEFAULT).random:
+    for term in formulas.parse(DEFAULT["these"]).random:
         codes = pd.factorize(matrices.labels(rows, term.group))[0]
         for column in map(str, formulas.terms_of(term.columns)):
             sd = KNOWN[component("Intercept" if column == "1" else column, term.name)]

@@ -127,7 +127,7 @@ def test_origins_are_mixed_only_where_the_manifest_says_so_and_then_are_a_factor
     study = made(rows, MANIFEST.replace("origin: published", "mixed: true"))
     gains = facts.query(facts.connect(None, [study.card()]), "SELECT * FROM planned")
     assert len(gains) == 32 and set(gains["origin"]) == {"own", "published"}
-    assert "lp * treatment + family + origin" in default(gains) and "origin" not in default(gains[gains["origin"] == "own"])
+    assert "+ family + origin" in default(gains) and "origin" not in default(gains[gains["origin"] == "own"])
     rows = [{**row, "origin": "published" if row["intermediate"] == "none" else "own"} for row in table()]
     with pytest.raises(BadInput, match="E531"):  # a gain has one origin
         made(rows, MANIFEST.replace("origin: published", "mixed: true"))
