@@ -42,9 +42,8 @@ def differing(found: Apart) -> str:
 
 
 def _speaks(found: Apart) -> str:
-    group = found.group
-    carried = len(found.slopes) if group is found.these and len(found.slopes) else group.rows["target"].nunique()
-    return SPEAKS[group.analysis.targets].format(count(carried, "target") if group.analysis.targets == "these" else carried)
+    targets = found.group.analysis.targets
+    return SPEAKS[targets].format(count(found.targets, "target") if targets == "these" else found.targets)
 
 
 def _otherwise(found: Apart) -> str:

@@ -40,13 +40,19 @@ class Apart:
     @property
     def these(self) -> GroupFit:
         """The model in which each target has a slope of its own, if there is one."""
-        moved = "target" in self.group.primary.movers or self.other is None
-        return self.group if moved or self.other is None else self.other
+        return self.group if "target" in self.group.primary.movers or self.other is None else self.other
 
     @property
     def like(self) -> GroupFit | None:
         """The model in which slopes of targets are drawn, if there is one."""
         return next((each for each in (self.group, self.other) if each and _random_slope(each)), None)
+
+    @property
+    def targets(self) -> int:
+        """How many the group's slope is of."""
+        if "target" not in self.group.primary.movers:
+            return self.group.rows["target"].nunique()
+        return len(self._told("target", self.group))
 
     @cached_property
     def slopes(self) -> pd.DataFrame:
@@ -138,7 +144,10 @@ class Apart:
             F, df1, df2 = found.f_statistic(L[:-1] - L[-1])
         except UserError as error:
             return {"p": np.nan, "reason": str(error)}
-        return {"levels": len(names), "F": F, "df1": df1, "df2": df2, "p": float(stats.f.sf(F, df1, df2))}
+        p = float(stats.f.sf(F, df1, df2))
+        if not np.isfinite(p):
+            return {"levels": len(names), "p": np.nan, "reason": "the models leave no degrees of freedom for it"}
+        return {"levels": len(names), "F": F, "df1": df1, "df2": df2, "p": p}
 
     def _asked(self, axis: str) -> tuple[Fit, np.ndarray, list[str]]:
         """The slopes over an axis, as contrasts of a fit."""

@@ -1,6 +1,8 @@
 """For which tasks a slope speaks: that slopes differ is said where they do, and the mean of targets is told for what it is."""
 
+import json
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,10 @@ from xlift.analysis.study.apart import apart
 from xlift.analysis.study.groups import fitted_group
 from xlift.registry.card import Analysis, Claim, Hypothesis
 
+from .designs import STRATA, design
 from .planted import plant, sized
+
+STATS = Path(__file__).parents[1] / "reference" / "stats"
 
 EQUAL = dict.fromkeys(("nli", "qa", "ner", "pos", "rank"), 0.0)
 APART = {"nli": -6.0, "qa": 6.0, "ner": 1.0, "pos": 0.0, "rank": -1.0}
@@ -200,3 +205,36 @@ def test_a_declared_slope_keeps_its_estimand_and_says_that_slopes_differ():
     assert whole.estimate == pytest.approx(group.headline["estimate"]) and "Slopes differ between targets" in whole.note
     assert one.said == "supported" and one.estimate == pytest.approx(0.06, abs=0.02) and "Slopes differ" not in one.note
     assert "Slopes differ between targets" in answers.claims[0].note
+
+
+def test_known_sampling_variances_are_rma_mvs():
+    """metafor 3.8-1: rma.mv(yi, vi, mods = ~ lp * inter, random = list(~1|lang, ~1|target, ~1|model, ~1|cell)), a cell an effect."""
+    theirs = json.loads((STATS / "sim_effects_c_mv.json").read_text())
+    rows = pd.read_csv(STATS / "sim_effects_c.csv")
+    rows = rows.rename(columns={"yi": "gain", "lang": "language", "inter": "treatment"})
+    rows = rows.assign(
+        gain_se=np.sqrt(rows["vi"]), family="f", language_family="g", intermediate=rows["treatment"], variant="plain"
+    )
+    rows = rows.assign(params_non_embedding=10 ** (9 + rows["lp"]))
+    primary = "gain ~ lp * treatment + (1 | language) + (1 | target) + (1 | model) + (1 | cell)"
+    group = fitted_group("fine-tuned", rows, Analysis(primary=primary, sampling="known"))
+    assert group.primary.formula.endswith("(1 | model) + (1 | row)")
+    assert group.fit.variance_components["value"].tolist() == pytest.approx(theirs["sigma2"], rel=1e-5)
+    order = [group.fit.cross.names.index(name) for name in NAMES]
+    assert group.fit.params.to_numpy()[order] == pytest.approx(list(theirs["beta"].values()), rel=1e-6)
+    assert np.sqrt(np.diag(group.fit.model_cov))[order] == pytest.approx(theirs["se"], rel=1e-6)
+
+
+NAMES = ["Intercept", "lp", "treatment[T.i1]", "treatment[T.i2]", "lp:treatment[T.i1]", "lp:treatment[T.i2]"]
+
+
+@pytest.mark.parametrize("targets", ["these", "like these"])
+@pytest.mark.parametrize("stratum", STRATA)
+def test_whatever_the_design_each_test_has_its_p_or_its_reason(stratum, targets):
+    rows = design(stratum, 200)
+    noise = np.random.default_rng(1).normal(size=len(rows)) / 100
+    told = found(rows.assign(gain=noise, score=0.5 + noise, baseline=0.5, better="higher"), targets=targets)
+    assert "nan" not in words.verdict(told) and len(words.test_table([told]).shown) == 3 * told.group.tested
+    if told.group.tested:
+        assert (told.tests["p"].notna() ^ told.tests["reason"].notna()).all()
+        assert all(isinstance(row["Points"], str) for row in words.beside_table([told]).shown.to_dict("records"))
