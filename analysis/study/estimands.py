@@ -140,20 +140,13 @@ def spoken_of(mean: Mean) -> set[str]:
     """What a condition speaks of."""
     if not mean.condition:
         return set()
-    return _names(mean.condition)
-
-
-def _names(condition: str) -> set[str]:
-    tree = ast.parse(condition, mode="eval")
+    tree = ast.parse(mean.condition, mode="eval")
     return {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)}
 
 
 def condition(text: str, known: Mapping[str, frozenset[str]]) -> conditions.Condition:
     """A condition over `known`; UserError where it is none."""
     try:
-        found = conditions.parse(text, known, available=False)
+        return conditions.parse(text, known, (), available=False)
     except conditions.BadCondition as error:
         raise UserError(error.words) from None
-    if lost := sorted(_names(text) - {*known}):  # such as seed, which conditions of a manifest may name
-        raise UserError(f"unknown name '{lost[0]}'; known: {', '.join(sorted(known))}")
-    return found

@@ -51,8 +51,8 @@ FIELDS = [
 ]
 
 
-def gains(models: int, sd: dict[str, float], rng: np.random.Generator) -> pd.DataFrame:
-    """One study's gains, with the columns of the view; two families from five models on."""
+def gains(models: int, sd: dict[str, float], rng: np.random.Generator) -> tuple[pd.DataFrame, float]:
+    """One study's gains, with the columns of the view, and what its targets add to their mean; two families from five models on."""
     sizes = np.sort(rng.uniform(-0.75, 0.75, models)) if models > 6 else np.linspace(-0.7, 0.7, models)
     axes = [np.arange(n) for n in (models, len(GAIN), *SHAPE.values())]
     m, i, t, lang, s = (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
@@ -65,7 +65,8 @@ def gains(models: int, sd: dict[str, float], rng: np.random.Generator) -> pd.Dat
         return sd[name] * rng.normal(size=level.max() + 1)[level]
 
     lp = sizes - sizes.mean()
-    gain = np.array(list(GAIN.values()))[i] + draw("language", lang) + draw("language slope", lang) * lp[m] + draw("target", t)
+    of_target = draw("target", t)  # fixed in the model: gains are those of these targets
+    gain = np.array(list(GAIN.values()))[i] + draw("language", lang) + draw("language slope", lang) * lp[m] + of_target
     gain += draw("target treatment", t * len(GAIN) + i) + draw("model", m) + draw("model treatment", m * len(GAIN) + i)
     gain += draw("intermediate", intermediate) + draw("treated", treated) - draw("baseline", baseline) - draw("cell", cell)
     gain += sd["residual"] * rng.normal(size=len(m))
@@ -95,19 +96,20 @@ def gains(models: int, sd: dict[str, float], rng: np.random.Generator) -> pd.Dat
     )
     lost_treated = rng.random(treated.max() + 1) < LOST
     lost_baseline = rng.random(baseline.max() + 1) < LOST
-    return rows[~(lost_treated[treated] | lost_baseline[baseline])].reset_index(drop=True)
+    kept = rows[~(lost_treated[treated] | lost_baseline[baseline])].reset_index(drop=True)
+    return kept, float(of_target.mean())
 
 
 def replication(models: int, scenario: str, number: int) -> dict:
     rng = np.random.default_rng([models, list(SCENARIOS).index(scenario), number])
-    rows = gains(models, SCENARIOS[scenario], rng)
+    rows, added = gains(models, SCENARIOS[scenario], rng)
     group = fitted_group("fine-tuned", rows, Analysis())
     row = {"models": models, "scenario": scenario, "replicate": number, "rows": len(rows)}
     if not len(group.slopes):
         return row  # no fit: an empty row, which the summary counts
     slope, two = group.slopes.iloc[0], scale_slope(rows, "params_non_embedding", beside=group.setting.of_models)
     means = contrasts.means(group.fit, "treatment", at={"lp": 0.0}).table().set_index("contrast")
-    covered = {f"covers_{n}": int(means.loc[n, "low"] <= v / 100 <= means.loc[n, "high"]) for n, v in GAIN.items()}
+    covered = {f"covers_{n}": int(means.loc[n, "low"] <= (v + added) / 100 <= means.loc[n, "high"]) for n, v in GAIN.items()}
     numbers = {
         "estimate": slope["estimate"],
         "se": slope["se"],
