@@ -31,10 +31,15 @@ def place(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("published")
 
 
+def reported(study: str, place: Path) -> str:
+    """The text of a published study's page."""
+    xlift("report", PUBLISHED / f"{study}.yaml", "--no-mlflow", folder=place)
+    return html.unescape((place / "reports" / study / "report.html").read_text(encoding="utf-8"))
+
+
 @pytest.fixture(scope="module")
 def page(place) -> str:
-    xlift("report", PUBLISHED / "xmtf.yaml", "--no-mlflow", folder=place)
-    return html.unescape((place / "reports" / "xmtf" / "report.html").read_text(encoding="utf-8"))
+    return reported("xmtf", place)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -208,8 +213,7 @@ DONORS_FAULTS = (
 
 @pytest.fixture(scope="module")
 def donors(place) -> str:
-    xlift("report", PUBLISHED / "donors.yaml", "--no-mlflow", folder=place)
-    return html.unescape((place / "reports" / "donors" / "report.html").read_text(encoding="utf-8"))
+    return reported("donors", place)
 
 
 @pytest.mark.parametrize("fault", DONORS_FAULTS)

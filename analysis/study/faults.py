@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import pandas as pd
 
-from xlift.analysis.report.table import count, points, signed
+from xlift.analysis.report.table import count, interval, points, signed
 from xlift.analysis.study.groups import SURE
 from xlift.registry.card import StudyCard
 from xlift.registry.carriers import told_lineages
@@ -46,12 +46,13 @@ def faults(card: StudyCard, rows: pd.DataFrame, scores: pd.DataFrame) -> tuple[N
     if not len(rows):
         return ()
     groups = [part for _, part in rows.groupby("target_group")]
+    every = [_cells(part) for part in groups]
     found: dict[Changes, list[Iterable[str]]] = {
         "numbers": [
             *map(_floor, groups),
             *(_collapsed(card, part) for part in groups),
-            *map(_still, groups),
-            *map(_repaired, groups),
+            *(_still(part, cells) for part, cells in zip(groups, every, strict=True)),
+            *(_repaired(part, cells) for part, cells in zip(groups, every, strict=True)),
             _means(rows),
             _items(rows, scores),
         ],
@@ -98,9 +99,8 @@ def _collapsed(card: StudyCard, rows: pd.DataFrame) -> Iterator[str]:
     )
 
 
-def _still(rows: pd.DataFrame) -> Iterator[str]:
+def _still(rows: pd.DataFrame, cells: pd.DataFrame) -> Iterator[str]:
     """Cells that score alike whatever is done, where others of the same target move."""
-    cells = _cells(rows)
     ranges = cells["high"] - cells["low"]
     usual = ranges.groupby(cells["target"]).transform("median")
     found = cells[(cells["treatments"] >= ALIKE) & (ranges <= STILL) & (usual >= LIVELY)]
@@ -113,9 +113,8 @@ def _still(rows: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _repaired(rows: pd.DataFrame) -> Iterator[str]:
+def _repaired(rows: pd.DataFrame, cells: pd.DataFrame) -> Iterator[str]:
     """Baselines below what the other models tell of them, which every treatment lifts as it lifts none of the others."""
-    cells = _cells(rows)
     alike = cells[(cells["treatments"] >= ALIKE) & (cells["least"] >= LIFTED) & (cells["most"] - cells["least"] <= cells["gain"])]
     low = {at: below for at, cell in alike.iterrows() if (below := _below(cells, cell)) >= LOW}
     if low:
@@ -214,8 +213,7 @@ def resting(choices: pd.DataFrame) -> Iterator[str]:
 
 
 def _slope(case) -> str:
-    interval = f" [{signed(case.low)}, {signed(case.high)}]" if not pd.isna(case.low) else ""
-    return f"{signed(case.estimate)}{interval}"
+    return f"{signed(case.estimate)} {interval(case.low, case.high)}".rstrip()
 
 
 def _unseen(rows: pd.DataFrame) -> Iterator[str]:
