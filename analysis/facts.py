@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from xlift.analysis import tabled
-from xlift.analysis.tabled import SCORES
+from xlift.analysis.tabled import NEWER, SCORES
 from xlift.registry.card import Cell, StageCard, StudyCard, target_group
 from xlift.registry.findings import UserError
 from xlift.registry.kept import NotRead, NotUnderstood
@@ -307,7 +307,7 @@ def _score_rows(store: Reading, stage: str) -> Iterator[tuple]:
             score.chance,
             score.se,
             score.data,
-            None,
+            *(None for _ in NEWER),
         )
 
 

@@ -24,6 +24,7 @@ SCORES = pa.schema(  # a row a stage x language x metric
         ("se", pa.float64()),
         ("data", pa.string()),
         ("gain_se", pa.float64()),
+        ("dev_score", pa.float64()),
     ]
 )
 SCHEMA = pa.schema(
@@ -34,6 +35,7 @@ SCHEMA = pa.schema(
         *((name, pa.string()) for name in ("source", "protocol", "origin", "continues")),
     ]
 )
+NEWER = ("gain_se", "dev_score")  # columns that tables kept before had not
 KEY = b"xlift"  # in the metadata: {"form": 1}
 
 
@@ -59,8 +61,9 @@ def read(path: Path) -> pa.Table | None:
         what = "is not there" if not path.exists() else f"is damaged ({str(error).splitlines()[0]})"
         warnings.warn(f"{path} {what}: import the table again", NotRead, stacklevel=2)
         return None
-    if "gain_se" not in table.schema.names:  # of a table that was kept before there was such a column
-        table = table.append_column("gain_se", pa.nulls(len(table), pa.float64()))
+    for name in NEWER:  # of a table that was kept before there was such a column
+        if name not in table.schema.names:
+            table = table.append_column(name, pa.nulls(len(table), pa.float64()))
     if form != FORM or set(SCHEMA.names) - set(table.schema.names):
         raise NotUnderstood(f"{path} is of form {form}, and this version reads form {FORM}; use the version that wrote it")
     return table

@@ -114,6 +114,7 @@ class Hypothesis(Spec):
     predict: Sentence | None = Field(None, description="for a new model, e.g. gain at params = 1e10")
     group: str | None = Field(None, description="of targets; needed where the study has several")
     direction: Literal["positive", "negative"] | None = Field(None, description="of a contrast; of a prediction, if tested")
+    sides: Literal["two", "one"] = Field("two", description="one: a contrast is tested on its declared side alone")
     bounds: tuple[float, float] | None = Field(None, description="of an equivalence, points")
     interval: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="level of a prediction's interval")
     check: Literal["leave-largest-out"] | None = Field(None, description="of a prediction")

@@ -4,9 +4,11 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from xlift.registry.card import StudyCard
+from pydantic import ValidationError
+
+from xlift.registry.card import Analysis, Hypothesis, StudyCard
 from xlift.registry.kept import Kept
-from xlift.registry.spec import digest
+from xlift.registry.spec import Spec, digest
 
 FIELDS = ("question", "hypotheses", "control", "analysis", "outcomes", "left_out", "matrix")
 
@@ -51,9 +53,9 @@ def register(card: StudyCard, models: dict[str, str], scored: int, twins: int = 
 
 def deviations(registration: Registration, card: StudyCard, models: dict[str, str]) -> list[str]:
     """What differs from what was registered, a sentence each; models are those of the design, planned and not scored."""
-    now, said = json.loads(json.dumps(frozen(card, models))), []
-    for name in sorted({*registration.frozen, *now}):
-        then, today = registration.frozen.get(name), now.get(name)
+    now, before, said = json.loads(json.dumps(frozen(card, models))), _filled(registration.frozen), []
+    for name in sorted({*before, *now}):
+        then, today = before.get(name), now.get(name)
         if then == today:
             continue
         if isinstance(then, dict) and isinstance(today, dict):
@@ -63,6 +65,20 @@ def deviations(registration: Registration, card: StudyCard, models: dict[str, st
         else:
             said.append(f"{name}: {_short(then)} was registered, and it is {_short(today)} now")
     return said
+
+
+def _filled(frozen: dict[str, Any]) -> dict[str, Any]:
+    """What was frozen, with the defaults of fields that are newer: they were not declared otherwise."""
+    try:
+        analysis = _dumped(Analysis, frozen["analysis"])
+        asked = {name: _dumped(Hypothesis, own) for name, own in frozen["hypotheses"].items()}
+    except (KeyError, ValidationError):  # of a version that has other fields
+        return frozen
+    return {**frozen, "analysis": analysis, "hypotheses": asked}
+
+
+def _dumped(form: type[Spec], values: Any) -> dict[str, Any]:
+    return form.model_validate_json(json.dumps(values)).model_dump(mode="json")
 
 
 def _short(value: Any) -> str:

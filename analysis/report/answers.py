@@ -1,6 +1,6 @@
 """What the primary models say of a study, as tables and figures: each question is put once, and shown wherever it belongs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,9 +11,10 @@ from xlift.analysis.mixed.model import NotConverged
 from xlift.analysis.report import apart, effects, plots, tables
 from xlift.analysis.report.sections import Part, Plate, Section, Text
 from xlift.analysis.report.table import Table
-from xlift.analysis.study import hypotheses, sizes
+from xlift.analysis.study import estimands, hypotheses, sizes
 from xlift.analysis.study.apart import Apart
 from xlift.analysis.study.apart import apart as beside_other
+from xlift.analysis.study.estimands import Estimand
 from xlift.analysis.study.groups import SURE, GroupFit
 from xlift.analysis.study.sensitivity import LOGIT, sensitivity
 from xlift.analysis.study.slope import mean_gain
@@ -40,17 +41,20 @@ class Answers:
     @cached_property
     def verdicts(self) -> tuple[hypotheses.Verdict, ...]:
         found = hypotheses.tested(self.groups, self.card.hypotheses, self.card.control, self.card.analysis)
-        return tuple(map(self._heterogeneous, found))
+        return tuple(self._heterogeneous(verdict, estimands.parse) for verdict in found)
 
     @cached_property
     def claims(self) -> tuple[hypotheses.Verdict, ...]:
-        return tuple(map(self._heterogeneous, hypotheses.claimed(self.groups, self.card.claims)))
+        found = hypotheses.claimed(self.groups, self.card.claims)
+        return tuple(self._heterogeneous(verdict, lambda text: hypotheses.read_test(text).estimand) for verdict in found)
 
-    def _heterogeneous(self, verdict: hypotheses.Verdict) -> hypotheses.Verdict:
-        """A slope over targets keeps its estimand, and says that they differ."""
-        said = next((apart.differing(found) for found in self.apart if found.group.name == verdict.group), "")
-        if not said or not verdict.per_decade or "target" in verdict.text:
+    def _heterogeneous(self, verdict: hypotheses.Verdict, read: Callable[[str], Estimand]) -> hypotheses.Verdict:
+        """A slope over targets, families or treatments keeps its estimand, and says that they differ."""
+        if not verdict.per_decade:
             return verdict
+        spoken = read(verdict.text).spoken
+        unless = {*spoken, *(("treatment",) if spoken & estimands.OF_TREATMENTS else ())}
+        said = next((apart.differing(found, unless) for found in self.apart if found.group.name == verdict.group), "")
         return replace(verdict, note="; ".join(filter(None, [verdict.note, said])))
 
     @cached_property
@@ -147,6 +151,7 @@ class Answers:
                 plots.heatmap(mean_gain(rows, ["treatment", "target"]), marked),
             ),
             tables.gain_by_target(rows),
+            *([chosen] if (chosen := tables.best_table(rows)) else []),
             Plate(
                 "languages",
                 "Gain by language, all intermediates equally, at the models' mean size: dots with 95 % intervals of the primary "

@@ -1,6 +1,6 @@
 """For which tasks a slope speaks: a sentence where slopes differ, tests that say so, and slopes that stand beside. In points."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pandas as pd
@@ -17,32 +17,36 @@ SPEAKS = {"these": "the mean of these {} at equal weights", "like these": "that 
 
 def verdict(found: Apart) -> str:
     """What a group's model says about size: that its slopes differ, where they do, before their mean."""
-    group = found.group
-    row = group.headline
-    if row is None or group.refused or group.rows["target"].nunique() < 2 or group.analysis.primary:
+    group, row = found.group, found.group.headline
+    if row is None or group.pooled is None or group.refused:
         return effects.verdict(group)
-    if not found.differ:
-        test = found.tests.set_index("axis").loc["target"]
-        equal = f"; their slopes are not seen to differ ({_test(test)})" if pd.notna(test["p"]) else ""
-        return f"{effects.verdict(group)} It is {_speaks(found)}{equal}.{_otherwise(found)}"
-    return f"{differing(found)} {_speaks(found).capitalize()} is {_slope(row)}, {effects.basis(group)}.{_otherwise(found)}"
+    speaks, told = _speaks(found), _slope(row)
+    if found.differ:
+        said = f"{differing(found)} {(speaks or 'that of all of them, equally,').capitalize()} is {told}, {effects.basis(group)}."
+        return " ".join([said, *(f"It is {note}." for note in group.pooled.notes)]) + _otherwise(found)
+    test = found.tests.set_index("axis").loc["target"]
+    equal = f"; their slopes are not seen to differ ({_test(test)})" if pd.notna(test["p"]) else ""
+    return effects.verdict(group) + (f" It is {speaks}{equal}." if speaks else "") + _otherwise(found)
 
 
-def differing(found: Apart) -> str:
-    """That slopes differ, over what, and between which; "" where they do not."""
-    if not found.differ:
-        return ""
+def differing(found: Apart, unless: Collection[str] = ()) -> str:
+    """That slopes differ, over what, and between which; "" where they do not, or only over axes that are no matter."""
     said = []
     for axis in found.differ:
+        if axis in unless:
+            continue
         own, test = found.own(axis).sort_values("estimate"), found.tests.set_index("axis").loc[axis]
         low, high = own.iloc[0], own.iloc[-1]
         how = f"({_test(test)})" if test["p_adjusted"] < SURE else "(two of opposite signs, each surely so)"
         said.append(f"between {PLURAL[axis]} {how}, from {_slope(low)} for {low['level']} to {_slope(high)} for {high['level']}")
-    return f"Slopes differ {'; '.join(said)}: {PER}, and no one slope speaks for all."
+    return f"Slopes differ {'; '.join(said)}: {PER}, and no one slope speaks for all." if said else ""
 
 
 def _speaks(found: Apart) -> str:
+    """Which targets the slope of all is of, under the default model of several."""
     targets = found.group.analysis.targets
+    if found.group.analysis.primary or found.group.rows["target"].nunique() < 2:
+        return ""
     return SPEAKS[targets].format(count(found.targets, "target") if targets == "these" else found.targets)
 
 

@@ -333,7 +333,8 @@ def verdict_table(verdicts: Sequence[Verdict], control: str) -> Table:
     """Each hypothesis with its verdict."""
     note = (
         "Tested with the primary model; p is adjusted over all hypotheses as one family "
-        f"({control}); for an equivalence it is the larger of two one-sided tests. Points; slopes for ten times the parameters."
+        f"({control}); for an equivalence it is the larger of two one-sided tests, other tests are two-sided unless remarked "
+        "on. Points; slopes for ten times the parameters."
     )
     return _verdicts("hypotheses", "Hypotheses, declared beforehand", verdicts, note, first="Hypothesis")
 

@@ -8,6 +8,7 @@ from xlift.analysis import facts
 from xlift.analysis.estimates import LEVEL
 from xlift.analysis.facts import Facts
 from xlift.analysis.report.table import DASH, Table, count, interval, plain, points, signed, slugs
+from xlift.analysis.study.best import best
 from xlift.analysis.study.slope import mean_gain
 from xlift.registry.card import MEAN, StudyCard
 from xlift.registry.pairing import NONE
@@ -52,6 +53,47 @@ def _marks(rows: pd.DataFrame) -> str:
     same, chance = rows["same_task"].any(), rows["at_chance"].mean() >= 0.5
     constant = len(rows) > 1 and rows["gain"].nunique() == 1
     return "†" * bool(same) + "°" * bool(chance) + "‡" * bool(constant)
+
+
+def best_table(rows: pd.DataFrame) -> Table | None:
+    """What the best intermediate of each target would have given; None where there is none to choose."""
+    found = {str(name): best(part) for name, part in rows.groupby("target_group")}
+    data = pd.concat([table.assign(target_group=name) for name, (table, _) in found.items()], ignore_index=True)
+    if data.empty:
+        return None
+    told = data["gain"].notna()
+    mark = data["over"].map({"seeds": "*"}).fillna("")
+    gains = pd.Series([f"{signed(row.gain)} {interval(row.low, row.high)}".strip() for row in data.itertuples()])
+    shown = pd.DataFrame(
+        {
+            "Targets": data["target_group"],
+            "Target": data["target"],
+            "Gain": (gains + mark).where(told, data["reason"]),
+            "Same runs": [signed(value) if ok else DASH for value, ok in zip(data["same"], told, strict=True)],
+            "Models": data["models"].astype(str),
+            "Chosen, how often": data["chosen"].fillna("").replace("", DASH),
+        }
+    )
+    numbers = {name: points(data[name].astype(float)) for name in ("gain", "low", "high", "same")}
+    data = data.assign(**numbers, unit="points")
+    hows = " or ".join(dict.fromkeys(how for _, how in found.values() if how))
+    note = (
+        f"For each model and target the intermediate of the largest mean gain is chosen {hows}; points [95 % interval over "
+        "models, t on models − 1]. Same runs: where it is chosen on the very runs that it is scored on, which is too high."
+        if hows
+        else "None is chosen, since the same runs would choose and score it."
+    )
+    if mark.any():
+        note += " * of one model: the interval is over its seeds, whose choices share runs, and says nothing of other models."
+    return Table(
+        "best",
+        "The best intermediate for each target",
+        data,
+        shown,
+        2,
+        note,
+        words=("Gain", "Chosen, how often"),
+    )
 
 
 def gain_by_language(rows: pd.DataFrame) -> Table:

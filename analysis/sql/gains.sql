@@ -22,6 +22,7 @@ SELECT
     planned.better,
     CASE WHEN planned.better = 'lower' THEN baseline.score - treated.score ELSE treated.score - baseline.score END AS gain,
     treated.gain_se AS gain_se,
+    treated.dev_score AS dev_score,
     treated.score AS score,
     baseline.score AS baseline,
     planned.treated_stage, planned.baseline_stage, planned.intermediate_run, planned.treated_run, planned.baseline_run, planned.cell,

@@ -1,6 +1,6 @@
 """What a study's analysis declares, checked against the gains that it plans, before anything runs: findings with places."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -47,9 +47,10 @@ def planned_groups(card: StudyCard) -> dict[str, pd.DataFrame]:
     return {str(group): part.reset_index(drop=True) for group, part in rows.groupby("target_group")}
 
 
-def planned_setting(group: str, rows: pd.DataFrame, analysis: Analysis) -> tuple[Primary, Setting]:
+def planned_setting(group: str, rows: pd.DataFrame, analysis: Analysis, beside: Sequence[str] = ()) -> tuple[Primary, Setting]:
     """The primary model of planned gains, and what estimands are put to, without a fit; UserError where there is none."""
-    model = primary(group, rows, analysis, told_apart=False)
+    rows = estimands.factored(rows)
+    model = primary(group, rows, analysis, beside=beside, told_apart=False)
     fixed = replace(formulas.parse(model.formula), random=())
     known = [*formulas.read(fixed.response).columns, *fixed.keys]
     drawn = rows[list(dict.fromkeys(known))].drop_duplicates(ignore_index=True)
@@ -84,7 +85,7 @@ def _hypotheses(card: StudyCard, settings: Settings, place: Placed) -> Iterator[
             estimand = estimands.parse(hypothesis.asked)
             if kind == "predict":
                 estimands.of_a_model(estimand)
-            yield from _possible(estimand, hypothesis.group, settings, place, (*path, kind))
+            yield from _possible(estimand, hypothesis.group, settings, card.analysis, place, (*path, kind))
         except UserError as error:
             yield Finding("E407", place((*path, kind)), f"{name}: {error}", FORM)
 
@@ -94,7 +95,8 @@ def _claims(card: StudyCard, settings: Settings, place: Placed) -> Iterator[Find
         path = ("claims", index)
         yield from _group(claim.group, settings, place, path)
         try:
-            yield from _possible(read_test(claim.test).estimand, claim.group, settings, place, (*path, "test"))
+            estimand = read_test(claim.test).estimand
+            yield from _possible(estimand, claim.group, settings, card.analysis, place, (*path, "test"))
         except UserError as error:
             yield Finding("E408", place((*path, "test")), str(error), FORM)
 
@@ -108,14 +110,21 @@ def _group(name: str | None, groups: Settings, place: Placed, path: tuple[str | 
 
 
 def _possible(
-    estimand: estimands.Estimand, group: str | None, settings: Settings, place: Placed, path: tuple[str | int, ...]
+    estimand: estimands.Estimand,
+    group: str | None,
+    settings: Settings,
+    analysis: Analysis,
+    place: Placed,
+    path: tuple[str | int, ...],
 ) -> Iterator[Finding]:
     """A warning where a design does not tell what is asked; UserError where its condition holds for no gain."""
     if (group or next(iter(settings), "")) not in settings:
         return
-    _, setting = settings[group or next(iter(settings))]
-    estimands.check(estimand, setting.rows)
+    model, setting = settings[group or next(iter(settings))]
+    estimands.check(estimand, setting.rows, setting.x)
     try:
+        if (names := estimands.beside(estimand, setting.rows)) and not analysis.primary:
+            _, setting = planned_setting(model.group, setting.rows, analysis, names)
         telling.told(estimand, setting)
     except UserError as error:
         yield Finding("W410", place(path), f"it stays undecided: {error}", carriers.MODELS)

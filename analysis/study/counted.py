@@ -5,10 +5,10 @@ and these carry a slope, every coefficient is told, and so is whatever is asked 
 and questions are for `check`, to which this is equal where it answers at all.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from xlift.analysis.study import estimands
-from xlift.analysis.study.estimands import Estimand, Mean
+from xlift.analysis.study.estimands import Mean
 from xlift.registry import carriers
 from xlift.registry.card import Cell, Hypothesis, StudyCard
 from xlift.registry.carriers import Placed
@@ -61,18 +61,12 @@ def _told(hypothesis: Hypothesis, levels: Levels) -> bool:
         return False
     try:
         asked = estimands.parse(hypothesis.asked)
-        sides = [_chosen(mean, levels[group]) for mean in _means(asked)]
+        sides = [_chosen(mean, levels[group]) for mean in asked.means]
     except UserError:
         return False
     slopes = asked.is_slope and hypothesis.predict
-    apart = len(sides) == 1 or (sides[0] != sides[1] and not any("target" in estimands.spoken_of(mean) for mean in _means(asked)))
+    apart = len(sides) == 1 or (sides[0] != sides[1] and "target" not in asked.spoken)
     return bool(all(sides) and apart and not slopes and not (hypothesis.predict and asked.second))
-
-
-def _means(asked: Estimand) -> Iterator[Mean]:
-    yield asked.first
-    if asked.second:
-        yield asked.second
 
 
 def _chosen(mean: Mean, treatments: list[dict[str, str]]) -> list[int]:

@@ -4,6 +4,8 @@
     gain | intermediate == 'qqp'                        the gain at lp = 0, of the combinations that a condition holds for
     gain | variant == 'mlm' at params = 1e10
     slope | intermediate == 'qqp' minus slope | intermediate == 'mnli'
+    gain | seen == false minus gain | seen == true      the default model then has what is asked of languages as fixed effects
+    gain | params_total > 3e9                           the gain at the sizes of those models that were run
 
 Conditions are those of `when`, over what the primary model tells apart by fixed effects; it averages over all else. Whether a
 design tells what is asked is in `telling`.
@@ -13,10 +15,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import log10
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xlift.registry.findings import UserError
 from xlift.registry.manifest import conditions
@@ -28,7 +30,11 @@ SLOPES, GAINS = ("slope", "slope(lp)", "slope(log10(params))"), ("gain", "mean(g
 QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
 AT_SIZE = re.compile(r"\s+at\s+params\s*=\s*(\S+)$")
 SMALLEST, LARGEST = 1e3, 1e15  # parameters that a model may have
-TOLD = ("intermediate", "variant", "treatment", "family", "target")  # columns by which conditions may choose
+OF_TREATMENTS = frozenset({"treatment", "intermediate", "variant"})
+OF_LANGUAGES = ("language", "language_family", "seen")
+OF_SIZES = ("params", "params_total", "params_non_embedding")  # params: the column that the slope is on
+TOLD = ("intermediate", "variant", "treatment", "family", "target", *OF_LANGUAGES)  # columns by which conditions may choose
+NESTED = {"treatment": ("intermediate", "variant"), "language": ("language_family",)}  # what a level of a factor tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,15 @@ class Estimand:
     @property
     def is_slope(self) -> bool:
         return self.first.quantity == "slope"
+
+    @property
+    def means(self) -> tuple[Mean, ...]:
+        return (self.first, self.second) if self.second else (self.first,)
+
+    @property
+    def spoken(self) -> frozenset[str]:
+        """What its conditions speak of."""
+        return frozenset[str]().union(*map(spoken_of, self.means))
 
 
 def parse(text: str) -> Estimand:
@@ -82,7 +97,10 @@ def _mean(part: str, whole: str) -> Mean:
         raise UserError(f"'{whole}' lacks its condition after the bar")
     if quantity in SLOPES and params:
         raise UserError(f"'{whole}': a slope is the same at every size; leave out 'at params'")
-    return Mean("slope" if quantity in SLOPES else "gain", condition or None, params)
+    mean = Mean("slope" if quantity in SLOPES else "gain", condition or None, params)
+    if params and spoken_of(mean) & {*OF_SIZES}:
+        raise UserError(f"'{whole}' tells a size twice; leave out 'at params', or sizes in the condition")
+    return mean
 
 
 def unquoted(text: str) -> str:
@@ -108,19 +126,57 @@ def of_treatment(quantity: str, treatment: str, params: float | None = None) -> 
     return Estimand(quantity, Mean(quantity, f"treatment == {treatment!r}", params), None)
 
 
-def axes(rows: pd.DataFrame) -> dict[str, frozenset[str]]:
-    """What a condition may compare each name with, for one group's gains."""
-    return {name: frozenset(rows[name]) for name in TOLD}
+def known(rows: pd.DataFrame) -> conditions.Names:
+    """What a condition may compare each name with, for one group's gains: texts, truths, or numbers (None)."""
+    levels = {name: conditions.TRUTHS if name == "seen" else frozenset(rows[name].dropna()) for name in TOLD if name in rows}
+    return levels | {name: None for name in OF_SIZES if name == "params" or (name in rows and rows[name].notna().all())}
 
 
-def check(estimand: Estimand, rows: pd.DataFrame) -> None:
+def factored(rows: pd.DataFrame) -> pd.DataFrame:
+    """Gains with truths as levels, 'true' and 'false', as fixed effects take them."""
+    if "seen" not in rows:
+        return rows
+    return rows.assign(seen=rows["seen"].astype(object).map({True: "true", False: "false"} | {"true": "true", "false": "false"}))
+
+
+def beside(estimand: Estimand, rows: pd.DataFrame) -> tuple[str, ...]:
+    """The factors of languages that an estimand names; a language tells its family. UserError where some gains have none."""
+    asked = tuple(name for name in OF_LANGUAGES if name in estimand.spoken)
+    for name in asked:
+        if name not in rows or (lost := rows[rows[name].isna()]).size:
+            whose = ", ".join(sorted(lost["model"].unique())) if name in rows else "these models"
+            raise UserError(f"{name} is not known of all gains: not of those of {whose}")
+    return tuple(name for name in asked if not ("language" in asked and name in NESTED["language"]))
+
+
+def holding(mean: Mean, known: conditions.Names, x: str) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether a mean's condition holds for some levels, `x` the column of `params`; UserError where it is none."""
+    if not mean.condition:
+        return lambda levels: True
+    if lost := sorted(spoken_of(mean) & {*OF_SIZES} - {*known}):
+        raise UserError(f"{lost[0]} is not known of all models; write {x}")
+    holds = condition(mean.condition, known)
+
+    def answer(levels: Mapping[str, Any]) -> bool:
+        truths = {"seen": levels["seen"] in (True, "true")} if "seen" in levels else {}
+        return holds({**levels, **truths} | ({"params": levels[x]} if x in levels else {}))
+
+    return answer
+
+
+def chosen(mean: Mean, rows: pd.DataFrame, x: str) -> pd.DataFrame:
+    """The gains for which a mean's condition holds; UserError where it is none for them."""
+    holds, names = holding(mean, known(rows), x), [name for name in rows if name in {x, *spoken_of(mean)}]
+    levels = rows[names].drop_duplicates()
+    return rows.merge(levels[[holds(level) for level in levels.to_dict("records")]], on=names)
+
+
+def check(estimand: Estimand, rows: pd.DataFrame, x: str) -> None:
     """UserError where a condition is none for these gains, or holds for none of them."""
-    for mean in (estimand.first, estimand.second):
-        if mean and mean.condition:
-            holds = condition(mean.condition, axes(rows))
-            levels = rows[list(TOLD)].drop_duplicates().to_dict("records")
-            if not any(holds(level) for level in levels):
-                raise UserError(f"no gain has {mean.condition}")
+    beside(estimand, rows)
+    for mean in estimand.means:
+        if chosen(mean, rows, x).empty:
+            raise UserError(f"no gain has {mean.condition}")
 
 
 def lp(params: float, rows: pd.DataFrame, x: str) -> float:
@@ -131,20 +187,24 @@ def lp(params: float, rows: pd.DataFrame, x: str) -> float:
 
 def of_a_model(estimand: Estimand) -> Mean:
     """The gain that one model could have; UserError where an estimand is something else."""
-    if estimand.is_slope or estimand.second:
+    if estimand.is_slope or estimand.second or estimand.spoken & {*OF_SIZES}:
         raise UserError(f"'{estimand.text}' is no gain that a model could have; write gain at params = 1e10")
     return estimand.first
 
 
 def spoken_of(mean: Mean) -> set[str]:
-    """What a condition speaks of."""
+    """What a condition speaks of; nothing where it is none."""
     if not mean.condition:
         return set()
-    tree = ast.parse(mean.condition, mode="eval")
-    return {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)}
+    try:
+        tree = ast.parse(mean.condition, mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()  # which is said where it is put to gains
+    named = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)}
+    return named - {*conditions.WRITTEN}
 
 
-def condition(text: str, known: Mapping[str, frozenset[str]]) -> conditions.Condition:
+def condition(text: str, known: conditions.Names) -> conditions.Condition:
     """A condition over `known`; UserError where it is none."""
     try:
         return conditions.parse(text, known, (), available=False)

@@ -1,5 +1,6 @@
 """Each target group's primary model, fitted: its slopes on size, and the two-stage slope beside them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -28,6 +29,7 @@ class GroupFit:
     failed: str | None
     analysis: Analysis
     variances: str | None = None  # the column of known sampling variances
+    more: tuple[str, ...] = ()  # factors beside those of the primary model
 
     @property
     def x(self) -> str:
@@ -85,6 +87,22 @@ class GroupFit:
     def own_slopes(self) -> dict[str, Told | str]:
         """The slope of each treatment, or why it is not told."""
         return {name: self.asked(estimands.of_treatment("slope", name)) for name in self.treatments}
+
+    def beside(self, estimand: estimands.Estimand) -> "GroupFit":
+        """The group with what an estimand names of languages as fixed effects; UserError where it is not known of all gains.
+
+        A declared model stays as it is.
+        """
+        names = estimands.beside(estimand, self.rows)
+        if not names or self.analysis.primary:
+            return self
+        if names not in self._beside:
+            self._beside[names] = fitted_group(self.name, self.rows, self.analysis, beside=names)
+        return self._beside[names]
+
+    @cached_property
+    def _beside(self) -> dict[tuple[str, ...], "GroupFit"]:
+        return {}
 
     def asked(self, estimand: estimands.Estimand) -> Told | str:
         """An estimand that is told, or why it is not."""
@@ -158,9 +176,15 @@ def fitted(rows: pd.DataFrame, analysis: Analysis, *, estimates_only: bool = Fal
     )
 
 
-def fitted_group(name: str, rows: pd.DataFrame, analysis: Analysis, *, estimates_only: bool = False) -> GroupFit:
-    """The primary model of one group's gains; `estimates_only` keeps a slope on too few models, without a test of it."""
-    model = primary(name, rows, analysis, estimates_only=estimates_only, told_apart=not estimates_only)
+def fitted_group(
+    name: str, rows: pd.DataFrame, analysis: Analysis, *, beside: Sequence[str] = (), estimates_only: bool = False
+) -> GroupFit:
+    """The primary model of one group's gains, some factors beside its own.
+
+    `estimates_only` keeps a slope on too few models, without a test of it.
+    """
+    rows = estimands.factored(rows)
+    model = primary(name, rows, analysis, beside=beside, estimates_only=estimates_only, told_apart=not estimates_only)
     variances = None
     if analysis.sampling == "known":  # what is left beside it is a term of its own, a level each gain
         variances, model = "sampling", replace(model, formula=f"{model.formula} + (1 | {ROW})")
@@ -169,4 +193,4 @@ def fitted_group(name: str, rows: pd.DataFrame, analysis: Analysis, *, estimates
         found, failed = fit(model.formula, rows, aliased="drop", variances=variances), None
     except (NotConverged, UserError) as error:
         found, failed = None, f"the primary model cannot be fitted: {error}"
-    return GroupFit(model, rows, found, failed, analysis, variances)
+    return GroupFit(model, rows, found, failed, analysis, variances, tuple(beside))

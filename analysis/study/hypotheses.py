@@ -1,7 +1,8 @@
 """Verdicts on what a study declared beforehand: hypotheses, tested as one family, and sentences of papers.
 
 supported   the adjusted p is below SURE and the sign is the declared one (equivalence: both one-sided tests)
-refuted     the adjusted p is below SURE and the sign is the opposite one (equivalence: the interval lies wholly outside)
+refuted     the adjusted p is below SURE and the sign is the opposite one (equivalence: the interval lies wholly outside);
+            never where one side alone is tested
 undecided   otherwise, and wherever the design carries no test
 """
 
@@ -75,20 +76,29 @@ def tested(
 def _one(name: str, hypothesis: Hypothesis, group: GroupFit, analysis: Analysis) -> Verdict:
     estimand = estimands.parse(hypothesis.asked)
     common: dict[str, Any] = {"name": name, "text": hypothesis.asked, "group": group.name}
+    group = group.beside(estimand)
     if group.fit is None or group.setting is None:
         return Verdict(**common, models=0, said="undecided", note=group.failed or "")
     told = telling.told(estimand, group.setting)
-    common |= _behind(told)
+    common |= _behind(told, group)
     if hypothesis.predict:
         return _predicted(common, hypothesis, estimand, group, analysis)
     row = group.fit.contrasts(told.L, [name]).iloc[0]
     numbers = _numbers(row)
     p = float(row["p"]) if hypothesis.contrast else _equivalence(row, hypothesis.bounds)
+    if hypothesis.sides == "one":
+        p = float(stats.t.sf(_sign(hypothesis) * row["estimate"] / row["se"], row["df"]))
+        common["note"] = "; ".join(filter(None, [common["note"], "one-sided: the other side is not tested"]))
     return Verdict(**common, **numbers, p=p, said="", per_decade=estimand.is_slope)
 
 
-def _behind(told: telling.Told) -> dict[str, Any]:
-    return {"models": len(told.models), "least": told.least, "on": told.models, "note": "; ".join(told.notes)}
+def _sign(hypothesis: Hypothesis) -> int:
+    return {"positive": 1, "negative": -1}.get(hypothesis.direction or "", 0)
+
+
+def _behind(told: telling.Told, group: GroupFit) -> dict[str, Any]:
+    notes = [f"{' and '.join(group.more)} is a fixed effect beside the primary model's"] if group.more else []
+    return {"models": len(told.models), "least": told.least, "on": told.models, "note": "; ".join([*told.notes, *notes])}
 
 
 def _numbers(row: pd.Series) -> dict[str, Any]:
@@ -112,8 +122,7 @@ def _answer(p: float, sign: float, low: float, high: float, bounds: tuple[float,
 def _judged(verdict: Verdict, hypothesis: Hypothesis, p: float) -> Verdict:
     if verdict.said or np.isnan(p):
         return replace(verdict, p_adjusted=p, said=verdict.said or "undecided")
-    sign = {"positive": 1, "negative": -1}.get(hypothesis.direction or "", 0)
-    answer = _answer(p, sign * verdict.estimate, verdict.low, verdict.high, hypothesis.bounds)
+    answer = _answer(p, _sign(hypothesis) * verdict.estimate, verdict.low, verdict.high, hypothesis.bounds)
     return replace(verdict, p_adjusted=p, said={1: "supported", -1: "refuted", 0: "undecided"}[answer])
 
 
@@ -138,7 +147,7 @@ def predicted(group: GroupFit, estimand: Estimand, level: float, family: str | N
 def leave_largest_out(group: GroupFit, estimand: Estimand, level: float, analysis: Analysis) -> dict[str, object]:
     """What the smaller models predict for the largest one, beside its mean gain: model, predicted, low, high, observed.
 
-    Both are over the treatments that are asked, that the largest model had, and whose slope the smaller ones tell.
+    Both are over what is asked; of treatments, over those that the largest model had and whose slope the smaller ones tell.
     """
     largest = group.rows.loc[group.rows["lp"].idxmax()]
     held = group.rows["model"] == largest["model"]
@@ -148,13 +157,13 @@ def leave_largest_out(group: GroupFit, estimand: Estimand, level: float, analysi
     if not smaller.tested:
         return found | {"reason": smaller.refused}
     at = replace(estimands.of_a_model(estimand), params=float(largest[group.x]))
-    gains = group.rows[held]
     try:
+        gains = estimands.chosen(at, group.rows[held], group.x)
         asked = telling.frame(at, smaller.setting)
         if "treatment" in asked:
             both = sorted({*asked["treatment"]} & {*gains["treatment"]})
-            at = replace(at, condition=f"treatment in {both!r}")
             gains = gains[gains["treatment"].isin(both)]
+            at = replace(at, condition=" and ".join([*([f"({at.condition})"] if at.condition else []), f"treatment in {both!r}"]))
         if not len(gains):
             return found | {"reason": "it has none of these gains"}
         row = predicted(smaller, replace(estimand, first=at), level, family=largest["family"])
@@ -178,10 +187,13 @@ def _claim(claim: Claim, group: GroupFit | None) -> Verdict:
         test = read_test(claim.test)
         if test.extreme:
             return _extreme(common, test, group)
+        group = group.beside(test.estimand)
+        if group.fit is None or group.setting is None:
+            raise UserError(str(group.failed))
         told = telling.told(test.estimand, group.setting)
     except UserError as error:
         return Verdict(**common, models=0, said="cannot tell", note=str(error))
-    common |= _behind(told)
+    common |= _behind(told, group)
     row = group.fit.contrasts(told.L, ["claim"]).iloc[0]
     numbers = _numbers(row)
     t = (row["estimate"] - test.than * POINT) / row["se"]
@@ -228,6 +240,8 @@ def _extreme(common: dict, test: Assertion, group: GroupFit) -> Verdict:
     fit, mean = group.fit, test.estimand.first
     if fit is None or group.setting is None or "treatment" not in fit.grid.levels:
         raise UserError("there is one treatment, and nothing to be larger than")
+    if other := test.estimand.spoken - estimands.OF_TREATMENTS:
+        raise UserError(f"'{mean.condition}' names {', '.join(sorted(other))}: the largest is told of treatments, over all else")
     every = fit.grid.levels["treatment"]
     own = telling.treatments(mean, group.setting)
     others = [name for name in every if name not in own]

@@ -5,7 +5,7 @@ tells is decided for contrasts, not for terms. A random term is left out where t
 level, a level for each row, the levels of a term that stays, or a space that the fixed effects span. What is left out is said.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,14 +52,21 @@ class Primary:
 
 
 def primary(
-    group: str, rows: pd.DataFrame, analysis: Analysis, *, estimates_only: bool = False, told_apart: bool = True
+    group: str,
+    rows: pd.DataFrame,
+    analysis: Analysis,
+    *,
+    beside: Sequence[str] = (),
+    estimates_only: bool = False,
+    told_apart: bool = True,
 ) -> Primary:
     """`rows` are the group's gains, or those that are planned; UserError where the declared formula is none for them.
 
+    `beside` are factors that the default model has as fixed effects too (`default`).
     `estimates_only` keeps sizes in the formula where a slope could be computed, though not tested. `told_apart` leaves out
     variances of which only the sum is known, which takes time: a formula that was told apart on more gains can do without.
     """
-    declared = formulas.parse(analysis.primary or default(rows, analysis.targets))
+    declared = formulas.parse(analysis.primary or default(rows, analysis.targets, beside))
     formulas.known([*formulas.read(declared.response).columns, *declared.keys], list(rows.columns))
     varying, said = _varying(declared.fixed, rows)
     found = bases(varying, rows, analysis.min_models)
@@ -86,10 +93,15 @@ def _too_few(rows: pd.DataFrame, analysis: Analysis) -> str | None:
     return too_few_targets(count)
 
 
-def default(rows: pd.DataFrame, targets: Targets = "these") -> str:
-    """The default model; where gains are of several origins, with these as a factor."""
+def default(rows: pd.DataFrame, targets: Targets = "these", beside: Sequence[str] = ()) -> str:
+    """The default model; where gains are of several origins, with these as a factor.
+
+    A factor beside them moves gains and slopes, and a model may have its own deviation at each of its levels, as at a target.
+    """
     several = "origin" in rows and rows["origin"].nunique() > 1
-    return DEFAULT[targets].replace("+ family", "+ family + origin") if several else DEFAULT[targets]
+    more = "".join(f" + {name} + lp:{name}" for name in beside)
+    found = DEFAULT[targets].replace("+ family", f"+ family{' + origin' if several else ''}{more}", 1)
+    return found.replace(RUNS, "".join(f"(1 | model:{name}) + " for name in beside) + RUNS)
 
 
 def _varying(fixed: str, rows: pd.DataFrame) -> tuple[str, list[str]]:

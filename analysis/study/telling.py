@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from math import log10
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from xlift.analysis.mixed.model import Grid
+from xlift.analysis.study import estimands
 from xlift.analysis.study.bases import SIZE, Basis, Key, models_of, named
-from xlift.analysis.study.estimands import GAIN, SLOPE, TOLD, Estimand, Mean, axes, condition, lp, spoken_of
+from xlift.analysis.study.estimands import GAIN, NESTED, OF_LANGUAGES, OF_SIZES, SLOPE, TOLD, Estimand, Mean, lp, spoken_of
 from xlift.analysis.study.primary import Primary
 from xlift.registry.findings import UserError
+from xlift.registry.manifest import conditions
 
 TOLD_BY = 1e-8  # of a coefficient's length: what others leave of it where they tell it
 NAMED = 4  # models that a sentence names; more are counted
@@ -67,8 +70,39 @@ class Setting:
     @cached_property
     def seen(self) -> pd.DataFrame:
         """The gains without what repeats: models, their sizes, and the levels that the fixed effects and conditions tell."""
-        names = dict.fromkeys(["model", SIZE, self.x, *self.movers, *self.grid.levels, *TOLD])
+        told = [name for name in TOLD if name not in OF_LANGUAGES]  # of languages only what the fixed effects have
+        sizes = [name for name in OF_SIZES if name in self.rows]
+        names = dict.fromkeys(["model", SIZE, self.x, *sizes, *self.movers, *self.grid.levels, *told])
         return self.rows[list(names)].drop_duplicates(ignore_index=True)
+
+    @cached_property
+    def sizes(self) -> list[dict[str, float]]:
+        """The sizes of models, by their columns."""
+        names = [name for name in dict.fromkeys([self.x, *OF_SIZES]) if name in self.seen]
+        return self.seen[names].drop_duplicates().to_dict("records")
+
+    @cached_property
+    def known(self) -> conditions.Names:
+        """What conditions may compare names with."""
+        return estimands.known(self.rows)
+
+    @cached_property
+    def single(self) -> dict[str, str]:
+        """What all gains have in common."""
+        names = [name for name in TOLD if name in self.rows]
+        return {name: self.rows[name].iloc[0] for name in names if self.rows[name].nunique(dropna=False) == 1}
+
+    @cached_property
+    def nested(self) -> dict[str, tuple[str, dict[str, str]]]:
+        """What a level of a fixed factor tells: name -> the factor, and what each of its levels has."""
+        there = [(factor, name) for factor, names in NESTED.items() if factor in self.grid.levels for name in names]
+        pairs = {(factor, name): self.rows[[factor, name]].drop_duplicates() for factor, name in there if name in self.rows}
+        return {name: (factor, dict(zip(both[factor], both[name], strict=True))) for (factor, name), both in pairs.items()}
+
+    def levels(self, frame: pd.DataFrame) -> list[dict[str, Any]]:
+        """What each row of some combinations says to a condition."""
+        told = frame.assign(**{name: frame[factor].map(of) for name, (factor, of) in self.nested.items() if name not in frame})
+        return [{**self.single, **row} for row in told.to_dict("records")]
 
     @cached_property
     def order(self) -> tuple[str, ...]:
@@ -134,7 +168,7 @@ class Told:
 
 def told(estimand: Estimand, setting: Setting) -> Told:
     """UserError, with the reason, where the design does not tell it."""
-    parts = [_Part(mean, setting) for mean in filter(None, (estimand.first, estimand.second))]
+    parts = [_Part(mean, setting) for mean in estimand.means]
     shared = _shared_models(parts) if len(parts) > 1 else None
     rows = [part.row(shared) for part in parts]
     L = rows[0] - rows[1] if len(rows) > 1 else rows[0]
@@ -189,16 +223,19 @@ class _Part:
 
     def __init__(self, mean: Mean, setting: Setting) -> None:
         self.mean, self.setting = mean, setting
+        self.of_sizes = bool(spoken_of(mean) & {*OF_SIZES})
         asked = _combinations(mean, setting)
         keys = _keys(asked, setting.movers)
         kept = {key: setting.carried(key) for key in keys}
         self.carried = setting.sized and any(kept.values())
         if not self.carried:
             kept = {key: key in setting.run for key in kept}
-        if (mean.quantity == "slope" or mean.params) and not self.carried:
+        if self.of_sizes and mean.quantity == "slope":
+            raise UserError(f"a slope is the same at every size, and so cannot be told where {mean.condition}")
+        if (mean.quantity == "slope" or mean.params or self.of_sizes) and not self.carried:
             if not setting.sized:
                 raise UserError(_no_size(mean, setting))
-            kept = {key: ran and mean.quantity == "gain" and self._ran(key) for key, ran in kept.items()}
+            kept = {key: ran and mean.quantity == "gain" and len(self._chosen(setting.at(key))) > 0 for key, ran in kept.items()}
             if not any(kept.values()):
                 raise UserError(self._refusal(keys))
         inside = {own for key, ok in kept.items() if ok for own in setting.slopes(key)}
@@ -213,7 +250,7 @@ class _Part:
         setting, design = self.setting, self.setting.grid.design
         if self.mean.quantity == "slope":
             return (setting.coded(1.0) - setting.coded(0.0))[self.combinations.index].mean(0)
-        if shared is None and (self.carried or not setting.sized):
+        if shared is None and not self.of_sizes and (self.carried or not setting.sized):
             return setting.coded(self.size)[self.combinations.index].mean(0)
         return np.mean([design.rows(self._at(key, shared)).mean(0) for key in self.run], axis=0)
 
@@ -242,18 +279,20 @@ class _Part:
         if key is None:
             return pd.concat([self.own(each) for each in self.keys])
         rows = self.setting.at(key)
-        if also := [name for name in spoken_of(self.mean) if name in self.combinations and name not in dict(key)]:
+        spoken = spoken_of(self.mean)
+        also = [name for name in self.combinations if name not in dict(key) and spoken & {name, *NESTED.get(name, ())}]
+        if also:
             combinations = _at_key(self.combinations, key)[also].drop_duplicates()
             rows = rows.merge(combinations, on=also) if len(also) > 1 else rows[rows[also[0]].isin(combinations[also[0]])]
-        if self.mean.quantity == "gain" and self.mean.params and not self.carried:
-            rows = rows[self._of_the_size(rows)]
-        return rows
+        return rows if self.carried else self._chosen(rows)
 
     def behind(self, shared: tuple[str, ...] | None) -> list[tuple[str, ...]]:
         """The models of each slope's combinations."""
         if shared:
             return [shared] * len(self.keys)
         sets = [{*self.own(key)["model"]} for key in self.keys]
+        if not any(sets):
+            raise UserError(f"no gain has {self.mean.condition}")
         return [tuple(model for model in self.setting.order if model in own) for own in sets if own]
 
     def notes(self, shared: tuple[str, ...] | None) -> Iterator[str]:
@@ -264,6 +303,8 @@ class _Part:
                 reasons.setdefault(why, []).append(named(key))
             lost = [f"{', '.join(names)} ({why})" for why, names in reasons.items()]
             yield f"without {'; '.join(lost)}"
+        if without := [named(key) for key in self.keys if self.own(key).empty]:
+            yield f"over all equally, though no such gain is of {', '.join(without)}"
         if self.mean.quantity == "slope":
             return
         own = self.own()
@@ -271,6 +312,9 @@ class _Part:
         unsized = not setting.sized and setting.refused
         if unsized or (setting.sized and not self.carried) or len(models) < setting.min_models:
             yield f"of {_listed(models)}"
+        elif self.of_sizes:
+            at = [name for name in setting.order if name in {*self._chosen(setting.seen)["model"]}]
+            yield f"at the sizes of {_listed(at, '')}"
         elif outside := self._outside(own):
             yield outside
 
@@ -287,22 +331,26 @@ class _Part:
         return f"extrapolation: the models have {low:,.0f} to {high:,.0f} parameters"
 
     def _at(self, key: Key, shared: tuple[str, ...] | None) -> pd.DataFrame:
-        """A slope's combinations on models that were run, at their sizes and in their families."""
+        """A slope's combinations on models, at their sizes and in their families: those that were run, or all where told."""
         setting, own = self.setting, self.own(key)
         combinations = _at_key(self.combinations, key)
         fixed = [name for name in combinations if name not in setting.movers and _of_the_model(name, setting.seen)]
         free = combinations.drop(columns=fixed).drop_duplicates()
-        models = (setting.seen if shared else own).drop_duplicates("model")
+        models = (setting.seen if shared or self.carried else own).drop_duplicates("model")
         models = models[models["model"].isin(shared)] if shared else models
         numbers = {name: value for name, value in setting.grid.numbers.items() if name != SIZE}
-        return free.merge(models[[SIZE, *fixed]], how="cross").assign(**numbers)
+        sizes = [name for name in setting.sizes[0] if name not in free]
+        crossed = free.merge(models[[SIZE, *sizes, *fixed]], how="cross").assign(**numbers)
+        return self._chosen(crossed) if self.of_sizes else crossed
 
-    def _ran(self, key: Key) -> bool:
-        """Whether a model of the asked size was run there."""
-        return bool(self._of_the_size(self.setting.at(key)).any())
-
-    def _of_the_size(self, rows: pd.DataFrame) -> np.ndarray:
-        return np.isclose(rows[self.setting.x].astype(float), self.mean.params or 0.0, rtol=1e-6)
+    def _chosen(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Those at the size that is asked for, or for which a condition on sizes holds."""
+        if self.of_sizes:
+            holds = estimands.holding(self.mean, self.setting.known, self.setting.x)
+            return rows[[holds(levels) for levels in self.setting.levels(rows)]]
+        if self.mean.quantity == "gain" and self.mean.params:
+            return rows[np.isclose(rows[self.setting.x].astype(float), self.mean.params, rtol=1e-6)]
+        return rows
 
     def _refusal(self, keys: Sequence[Key]) -> str:
         asked = dict.fromkeys(own for key in keys for own in self.setting.slopes(key))
@@ -334,19 +382,15 @@ def _shared_models(parts: Sequence[_Part]) -> tuple[str, ...] | None:
 
 
 def _combinations(mean: Mean, setting: Setting) -> pd.DataFrame:
-    """The combinations of the fixed part's levels that a mean's condition holds for."""
-    grid, rows = setting.every, setting.seen
+    """The combinations of the fixed part's levels that a mean's condition holds for, of some model where it is on sizes."""
+    grid = setting.every
     if not mean.condition:
         return grid
-    known = rows.drop_duplicates("treatment").set_index("treatment")
-    told = grid
-    if "treatment" in grid:
-        told = grid.assign(**{name: grid["treatment"].map(known[name]) for name in ("intermediate", "variant")})
-    single = {name: rows[name].iloc[0] for name in TOLD if name not in told and rows[name].nunique() == 1}
-    holds = condition(mean.condition, axes(rows))
-    if lost := sorted(spoken_of(mean) - {*told, *single}):
+    holds = estimands.holding(mean, setting.known, setting.x)
+    if lost := sorted(spoken_of(mean) - {*grid, *setting.nested, *setting.single, *OF_SIZES}):
         raise UserError(f"the primary model averages over {', '.join(lost)}, and so cannot tell '{mean.condition}'")
-    grid = grid[[holds({**single, **row}) for row in told.to_dict("records")]]
+    sizes = setting.sizes if spoken_of(mean) & {*OF_SIZES} else [{}]
+    grid = grid[[any(holds(levels | size) for size in sizes) for levels in setting.levels(grid)]]
     if not len(grid):
         raise UserError(f"no gain has {mean.condition}")
     return grid
@@ -375,6 +419,6 @@ def _no_size(mean: Mean, setting: Setting) -> str:
     return said if mean.quantity == "slope" else f"{said}; so there is no gain at a size"
 
 
-def _listed(models: Sequence[str]) -> str:
+def _listed(models: Sequence[str], alone: str = " alone") -> str:
     names = f" ({', '.join(models)})" if len(models) <= NAMED else ""
-    return f"1 model alone{names}" if len(models) == 1 else f"these {len(models)} models alone{names}"
+    return f"1 model{alone}{names}" if len(models) == 1 else f"these {len(models)} models{alone}{names}"

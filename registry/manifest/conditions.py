@@ -1,8 +1,10 @@
-"""The tiny condition language of `when`: names, numbers, quoted text, lists, comparisons, `in`, and / or / not, available('x').
+"""The tiny condition language of `when`: names, numbers, quoted text, true and false, lists, comparisons, `in`, and / or / not,
+available('x').
 
     variant == 'mlm' and family != 'xlmr'
     params_total > 1e10 and seed.index >= 2
     intermediate in ['ccg', 'qqp'] and not available('ccgbank')
+    seen == false
 
 Its grammar is a part of Python's expression grammar, so Python's own parser reads it; nothing is ever evaluated as code.
 """
@@ -26,7 +28,10 @@ COMPARISONS: dict[type, Callable[[Any, Any], bool]] = {
     ast.In: lambda a, b: a in b,
     ast.NotIn: lambda a, b: a not in b,
 }
-Names = Mapping[str, frozenset[str] | None]  # the texts that a name can be; None: a number
+Values = frozenset[str] | frozenset[bool]
+Names = Mapping[str, Values | None]  # the texts that a name can be, or TRUTHS; None: a number
+TRUTHS = frozenset({True, False})
+WRITTEN = {"true": True, "false": False}
 NUMBERS = ("params_total", "params_non_embedding", "seed", "seed.index")
 
 
@@ -54,10 +59,8 @@ class Condition:
         return bool(_value(self.tree, values, available))
 
 
-def parse(
-    text: str, axes: Mapping[str, frozenset[str]], numbers: Iterable[str] = NUMBERS, *, available: bool = True
-) -> Condition:
-    """A condition over `axes` (name -> the texts it can be) and `numbers`, names of numbers.
+def parse(text: str, axes: Names, numbers: Iterable[str] = NUMBERS, *, available: bool = True) -> Condition:
+    """A condition over `axes` (name -> the texts it can be, TRUTHS, or None for a number) and `numbers`, more names of numbers.
 
     Raises:
         BadCondition: it is not in the language, compares a name with what it can never be, or asks what is available where
@@ -99,6 +102,8 @@ def _check(node: ast.expr, axes: Names) -> str:
             return "truth"
         case ast.Constant(value=bool()):
             return "truth"
+        case ast.Name(id=name) if name in WRITTEN and name not in axes:
+            return "truth"
         case ast.Constant(value=str()):
             return "text"
         case ast.Constant(value=int() | float()):
@@ -116,7 +121,7 @@ def _check(node: ast.expr, axes: Names) -> str:
             name = ast.unparse(node)
             if name not in axes:
                 raise BadCondition(f"unknown name '{name}'", similar(name, axes), node.col_offset)
-            return "number" if axes[name] is None else "text"
+            return "number" if axes[name] is None else "truth" if axes[name] is TRUTHS else "text"
     raise BadCondition(
         f"'{ast.unparse(node)[:40]}' is not part of the condition language",
         "names, numbers, quoted text, lists, comparisons, in, and, or, not, available('x')",
@@ -141,12 +146,12 @@ def _compare(node: ast.Compare, axes: Names) -> None:
         if isinstance(sign, ast.In | ast.NotIn):
             fits = kinds[0] in ("text", "number") and kinds[1] == "list"
         elif isinstance(sign, ast.Eq | ast.NotEq):
-            fits = kinds[0] == kinds[1] and kinds[0] in ("text", "number")
+            fits = kinds[0] == kinds[1] != "list"
         else:
             fits = kinds == ("number", "number")
         if not fits:
             raise BadCondition(
-                f"a {kinds[0]} does not compare with a {kinds[1]} here", "quote texts, not numbers", right.col_offset
+                f"a {kinds[0]} does not compare with a {kinds[1]} here", "quote texts, not numbers or truths", right.col_offset
             )
         for name, other in ((left, right), (right, left)):
             _possible(name, other, axes)
@@ -156,13 +161,13 @@ def _compare(node: ast.Compare, axes: Names) -> None:
 def _possible(name: ast.expr, other: ast.expr, axes: Names) -> None:
     """A name compared with a text that it can never be is a slip of the pen."""
     known = axes.get(name.id) if isinstance(name, ast.Name) else None
-    if known is None:
+    if known is None or known is TRUTHS:
         return
     for constant in other.elts if isinstance(other, ast.List | ast.Tuple) else [other]:
         if isinstance(constant, ast.Constant) and constant.value not in known:
             raise BadCondition(
                 f"{ast.unparse(name)} is never '{constant.value!s}'",
-                similar(str(constant.value), known),
+                similar(str(constant.value), map(str, known)),
                 constant.col_offset,
                 frozenset({str(constant.value)}),
             )
@@ -187,4 +192,5 @@ def _value(node: ast.expr, values: Mapping[str, Any], available: Callable[[str],
             return [_value(item, values, available) for item in items]
         case ast.Call(args=[ast.Constant(value=str(name))]):
             return available(name)
-    return values[ast.unparse(node)]
+    name = ast.unparse(node)
+    return values[name] if name in values else WRITTEN[name]

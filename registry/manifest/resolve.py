@@ -291,7 +291,7 @@ def _own(model: Model, part: Recipe | Scoring) -> set[str]:
     return model.section.scoring.model_fields_set if isinstance(part, Scoring) else set()
 
 
-ASKED = {"contrast": ("direction",), "equivalence": ("bounds",), "predict": ("interval", "check", "direction")}
+ASKED = {"contrast": ("direction", "sides"), "equivalence": ("bounds",), "predict": ("interval", "check", "direction")}
 
 
 def check_analysis(

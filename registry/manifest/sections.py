@@ -30,7 +30,7 @@ Revision = Annotated[str, Field(pattern=f"^([0-9a-f]{{40}}|{PIN})$")]
 Variant = Literal["plain", "mlm"]
 Layer = TypeVar("Layer", Recipe, Scoring)
 Unit = Literal["fraction", "percent"]
-Scaled = Literal["score", "chance", "se", "gain_se"]  # what has a unit
+Scaled = Literal["score", "chance", "se", "gain_se", "dev_score"]  # what has a unit
 Condition = Annotated[str, Field(min_length=1, max_length=500, description="e.g. variant == 'mlm' and family != 'xlmr'")]
 
 
@@ -248,6 +248,7 @@ Role = Literal[
     "chance",
     "se",
     "gain_se",
+    "dev_score",
     "source",
     "protocol",
     "origin",

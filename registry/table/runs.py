@@ -41,6 +41,7 @@ class Row:
     chance: float | None = None
     se: float | None = None
     gain_se: float | None = None  # of the gain over its baseline, where that is known; of treated rows alone
+    dev_score: float | None = None  # of the same run on development data in the source language, by the same metric
     source: str | None = None
     protocol: str | None = None
     intermediate_language: str | None = None
@@ -71,6 +72,7 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
+NEWER = ("gain_se", "dev_score")  # columns that no table had before
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ class TableStudy:
         """Of all that is kept of the table, in whatever order its rows stand: 32 hexadecimal digits."""
         tasks = {name: [self._trains_on(name), self.tasks[name].metric] for name in {row.target for row in self.rows}}
         whole = [name for name in COLUMNS if name != "line"]  # without what no table had before, where none has it
-        whole = [name for name in whole if name != "gain_se" or any(row.gain_se is not None for row in self.rows)]
+        there = {name for name in NEWER if any(getattr(row, name) is not None for row in self.rows)}
+        whole = [name for name in whole if name not in NEWER or name in there]
         lines = sorted(canonical([getattr(row, name) for name in whole]) for row in self.rows)
         return digest([tasks, lines])[:32]
 

@@ -164,7 +164,7 @@ def _wrong(role: str, text: str, percent: bool, metric: Metric) -> tuple[str, st
     if value is None or (role in WHOLE and not (value == int(value) and (role != "seed") <= value < LARGEST)):
         wanted = "a whole number above 0" if role in WHOLE else "a number"
         return "E523", f": '{shown}' where {wanted} is wanted", f"it is the {role}"
-    low, high = (metric.low, metric.high) if role == "score" else (0.0, 1.0)
+    low, high = (metric.low, metric.high) if role in ("score", "dev_score") else (0.0, 1.0)
     if role in SCALED and not low <= value / (100 if percent else 1) <= high:
         usual = f"a {role} lies within {low:g} and {high:g}, or {100 * low:g} and {100 * high:g} %"
         usual += "; of another metric write metrics: {name: {range: [low, high]}}" if role == "score" else ""

@@ -28,7 +28,7 @@ def test_every_view_has_the_columns_of_the_design_and_the_study_last(planting):
     assert columns["scores"] == ("stage model intermediate variant target language seed metric score items chance se study")
     assert columns["gains"] == (
         "model family params_total params_non_embedding lp intermediate variant treatment target target_group language seed metric "
-        "better gain gain_se score baseline treated_stage baseline_stage intermediate_run treated_run baseline_run cell same_task at_chance collapsed seen language_family script distance origin study"
+        "better gain gain_se dev_score score baseline treated_stage baseline_stage intermediate_run treated_run baseline_run cell same_task at_chance collapsed seen language_family script distance origin study"
     )
     assert columns["missing"].endswith(" study")
 

@@ -27,6 +27,23 @@ def test_a_registration_survives_its_way_through_the_store_and_is_never_overwrit
     assert deviations(store.registration("planted"), card, MODELS) == []
 
 
+def test_a_field_that_is_newer_than_a_registration_was_not_declared_otherwise(card):
+    made = register(card, MODELS, 0)
+    content = {
+        **made.frozen,
+        "analysis": {**made.frozen["analysis"]},
+        "hypotheses": {"falls": {**made.frozen["hypotheses"]["falls"]}},
+    }
+    del content["analysis"]["sampling"], content["hypotheses"]["falls"]["sides"]
+    before = made.model_copy(update={"frozen": content})
+    assert deviations(before, card, MODELS) == []
+    one = {"falls": Hypothesis(contrast="slope", direction="negative", sides="one")}
+    (said,) = deviations(before, card.model_copy(update={"hypotheses": one}), MODELS)
+    assert said.startswith("hypotheses.falls: ")
+    odd = made.model_copy(update={"frozen": {**content, "hypotheses": {"falls": {"asks": "slope"}}}})
+    assert deviations(odd, card, MODELS)
+
+
 def test_scores_before_a_registration_make_it_exploratory(card):
     assert not register(card, MODELS, 3).confirmatory
 

@@ -376,6 +376,17 @@ def test_known_standard_errors_of_gains_come_in_and_are_in_its_unit(made, tmp_pa
     assert made(table()).digest != made(sampled()).digest
 
 
+def test_scores_on_development_data_come_in_and_are_no_scores_of_the_study(made, tmp_path):
+    rows = [{**row, "dev_score": "81.5"} for row in table()]
+    study, store = made(rows, MANIFEST.replace("data:", "data:\n  units: {dev_score: percent}")), Store(tmp_path / "store")
+    studies.imported(study, store)
+    gains = facts.query(facts.connect(store, [study.card()]), "SELECT dev_score, score, gain FROM gains")
+    assert gains["dev_score"].to_numpy() == pytest.approx(0.815) and (gains["score"] != 0.815).all()
+    with pytest.raises(BadInput) as raised:
+        made(rows)
+    assert {finding.code for finding in raised.value.findings} == {"E524"}
+
+
 @pytest.mark.parametrize("wrong", ["", "0"])
 def test_a_gain_whose_known_variance_is_not_there_is_refused(made, wrong):
     rows = sampled()
@@ -392,5 +403,5 @@ def test_a_table_that_was_kept_before_there_were_such_errors_is_read(made, tmp_p
     study, store = made(), Store(tmp_path / "store")
     studies.imported(study, store)
     (path,) = (tmp_path / "store").rglob("*.parquet")
-    pq.write_table(pq.read_table(path).drop_columns(["gain_se"]), path)
+    pq.write_table(pq.read_table(path).drop_columns(["gain_se", "dev_score"]), path)
     assert len(facts.query(facts.connect(store, [study.card()]), "SELECT * FROM gains")) == 32
