@@ -211,19 +211,19 @@ class BlockState(State):
         out[self.model.slices[a.term]] = rows
         return out
 
-    def spread(self, a: np.ndarray) -> float:
-        q, own = self.model.q, np.append(a[: self.model.q], 0.0)
-        rest = np.zeros((len(self.S), 1))
+    def spread(self, A: np.ndarray) -> np.ndarray:
+        q, own = self.model.q, np.vstack([A[: self.model.q], np.zeros((1, A.shape[1]))])
+        rest = np.zeros((len(self.S), A.shape[1]))
         for t, rows in self.places.items():
-            rest[rows, 0] = a[self.model.slices[t]]
-        rest[self.qg : -1, 0] = a[q:]
-        total = 0.0
+            rest[rows] = A[self.model.slices[t]]
+        rest[self.qg : -1] = A[q:]
+        total = np.zeros(A.shape[1])
         for part in self.parts:
-            x = part.root_times(own[part.batch.rows][:, :, None])
-            total += float(np.sum(x**2))
+            x = part.root_times(own[part.batch.rows])
+            total += np.sum(x**2, axis=(0, 1))
             rest -= part.batch.onto_columns(np.matmul(part.H.transpose(0, 2, 1), x))
         half = linalg.solve_triangular(self.L, self._times_factor(rest)[:-1], lower=True, check_finite=False)
-        return total + float(np.sum(half**2))
+        return total + np.sum(half**2, axis=0)
 
     def mode_variances(self) -> np.ndarray:
         K = self.kernel(projected=False)

@@ -184,9 +184,8 @@ class DenseState(State):
         """(s, p) [Z Q]'D^-1 W^-1 H^-1 Q over residual group g."""
         return self.cross.N[g, : len(self.L), : len(self.L)] @ self._HQ / self.delta[g] ** 2
 
-    def spread(self, a: np.ndarray) -> float:
-        half = self.J @ a
-        return float(half @ half)
+    def spread(self, A: np.ndarray) -> np.ndarray:
+        return np.sum((self.J @ A) ** 2, axis=0)
 
     def mode_variances(self) -> np.ndarray:
         q = self.model.q

@@ -99,7 +99,10 @@ def shared(formula: Formula, data: pd.DataFrame | Relation) -> tuple[str, ...]:
     groups = dict.fromkeys([*(term.group for term in formula.random), *((name,) for name in factors)])
 
     def levels(columns: Sequence[str]) -> int:
-        return len(np.unique(np.column_stack([codes[name] for name in columns]), axis=0))
+        both = np.zeros(len(frame), int)
+        for name in columns:
+            both = pd.factorize(both * (codes[name].max() + 2) + codes[name])[0]
+        return int(both.max()) + 1
 
     sizes = {group: levels(group) for group in groups}
     return tuple(

@@ -21,6 +21,8 @@ from xlift.analysis.mixed.state import State
 from xlift.analysis.mixed.threads import one_thread
 from xlift.registry.findings import UserError
 
+TOGETHER = 64  # rows whose variances are found at once
+
 
 @dataclass(frozen=True)
 class _Row:
@@ -28,6 +30,7 @@ class _Row:
 
     a: np.ndarray
     new: dict[int, list[np.ndarray]]
+    extra: float  # of the residual, in sigma^2
 
 
 class Around(NamedTuple):
@@ -61,10 +64,11 @@ def predict(
     places = [_places(fit, t, rows) for t in range(len(fit.state.model.terms))]
     around = _around(fit)
     told = fit.grid.design.told(wanted @ X)
-    table = [
-        _one(fit, _row(fit, X, places, w), w, observation, level, around) if known else (np.nan,) * 5
-        for w, known in zip(wanted, told, strict=True)
-    ]
+    table = np.full((len(wanted), 5), np.nan)
+    for some in np.array_split(np.flatnonzero(told), told.sum() // TOGETHER + 1):
+        means = [_row(fit, X, places, w, float(w @ w) if observation else 0.0) for w in wanted[some]]
+        if means:
+            table[some] = _limits(fit, means, level, around)
     return pd.DataFrame(table, columns=["estimate", "se", "df", "low", "high"], index=rows.index if weights is None else None)
 
 
@@ -79,7 +83,7 @@ def _places(fit: Fit, t: int, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarra
     return names, matrices.columns_of(term, rows)
 
 
-def _row(fit: Fit, X: np.ndarray, places: list, w: np.ndarray) -> _Row:
+def _row(fit: Fit, X: np.ndarray, places: list, w: np.ndarray, extra: float) -> _Row:
     a = np.concatenate([np.zeros(fit.state.model.q), fit.cross.contrast(fit.grid.design.reduced(w[None] @ X))[0]])
     new: dict[int, list[np.ndarray]] = {}
     there = np.flatnonzero(w)
@@ -93,25 +97,27 @@ def _row(fit: Fit, X: np.ndarray, places: list, w: np.ndarray) -> _Row:
             elif name is not None:
                 fresh[name] = fresh.get(name, 0.0) + share * z
         new[t] = list(fresh.values())
-    return _Row(a, new)
+    return _Row(a, new, extra)
 
 
-def _one(fit: Fit, row: _Row, w: np.ndarray, observation: bool, level: float, around: Around) -> tuple[float, ...]:
+def _limits(fit: Fit, means: Sequence[_Row], level: float, around: Around) -> np.ndarray:
+    """(rows, 5): estimate, se, df, low, high."""
     state, q = fit.state, fit.state.model.q
-    extra = float(w @ w) if observation else 0.0
     modes = np.concatenate([state.modes(t).ravel() for t in range(len(state.T))] or [np.zeros(0)])
-    estimate = float(row.a[:q] @ modes + (fit.cross.R.T @ row.a[q:]) @ fit.params.to_numpy())
+    A = np.column_stack([mean.a for mean in means])
+    estimate = modes @ A[:q] + fit.params.to_numpy() @ (fit.cross.R.T @ A[q:])
     sigma = np.sqrt(state.sigma2)
-    variance = _variance(state, row, sigma, extra)
-    df = _df(fit, row, sigma, extra, variance, around)
+    variance = _variances(state, means, A, sigma)
+    df = _df(fit, means, A, sigma, variance, around)
     half = stats.t.ppf((1 + level) / 2, df) * np.sqrt(variance)
-    return estimate, float(np.sqrt(variance)), df, estimate - half, estimate + half
+    return np.column_stack([estimate, np.sqrt(variance), df, estimate - half, estimate + half])
 
 
-def _variance(state: State, row: _Row, sigma: float, extra: float) -> float:
-    """Variance of the prediction error at a state and a sigma: Henderson's inverse, new draws, residual."""
-    drawn = sum(float(z @ (state.T[t] @ state.T[t].T) @ z) for t, levels in row.new.items() for z in levels)
-    return float(sigma**2 * (state.spread(row.a) + drawn + extra))
+def _variances(state: State, means: Sequence[_Row], A: np.ndarray, sigma: float) -> np.ndarray:
+    """Variances of prediction errors at a state and a sigma: Henderson's inverse, new draws, residual."""
+    D = [T @ T.T for T in state.T]
+    more = [mean.extra + sum(float(z @ D[t] @ z) for t, levels in mean.new.items() for z in levels) for mean in means]
+    return sigma**2 * (state.spread(A) + np.array(more))
 
 
 def _around(fit: Fit) -> Around:
@@ -123,10 +129,11 @@ def _around(fit: Fit) -> Around:
     return Around(found, fit.inference if isinstance(fit.inference, Satterthwaite) else Satterthwaite(state))
 
 
-def _df(fit: Fit, row: _Row, sigma: float, extra: float, variance: float, around: Around) -> float:
-    """Satterthwaite's, with the variance's gradient by central differences (it is a smooth, cheap function)."""
-    state = fit.state
-    gradient = [(_variance(up, row, sigma, extra) - _variance(down, row, sigma, extra)) / gap for up, down, gap in around.states]
-    if not state.model.known:
+def _df(fit: Fit, means: Sequence[_Row], A: np.ndarray, sigma: float, variance: np.ndarray, around: Around) -> np.ndarray:
+    """Satterthwaite's, with the variances' gradients by central differences (they are smooth, cheap functions)."""
+    sides = [(_variances(up, means, A, sigma), _variances(down, means, A, sigma), gap) for up, down, gap in around.states]
+    gradient = [(above - below) / gap for above, below, gap in sides]
+    if not fit.state.model.known:
         gradient.append(2 * variance / sigma)
-    return around.inference.variance_df(variance, np.array(gradient))
+    rows = zip(variance, np.array(gradient).T, strict=True)
+    return np.array([around.inference.variance_df(float(own), slopes) for own, slopes in rows])

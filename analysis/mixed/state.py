@@ -107,8 +107,8 @@ class State(ABC):
         """y'P H_a P y (m,) and y'P H_a P H_b P y (m, m)."""
 
     @abstractmethod
-    def spread(self, a: np.ndarray) -> float:
-        """a'E a for a (q + p,) on [u, gamma], E the inverse of Henderson's matrix: prediction errors over sigma^2."""
+    def spread(self, A: np.ndarray) -> np.ndarray:
+        """(n,) a'E a for each column of A (q + p, n) on [u, gamma], E the inverse of Henderson's matrix: errors over sigma^2."""
 
     @abstractmethod
     def mode_variances(self) -> np.ndarray:

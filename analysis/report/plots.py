@@ -330,8 +330,10 @@ def svg(figure: Figure) -> str:
     """A file of its own: letters as outlines, no date, equal figures give equal text."""
     buffer = io.StringIO()
     with mpl.rc_context(STYLE):
+        if engine := figure.get_layout_engine():  # once, and by itself: a figure that is saved draws twice to find its layout
+            engine.execute(figure)
+            figure.set_layout_engine("none")
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    figure.set_layout_engine("none")  # what is laid out once stays where it is
     return buffer.getvalue()
 
 

@@ -6,8 +6,9 @@ seeds or languages do not help, a family costs one model, and a size that the ot
 family, has no slope.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -54,6 +55,8 @@ def bases(fixed: str, rows: pd.DataFrame, min_models: int, spare: int = carriers
     named = [name for name in formulas.columns_named(fixed) if name in rows]
     rows = rows.assign(gain=0.0) if gains else rows  # what repeats counts once
     rows = rows[list(dict.fromkeys(["model", "family", SIZE, *gains, *named]))].drop_duplicates(ignore_index=True)
+    texts = [name for name in rows if not pd.api.types.is_numeric_dtype(rows[name])]
+    rows = rows.astype(dict.fromkeys(texts, object))
     for by in together(fixed, rows):
         parts: Iterable[tuple[tuple, pd.DataFrame]] = rows.groupby(list(by), sort=True) if by else [((), rows)]
         for levels, part in parts:
@@ -80,28 +83,33 @@ def projected(found: Mapping[Key, Basis], left: tuple[str, ...]) -> dict[Key, Ba
 
 def models_of(rows: pd.DataFrame) -> tuple[str, ...]:
     """Smallest first."""
-    return tuple(rows.drop_duplicates("model").sort_values([SIZE, "model"])["model"])
+    sizes = dict(_different(rows, ["model", SIZE]))
+    return tuple(sorted(sizes, key=lambda model: (sizes[model], model)))
 
 
 def slope_refused(rows: pd.DataFrame, min_models: int, spare: int = carriers.SPARE_MODELS, fixed: str = "1") -> str | None:
     """Why these models carry no slope on size, beside the other fixed effects; None where they do."""
-    first = rows.drop_duplicates("model")
-    models = dict(zip(first["model"], zip(first["family"], first[SIZE], strict=True), strict=True))
+    models = {model: (family, size) for model, family, size in _different(rows, ["model", "family", SIZE])}
     why = carriers.refused(models, min_models, spare, "gains" if "gain" in rows else "scores")
     return why or _told_by_others(rows, fixed)
+
+
+def _different(rows: pd.DataFrame, names: Sequence[str]) -> set[tuple]:
+    """The combinations of some columns' values; in Python, since pandas takes a millisecond for a few rows."""
+    return set(zip(*(rows[name].to_numpy() for name in names), strict=True))
 
 
 def _told_by_others(rows: pd.DataFrame, fixed: str) -> str | None:
     """Why lp cannot be told from the other fixed effects on these rows; what does not vary here tells nothing."""
     terms = [(str(term), formulas.columns_of_product(term)) for term in formulas.terms_of(fixed)]
     others = {text: columns for text, columns in terms if columns and not {*SIZES} & {*columns}}
-    names = list(dict.fromkeys(name for columns in others.values() for name in columns if rows[name].nunique() > 1))
+    names = [name for name in dict.fromkeys(chain(*others.values())) if len(_different(rows, [name])) > 1]
     plain = [text for text, columns in others.items() if {*columns} <= {*names}]
     if not plain:
         return None
-    seen = rows[[*names, SIZE]].drop_duplicates()
-    if len(seen) > len(seen[names].drop_duplicates()):  # two sizes of what is alike in all else
+    if len(_different(rows, [*names, SIZE])) > len(_different(rows, names)):  # two sizes of what is alike in all else
         return None
+    seen = rows[[*names, SIZE]].drop_duplicates()
     X, lp = Coding(" + ".join(["1", *plain]), seen).learned, seen[SIZE].to_numpy()
     left = lp - X @ np.linalg.lstsq(X, lp, rcond=None)[0]
     if np.linalg.norm(left) > SPANNED * np.linalg.norm(lp - lp.mean()):

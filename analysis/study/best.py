@@ -47,6 +47,8 @@ def best(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 def _choices(rows: pd.DataFrame, *, seeds: bool) -> Iterator[tuple]:
     """CHOICES: for each model, target and seed the treatment that is chosen, where there are two to choose from."""
+    if rows["seed"].nunique() < 2 if seeds else rows.get("dev_score", pd.Series(dtype=float)).isna().all():
+        return
     for (model, target), own in rows.groupby(["model", "target"]):
         runs = _compared(own)
         for seed, scored in runs.groupby("seed"):

@@ -12,7 +12,7 @@ from xlift.analysis.mixed.model import Grid
 from xlift.analysis.study import estimands, telling
 from xlift.analysis.study.bases import Key
 from xlift.analysis.study.hypotheses import read_test
-from xlift.analysis.study.primary import Primary, primary
+from xlift.analysis.study.primary import Primary, factored, primary
 from xlift.analysis.study.telling import Setting
 from xlift.registry import carriers
 from xlift.registry.card import Analysis, StudyCard
@@ -49,7 +49,7 @@ def planned_groups(card: StudyCard) -> dict[str, pd.DataFrame]:
 
 def planned_setting(group: str, rows: pd.DataFrame, analysis: Analysis, beside: Sequence[str] = ()) -> tuple[Primary, Setting]:
     """The primary model of planned gains, and what estimands are put to, without a fit; UserError where there is none."""
-    rows = estimands.factored(rows)
+    rows = factored(rows)
     model = primary(group, rows, analysis, beside=beside, told_apart=False)
     fixed = replace(formulas.parse(model.formula), random=())
     known = [*formulas.read(fixed.response).columns, *fixed.keys]

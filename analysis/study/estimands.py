@@ -132,13 +132,6 @@ def known(rows: pd.DataFrame) -> conditions.Names:
     return levels | {name: None for name in OF_SIZES if name == "params" or (name in rows and rows[name].notna().all())}
 
 
-def factored(rows: pd.DataFrame) -> pd.DataFrame:
-    """Gains with truths as levels, 'true' and 'false', as fixed effects take them."""
-    if "seen" not in rows:
-        return rows
-    return rows.assign(seen=rows["seen"].astype(object).map({True: "true", False: "false"} | {"true": "true", "false": "false"}))
-
-
 def beside(estimand: Estimand, rows: pd.DataFrame) -> tuple[str, ...]:
     """The factors of languages that an estimand names; a language tells its family. UserError where some gains have none."""
     asked = tuple(name for name in OF_LANGUAGES if name in estimand.spoken)

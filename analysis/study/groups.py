@@ -9,7 +9,7 @@ import pandas as pd
 
 from xlift.analysis.mixed.model import Fit, NotConverged, fit
 from xlift.analysis.study import estimands, telling
-from xlift.analysis.study.primary import Primary, primary
+from xlift.analysis.study.primary import Primary, factored, primary
 from xlift.analysis.study.slope import Refused, Slope, scale_slope
 from xlift.analysis.study.telling import Setting, Told
 from xlift.registry.card import POOLED, Analysis
@@ -183,7 +183,7 @@ def fitted_group(
 
     `estimates_only` keeps a slope on too few models, without a test of it.
     """
-    rows = estimands.factored(rows)
+    rows = factored(rows)
     model = primary(name, rows, analysis, beside=beside, estimates_only=estimates_only, told_apart=not estimates_only)
     variances = None
     if analysis.sampling == "known":  # what is left beside it is a term of its own, a level each gain

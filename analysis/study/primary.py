@@ -85,6 +85,14 @@ def primary(
     return Primary(group, text, (*said, *more, *lost), why, left, found if left == by else projected(found, left))
 
 
+def factored(rows: pd.DataFrame) -> pd.DataFrame:
+    """Gains with truths as levels, 'true' and 'false', as fixed effects take them, and texts as Python's (faster)."""
+    rows = rows.astype({name: object for name in rows if isinstance(rows[name].dtype, pd.StringDtype)})
+    if "seen" not in rows:
+        return rows
+    return rows.assign(seen=rows["seen"].astype(object).map({True: "true", False: "false"} | {"true": "true", "false": "false"}))
+
+
 def _too_few(rows: pd.DataFrame, analysis: Analysis) -> str | None:
     """Why these targets do not tell of others like them."""
     count = rows["target"].nunique()

@@ -24,6 +24,7 @@ from xlift.registry.findings import UserError
 from xlift.registry.manifest import conditions
 
 TOLD_BY = 1e-8  # of a coefficient's length: what others leave of it where they tell it
+BOTH = (0.0, 1.0)  # lp at which a slope is read: how coded columns change between them
 NAMED = 4  # models that a sentence names; more are counted
 
 
@@ -147,8 +148,10 @@ class Setting:
     def coded(self, size: float) -> np.ndarray:
         """(combinations, columns) of `every` at an lp, other numbers at their means."""
         if size not in self._coded:
-            at = self.grid.numbers | ({SIZE: size} if self.sized else {})
-            self._coded[size] = self.grid.design.rows(self.every.assign(**at))
+            sizes = [size] if size not in BOTH or not self.sized else BOTH  # at once, as a slope asks for them
+            at = [self.grid.numbers | ({SIZE: each} if self.sized else {}) for each in sizes]
+            rows = self.grid.design.rows(pd.concat([self.every.assign(**numbers) for numbers in at], ignore_index=True))
+            self._coded.update(zip(sizes, np.split(rows, len(sizes)), strict=True))
         return self._coded[size]
 
     @cached_property
@@ -222,7 +225,7 @@ class _Part:
     """One mean of an estimand: the combinations that it is over, and the models behind them."""
 
     def __init__(self, mean: Mean, setting: Setting) -> None:
-        self.mean, self.setting = mean, setting
+        self.mean, self.setting, self._own = mean, setting, dict[Key, pd.DataFrame]()
         self.of_sizes = bool(spoken_of(mean) & {*OF_SIZES})
         asked = _combinations(mean, setting)
         keys = _keys(asked, setting.movers)
@@ -278,6 +281,11 @@ class _Part:
         """What is `seen` behind one slope's combinations, or all of them."""
         if key is None:
             return pd.concat([self.own(each) for each in self.keys])
+        if key not in self._own:
+            self._own[key] = self._behind(key)
+        return self._own[key]
+
+    def _behind(self, key: Key) -> pd.DataFrame:
         rows = self.setting.at(key)
         spoken = spoken_of(self.mean)
         also = [name for name in self.combinations if name not in dict(key) and spoken & {name, *NESTED.get(name, ())}]

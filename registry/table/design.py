@@ -71,7 +71,7 @@ def _sampling(reading: Reading, rows: list[Row], tasks: Mapping[str, Task]) -> N
         return
     source = reading.manifest.data.language
     gains = [row for row in rows if row.treated and row.metric == tasks[row.target].metric]
-    lacking = [row for row in gains if not row.gain_se and not same_language(row.language, source)]
+    lacking = [row for row in gains if not ((row.gain_se or 0) ** 2) and not same_language(row.language, source)]
     if lacking:
         more = f", as in {len(lacking) - 1:,} rows more" if len(lacking) > 1 else ""
         message = f"sampling is known, and a gain here has no gain_se above 0{more}"

@@ -102,6 +102,8 @@ class Oracle:
         self.carries = {name: self._carries(self._models(0, name)) for name in self.treatments}
         self.carries |= {target: self._carries(self._models(1, target)) for target in self.targets}
         self.sized = all(any(self.carries[name] for name in names) for names in (self.treatments, self.targets))
+        self.effects = dict.fromkeys(self.targets, 0.0)  # points that each target adds to every gain
+        self.asked: dict[str, tuple[bool, list[list[Fraction]]]] = {}
         self.basis = echelon([self._row(cell["treatment"], cell["target"], cell["family"], cell["lp"]) for cell in self.cells])
 
     def _models(self, at: int, level: str) -> set[str]:
@@ -137,31 +139,38 @@ class Oracle:
 
     def ask(self, question: str) -> tuple[bool, float, float]:
         """Whether it is told, its value at slope 0, and what a slope of 1 point adds to it."""
+        if question not in self.asked:
+            self.asked[question] = self._rows(question)
+        told, rows = self.asked[question]
+        return (told, *self._value(rows)) if rows else (False, 0.0, 0.0)
+
+    def _rows(self, question: str) -> tuple[bool, list[list[Fraction]]]:
+        """Whether a question is told, and the row of each of its parts."""
         parts = question.split(" minus ")
         chosen = [self._pairs(part) for part in parts]
         if parts[0].startswith("slope"):
             carried = [self._carried(pairs) for pairs in chosen]
             if not all(carried) or not self.sized:
-                return False, 0.0, 0.0
+                return False, []
             rows = [mean([minus(self._row(*pair, None, 1.0), self._row(*pair, None, 0.0)) for pair in own]) for own in carried]
-            return self._told(rows), 0.0, 1.0 if len(rows) == 1 else 0.0
+            return self._told(rows), rows
         if not self.sized:
             rows = [mean([self._row(*pair, None, 0.0) for pair in self._run(pairs)]) for pairs in chosen]
             met = set.intersection(*(set().union(*(self.both[pair] for pair in pairs)) for pairs in chosen))
-            return bool(met) and self._told(rows), *self._value(rows)
+            return bool(met) and self._told(rows), rows
         used = [self._carried(pairs) or self._run(pairs) for pairs in chosen]
         lonely = [pair for pairs, own in zip(chosen, used, strict=True) if not self._carried(pairs) for pair in own]
         if not lonely:
             rows = [mean([self._row(*pair, None, 0.0) for pair in own]) for own in used]
-            return self._told(rows), *self._value(rows)
+            return self._told(rows), rows
         shared = set.intersection(*(self.both[pair] for pair in lonely)) if len(parts) > 1 else None
         if shared is not None and not shared:
-            return False, 0.0, 0.0
+            return False, []
         rows = [
             mean([mean([self._row(*pair, *reversed(self.models[m])) for m in sorted(shared or self.both[pair])]) for pair in own])
             for own in used
         ]
-        return self._told(rows), *self._value(rows)
+        return self._told(rows), rows
 
     def _told(self, rows: list[list[Fraction]]) -> bool:
         row = minus(rows[0], rows[1]) if len(rows) > 1 else rows[0]
@@ -171,7 +180,8 @@ class Oracle:
         """At slope 0, and what a slope of 1 adds: the sum of lp's share."""
         row = [float(x) for x in (minus(rows[0], rows[1]) if len(rows) > 1 else rows[0])]
         t, f = len(self.treatments) + len(self.targets), len(self.families)
-        known = [GAINS[name] for name in self.treatments] + [0.0] * len(self.targets) + [FAMILIES[name] for name in self.families]
+        known = [GAINS[name] for name in self.treatments] + [self.effects[name] for name in self.targets]
+        known += [FAMILIES[name] for name in self.families]
         return float(np.dot(row[1 : 1 + t + f], known)), row[1 + t + f] if self.sized else float("nan")
 
 

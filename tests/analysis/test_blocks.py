@@ -60,7 +60,7 @@ def test_every_piece_of_a_state_is_that_of_the_dense_matrix(form, formula, lost,
         close(getattr(b, name), getattr(a, name))
     close(hessian(b), hessian(a))
     close(b.mode_variances(), a.mode_variances())
-    v = np.random.default_rng(3).normal(size=dense.q + dense.p)
+    v = np.random.default_rng(3).normal(size=(dense.q + dense.p, 3))
     close(b.spread(v), a.spread(v))
     close(Satterthwaite(b).jacobian, Satterthwaite(a).jacobian)
     if reml:

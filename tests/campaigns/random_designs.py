@@ -1,11 +1,12 @@
-"""Are verdicts right where a design tells, on designs as people have them? Forty random ones, 10,000 planted data sets.
+"""Are verdicts right where a design tells, on designs as people have them? 48 random ones, 12,000 planted data sets.
 
     python tests/campaigns/random_designs.py                    # all parts, about an hour of one core; finished parts are kept
     python tests/campaigns/random_designs.py --part partly 3    # one design of one stratum
     python tests/campaigns/random_designs.py --summary          # what the rows say, beside the bars
 
-Five strata of eight designs: families not, partly or wholly confounded with size; treatments at one to all of the models; arms,
-languages and seeds that are missing; each with four to nine models and one to nine targets. Of each design 125 data sets with slope 0
+Six strata of eight designs: families not, partly or wholly confounded with size; treatments at one to all of the models; arms,
+languages and seeds that are missing; targets on some models with some treatments; each with four to nine models and one to nine
+targets. Of each design 125 data sets with slope 0
 and 125 with a slope of 3 points for ten times the parameters, drawn with effects of languages, targets, models, treatments and runs.
 Each is put through `fitted_group` and `tested`, as a report does it; p is not adjusted. Rows go to
 experiments/results/inference/random-designs.csv, a row a data set: verdicts given, how many of a true zero were found (false positives),
@@ -57,8 +58,8 @@ FIELDS = [
 ]
 
 
-def drawn(rows: pd.DataFrame, slope: float, rng: np.random.Generator) -> pd.Series:
-    """Gains of one data set, as fractions."""
+def drawn(rows: pd.DataFrame, slope: float, rng: np.random.Generator) -> tuple[pd.Series, dict[str, float]]:
+    """Gains of one data set, as fractions, and what each target adds to them, points: the gains asked for are of these targets."""
 
     def effect(name: str, *columns: str) -> np.ndarray:
         codes = pd.factorize(pd.Series(list(zip(*(rows[column] for column in columns), strict=True))))[0]
@@ -67,17 +68,18 @@ def drawn(rows: pd.DataFrame, slope: float, rng: np.random.Generator) -> pd.Seri
     several = rows["target"].nunique() > 1  # of one target, gains are told as they are there
     gain = rows["treatment"].map(GAINS) + rows["family"].map(FAMILIES) + slope * rows["lp"]
     gain += effect("language", "language") + effect("language slope", "language") * rows["lp"]
-    gain += (effect("target", "target") + effect("target treatment", "target", "treatment")) * several
+    of_target = effect("target", "target") * several
+    gain += of_target + effect("target treatment", "target", "treatment") * several
     gain += (
         effect("model", "model") + effect("model treatment", "model", "treatment") + effect("intermediate", "intermediate_run")
     )
     gain += effect("treated", "treated_run") - effect("baseline", "baseline_run") - effect("cell", "cell")
-    return (gain + SD["residual"] * rng.normal(size=len(rows))) / 100
+    return (gain + SD["residual"] * rng.normal(size=len(rows))) / 100, dict(zip(rows["target"], of_target, strict=True))
 
 
 def replication(stratum: str, number: int, slope: float, replicate: int, rows: pd.DataFrame, oracle: Oracle) -> dict:
     rng = np.random.default_rng([STRATA.index(stratum), number, int(slope), replicate])
-    gains = drawn(rows, slope, rng)
+    gains, oracle.effects = drawn(rows, slope, rng)
     group = fitted_group("fine-tuned", rows.assign(gain=gains, score=0.5 + gains, baseline=0.5), Analysis())
     asked = questions(rows)
     hypotheses = {text: Hypothesis(contrast=text, direction="positive") for text in asked}
