@@ -12,7 +12,7 @@ from xlift.analysis.study.apart import PLURAL, Apart
 from xlift.analysis.study.groups import SURE
 
 SPREAD = "sd over targets"
-SPEAKS = {"these": "the mean of these {} at equal weights", "like these": "that of targets like these, of which there are {}"}
+SPEAKS = {"these": "the mean of these {} at equal weights", "like these": "that of targets like these {}"}
 
 
 def verdict(found: Apart) -> str:
@@ -45,7 +45,7 @@ def differing(found: Apart, unless: Collection[str] = ()) -> str:
 def _speaks(found: Apart) -> str:
     """Which targets the slope of all is of, under the default model of several."""
     targets = found.group.analysis.targets
-    if found.group.analysis.primary or found.group.rows["target"].nunique() < 2:
+    if found.group.analysis.primary or found.group.rows["target"].nunique() < 2 or (targets == "like these" and not found.drawn):
         return ""
     return SPEAKS[targets].format(count(found.targets, "target") if targets == "these" else found.targets)
 

@@ -58,7 +58,7 @@ class Table:
 
     def to_markdown(self) -> str:
         align = self._align()
-        cells = [[str(cell).replace("|", r"\|") for cell in row] for row in self.shown.itertuples(index=False)]
+        cells = [[str(cell).replace("|", r"\|") for cell in row] for row in self.shown.itertuples(index=False, name=None)]
         grid = tabulate(cells, list(self.shown.columns), "pipe", colalign=align if cells else None, disable_numparse=True)
         origin = f"From `{self.query}`; the runs are in runs.csv." if self.query else ""
         return "\n\n".join(filter(None, [f"**{self.title}**", grid, self.note, origin])) + "\n"
@@ -66,7 +66,7 @@ class Table:
     def to_text(self) -> str:
         """For a terminal."""
         align = self._align()
-        cells = [[str(cell) for cell in row] for row in self.shown.itertuples(index=False)]
+        cells = [[str(cell) for cell in row] for row in self.shown.itertuples(index=False, name=None)]
         grid = tabulate(cells, list(self.shown.columns), "simple", colalign=align if cells else None, disable_numparse=True)
         return "\n\n".join(filter(None, [self.title, grid, self.note]))
 
@@ -91,7 +91,8 @@ class Table:
         form = "".join(paragraph if broken else side[0] for broken, side in zip(long, self._align(), strict=True))
         floats = "table" if width <= COLUMN else "table*"
         size = next((name for name, room in SIZES.items() if width <= (COLUMN if floats == "table" else room)), "\\scriptsize")
-        grid = shown.map(latex).rename(columns=latex).to_latex(index=False, escape=False, column_format=form)
+        numbered = shown.map(latex).set_axis(range(len(shown.columns)), axis=1)  # pandas makes Python's names of those of columns
+        grid = numbered.to_latex(index=False, escape=False, column_format=form, header=list(map(latex, shown.columns)))
         origin = [f"% from {self.query}; the runs are in runs.csv"] if self.query else []
         lines = [
             "% needs \\usepackage{booktabs}",

@@ -48,6 +48,11 @@ class Apart:
         return next((each for each in (self.group, self.other) if each and _random_slope(each)), None)
 
     @property
+    def drawn(self) -> bool:
+        """Whether the group's own model draws slopes of targets."""
+        return _random_slope(self.group)
+
+    @property
     def targets(self) -> int:
         """How many the group's slope is of."""
         if "target" not in self.group.primary.movers:

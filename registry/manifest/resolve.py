@@ -350,9 +350,13 @@ def _hypotheses(at: Complaints) -> None:
         if needed and getattr(hypothesis, needed) is None:
             do = "add direction: positive or negative" if needed == "direction" else "add bounds: [-0.5, 0.5], in points"
             at.complain("E406", path, f"{name} lacks its {needed}", do)
+        article = "an" if kind[0] in "aeiou" else "a"
         for field in sorted(hypothesis.model_fields_set - {kind, "group", *ASKED[kind]}):
             at.complain(
-                "E406", (*path, field), f"{field} says nothing of a {kind}", f"remove it; a {kind} has {_listed(ASKED[kind])}"
+                "E406",
+                (*path, field),
+                f"{field} says nothing of {article} {kind}",
+                f"remove it; {article} {kind} has {_listed(ASKED[kind])}",
             )
         if hypothesis.bounds and hypothesis.bounds[0] >= hypothesis.bounds[1]:
             at.complain("E406", (*path, "bounds"), "the first bound is not below the second", "write [low, high], in points")

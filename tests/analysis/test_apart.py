@@ -143,7 +143,7 @@ def test_so_few_targets_do_not_tell_of_targets_like_these():
     assert "4 targets do not tell of targets like these" in like.refused and not len(like.slopes)
     both = found(gains(EQUAL), targets="like these")
     assert both.group.tested and "lp:target" in both.these.primary.formula and both.these is both.other
-    assert "It is that of targets like these, of which there are 5; their slopes" in words.verdict(both)
+    assert "It is that of targets like these 5; their slopes" in words.verdict(both)
 
 
 def test_a_target_on_too_few_models_leaves_the_mean_and_is_named():
@@ -167,6 +167,13 @@ def test_a_target_for_each_intermediate_is_that_intermediate():
     assert "target: its levels are those of treatment" in told.group.primary.left_out
     assert [*told.group.slopes["treatment"]] == ["all", "mnli", "squad1"]
     assert told.tests.set_index("axis").loc["target", "reason"] == "the model has one slope for all targets"
+    names = ("nli", "qa", "ner", "pos", "rank")
+    rows = pd.concat([rows.assign(treatment=name)[rows["target"] == name] for name in names]).assign(
+        intermediate=lambda x: x["treatment"]
+    )
+    rows = rows.drop_duplicates(["model", "target", "language"])
+    like = found(rows.reset_index(drop=True), targets="like these")
+    assert like.group.tested and not like.drawn and "targets like these" not in words.verdict(like)
     by_target = sizes.by_target(told.group, Analysis())[0]
     assert [*zip(by_target["treatment"], by_target["target"], strict=True)] == [("mnli", "nli"), ("squad1", "qa")]
 

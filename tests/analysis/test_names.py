@@ -33,6 +33,12 @@ NAMES = {
         "target": ["XNLI", "xnli"],
         "language": ["中文", "ქართული" * 20],
     },
+    "one for Python, two here": {
+        "model": ["ﬁ", "fi", "m³", "m3"],
+        "intermediate": ["é", "e\u0301"],
+        "target": ["Café", "Cafe\u0301"],
+        "language": ["l1", "l₁"],
+    },
 }
 
 
