@@ -19,9 +19,10 @@ from xlift.analysis.report.methods import methods
 from xlift.analysis.report.notes import notes
 from xlift.analysis.report.sections import Folded, Plate, Section, Text, kind
 from xlift.analysis.report.table import Table, count, points
+from xlift.analysis.study.apart import Apart
 from xlift.analysis.study.curve import curves
 from xlift.analysis.study.faults import Note
-from xlift.analysis.study.groups import GroupFit, fitted
+from xlift.analysis.study.groups import fitted
 from xlift.analysis.study.tuned import Tuned
 from xlift.registry.card import StudyCard
 from xlift.registry.findings import UserError
@@ -43,7 +44,7 @@ class Report:
     stages: tuple[str, ...]  # evaluations behind the gains
     runs: tuple[str, ...]  # trained checkpoints behind them
     roles: tuple[tuple[str, str, tuple[str, ...]], ...]  # target group, role, ids of runs
-    groups: tuple[GroupFit, ...]
+    groups: tuple[Apart, ...]
 
     @cached_property
     def tables(self) -> dict[str, Table]:
@@ -97,15 +98,18 @@ class Report:
         )
 
     def metrics(self) -> dict[str, float]:
-        """Slopes for MLflow, in points for ten times the parameters: slope/<group>, with its limits, p and df."""
-        found: dict[str, float] = {}
-        for group in self.groups:
-            if len(group.slopes) and group.tested:
-                row = group.slopes.iloc[0]
-                name = f"slope/{group.name}"
-                found |= {name: points(row["estimate"]), f"{name}/p": row["p"], f"{name}/df": row["df"]}
-                found |= {f"{name}/low": points(row["low"]), f"{name}/high": points(row["high"])}
-        return {name: float(value) for name, value in found.items()}
+        """Slopes for MLflow, in points for ten times the parameters: slope/<group>, with its limits, p and df, and whether slopes
+        differ (1 or 0); of each target slope/<group>/<target>."""
+        metrics: dict[str, float] = {}
+        for found in self.groups:
+            if not (len(found.group.slopes) and found.group.tested):
+                continue
+            row, name = found.group.slopes.iloc[0], f"slope/{found.group.name}"
+            metrics |= {name: points(row["estimate"]), f"{name}/p": row["p"], f"{name}/df": row["df"]}
+            metrics |= {f"{name}/low": points(row["low"]), f"{name}/high": points(row["high"])}
+            metrics |= {f"{name}/differ": float(bool(found.differ))}
+            metrics |= {f"{name}/{own.target}": points(own.estimate) for own in found.slopes.itertuples()}
+        return {name: float(value) for name, value in metrics.items()}
 
     def write(self, out: Path) -> Path:
         """`report.html`, `tables/*.{md,tex,csv}` and `figures/*.{svg,png}` in `out`; returns the path of the page.
@@ -198,7 +202,7 @@ def report(
         tuple(stages),
         tuple(dict.fromkeys(id for _, _, ids in roles for id in ids)),
         roles,
-        answers.groups,
+        answers.apart,
     )
 
 

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -19,6 +19,8 @@ INK, FAINT, DARK, LIGHT = "#23262d", "#d5d8de", "#15171b", "#fdfdfd"  # INK and 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a68c8", "#b8860b", "#56a0d3", "#8c564b")  # after Okabe and Ito
 ROOM = 60  # letters of a name in a figure
 LETTERS, LINE = 12, 0.21  # of a legend in an inch; inches that one of its lines takes
+PANEL, LABEL = 190.0, 10.0  # height of a panel of the answer's figure and of a line's name in it, in points of the page
+CLOSE = 0.1  # of an axis of sizes: ticks nearer than this are turned
 PALE = 0.3  # of a tile's colour, where the interval holds zero
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "*")
 NAMES = {"params_non_embedding": "parameters without embeddings", "params_total": "parameters, embeddings included"}
@@ -64,8 +66,10 @@ def scaling(parts: Sequence[tuple[str, str, pd.DataFrame, pd.DataFrame]], *, sta
             for treatment, line in curve[curve["treatment"].notna()].groupby("treatment"):
                 colour = COLOURS[treatments.index(treatment) % len(COLOURS)]
                 axis.plot(line["params"], points(line["mean"]), color=colour, linewidth=1.2, alpha=0.8, zorder=2)
-            for number, (family, line) in enumerate(curve[curve["treatment"].isna()].groupby("family", dropna=False)):
-                _all(axis, line, family if isinstance(family, str) else None, labelled=number == 0)
+            lines = dict(iter(curve[curve["treatment"].isna()].groupby("family", dropna=False)))
+            lifts = _lifts(axis, lines)
+            for number, (family, line) in enumerate(lines.items()):
+                _all(axis, line, family if isinstance(family, str) else None, lifts[family], labelled=number == 0)
             axis.axhline(0, color=INK, linewidth=0.9)
             axis.set_xscale("log")
             axis.set_xlabel(f"{NAMES[x]} (log scale)")
@@ -142,13 +146,24 @@ def _dots(axis: Axes, own: pd.DataFrame, place: int, places: int, every: pd.Data
     axis.set_ylim(min(low, middle.min() - reach), max(high, middle.max() + reach))  # intervals on few runs may be far longer
 
 
-def _all(axis: Axes, line: pd.DataFrame, family: str | None, *, labelled: bool) -> None:
+def _lifts(axis: Axes, lines: Mapping[Hashable, pd.DataFrame]) -> dict[Hashable, float]:
+    """How far the name of each line is raised above its end, in points of the page: no two are written over each other."""
+    low, high = axis.get_ylim()
+    ends = {name: (points(line["mean"].iloc[-1]) - low) / (high - low) * PANEL for name, line in lines.items()}
+    found, above = dict[Hashable, float](), -np.inf
+    for name in sorted(ends, key=lambda name: ends[name]):
+        found[name] = max(0.0, above + LABEL - ends[name])
+        above = ends[name] + found[name]
+    return found
+
+
+def _all(axis: Axes, line: pd.DataFrame, family: str | None, lift: float, *, labelled: bool) -> None:
     """The fitted mean of all treatments, its interval, and a new model's band; of a family, whose name stands at its end."""
     mean, low, high = (points(line[name]) for name in ("mean", "low", "high"))
     axis.plot(line["params"], mean, color=INK, linewidth=2.4, label="all, equally" if labelled else None, zorder=3)
     if family:
         end = (line["params"].iloc[-1], mean.iloc[-1])
-        axis.annotate(_label(family), end, (3, 3), textcoords="offset points", color=INK, fontsize="small", zorder=4)
+        axis.annotate(_label(family), end, (3, 3 + lift), textcoords="offset points", color=INK, fontsize="small", zorder=4)
     label = "95 % interval of the mean" if labelled else None
     axis.fill_between(line["params"], low, high, color=INK, alpha=0.13, linewidth=0, zorder=1, label=label)
     for number, name in enumerate(("new_low", "new_high")):
@@ -374,7 +389,8 @@ def _name_sizes(axis: Axes, means: pd.DataFrame) -> None:
         else:
             ticks.append((place, [model]))
     places = [10**place for place, _ in ticks]
-    axis.set_xticks(places, map(size, places), rotation=35 if len(ticks) > 6 else 0)
+    tight = min(np.diff([place for place, _ in ticks]), default=np.inf) < CLOSE * (high - low + 2 * margin)
+    axis.set_xticks(places, map(size, places), rotation=35 if len(ticks) > 6 or tight else 0)
     axis.minorticks_off()
     top = axis.secondary_xaxis("top")
     top.set_xticks(places, ["\n".join(map(_label, models)) for _, models in ticks], fontsize=8)

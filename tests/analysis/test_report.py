@@ -92,6 +92,18 @@ def test_the_page_says_what_was_planted():
     assert 'id="tuning"' not in text  # which is of studies that tune
 
 
+def test_what_goes_to_mlflow_says_whether_slopes_differ_and_has_each_targets():
+    found = reported()
+    metrics, table = found.metrics(), found.tables["slopes-equal"].data
+    differing = table.groupby("target_group")["differ"].any()
+    for group in found.groups:
+        name = f"slope/{group.group.name}"
+        assert metrics[f"{name}/differ"] == differing[group.group.name]
+        own = {key.removeprefix(f"{name}/"): value for key, value in metrics.items() if key.startswith(f"{name}/")}
+        targets = group.slopes.set_index("target")["estimate"] * 100
+        assert {key: own[key] for key in targets.index} == pytest.approx(targets.to_dict())
+
+
 def test_the_page_begins_with_its_answer_and_the_figure_and_then_with_what_one_has_to_know():
     text = page(5)
     places = [text.index(mark) for mark in ('class="answer', "<svg", 'class="notes"', "<h2", "<table")]
