@@ -160,11 +160,12 @@ def effect_table(groups: Sequence[GroupFit], two_stages: Callable[[GroupFit], pd
 
 def component_table(groups: Sequence[GroupFit], intervals: Callable[[GroupFit], pd.DataFrame]) -> Table:
     """Standard deviations of each random term, with profile limits (`mixed.profile`)."""
-    data, shown = [], []
+    data, shown, lost = [], [], list[str]()
     for group in groups:
         if group.fit is None:
             continue
         limits = intervals(group).set_index("name")
+        lost += [] if len(limits) else [f"{group.name} targets, whose {group.fit.nobs:,} gains and many effects would take long"]
         levels = {term.name: len(term.levels) for term in group.fit.state.model.terms}
         for row in group.fit.variance_components.itertuples():
             if row.name2 is not None and not pd.isna(row.name2):
@@ -194,6 +195,7 @@ def component_table(groups: Sequence[GroupFit], intervals: Callable[[GroupFit], 
         "Standard deviations in points; limits where the deviance, minimised over all else, rises by 3.84. A standard deviation "
         "of 0 is an estimate on the boundary, and its upper limit says how large it may yet be."
     )
+    note += f" There are no limits for {'; '.join(lost)}." if lost else ""
     columns = ["Targets", "Component", "Levels", "SD", "95 % limits"]
     return Table("components", "Variance components", pd.DataFrame(data), pd.DataFrame(shown, columns=columns), 2, note)
 

@@ -16,6 +16,7 @@ from xlift.registry.card import MEAN
 RUNS = ["intermediate_run", "treated_run"]  # which a choice and its score never share
 CHOICES = ["model", "target", "seed", "treatment", "gain", "same"]
 COLUMNS = ["target", "models", "seeds", "chosen", "gain", "low", "high", "over", "same", "reason"]
+EACH = "each"  # of the targets, where all have one reason
 FEWEST = 2  # treatments among which one is chosen
 SEEDS = "on all other seeds and scored on the one that is left out, averaged over which"
 SCORES = "by the same runs' scores on development data in the source language"
@@ -28,7 +29,8 @@ def best(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
     `rows` are one target group's gains. Fractions. chosen: treatments and how often, over models and seeds; same: the gain of
     the one that is best on the runs that it is scored on, beside; over: what the interval is over, models (t, M - 1 degrees of
-    freedom) or, of one model alone, seeds (S - 1), whose choices share runs. A target without a choice has its reason.
+    freedom) or, of one model alone, seeds (S - 1), whose choices share runs. A target without a choice has its reason; where no
+    target has one, for one reason, the row is of EACH.
     """
     if rows.groupby("target")["treatment"].nunique().max() < FEWEST:
         return pd.DataFrame(columns=COLUMNS), ""
@@ -38,6 +40,8 @@ def best(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     every = found["model"].nunique()
     parts = {name: found[found["target"] == name] for name in sorted(rows["target"].unique())}
     several = rows.groupby("target")["seed"].nunique() > 1
+    if not every and several.nunique() == 1:
+        return pd.DataFrame([_row(EACH, found, SHARED if several.any() else NOTHING)], columns=COLUMNS), ""
     told = [_row(name, part, SHARED if several[name] else NOTHING) for name, part in parts.items()]
     whole = [name for name, part in parts.items() if every and part["model"].nunique() == every]
     if len(whole) > 1:
