@@ -78,7 +78,7 @@ def best_table(rows: pd.DataFrame) -> Table | None:
     data = data.assign(**numbers, unit="points")
     hows = " or ".join(dict.fromkeys(how for _, how in found.values() if how))
     note = (
-        f"For each model and target the intermediate of the largest mean gain is chosen {hows}; points [95 % interval over "
+        f"For each model and target one intermediate is chosen {hows}; points [95 % interval over "
         "models, t on models − 1]. Same runs: where it is chosen on the very runs that it is scored on, which is too high."
         if hows
         else "None is chosen, since the same runs would choose and score it."
