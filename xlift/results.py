@@ -1,5 +1,6 @@
 """Verbs that read results: queries, gains, tables of scores, reports, power."""
 
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -95,6 +96,7 @@ def report(
 
     A local study is read as the store knows it; with --data, as its manifest and those data make it now.
     """
+    gc.set_threshold(100_000, 50, 50)  # the default looks for cycles thousands of times in a report, a tenth of its time
     found = studies.read(studies.warned(studies.opened(study)), store, data)
     folder = out or Path("reports") / found.card.study
     made = studies.report_of(found.card, found.store, found.changed)

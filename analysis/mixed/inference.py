@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from xlift.analysis.mixed.optimise import scales
-from xlift.analysis.mixed.state import State, hessian
+from xlift.analysis.mixed.state import State
 
 ROUNDING = 1e-8  # what is left of a difference that is 0 (pbkrtest: 1e-10 and 1e-14, which rounding exceeds)
 SAME = 1e-12  # eigenvalues of the information, relative to the largest, that are zero: components that are one
@@ -28,7 +28,7 @@ class Satterthwaite:
     @cached_property
     def A(self) -> np.ndarray:
         """Covariance of (theta, log delta, sigma): twice the inverse Hessian of the criterion."""
-        H, unit = hessian(self.state), np.append(scales(self.state.model), np.sqrt(self.state.sigma2))
+        H, unit = self.state.hessian, np.append(scales(self.state.model), np.sqrt(self.state.sigma2))
         if self.state.model.known:
             H, unit = H[:-1, :-1], unit[:-1]
         w, Q = np.linalg.eigh(unit[:, None] * H * unit)  # without units: what is flat does not depend on those of the data

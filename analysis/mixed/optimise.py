@@ -205,8 +205,9 @@ def _escape(state: State, scale: np.ndarray) -> State | None:
 
 def _accepted(state: State, scale: np.ndarray) -> State:
     """The state with signs as lme4 has them; NotConverged where it is no minimum."""
-    T = [T * np.where(np.diag(T) < 0, -1.0, 1.0) for T in state.T]
-    state = state.model.at(state.model.point(T, state.delta))
+    if any((np.diag(T) < 0).any() for T in state.T):
+        T = [T * np.where(np.diag(T) < 0, -1.0, 1.0) for T in state.T]
+        state = state.model.at(state.model.point(T, state.delta))
     gain = _newton(state)[1]
     if not gain <= SETTLED * max(1.0, abs(state.criterion) * 1e-3):
         raise NotConverged(f"the criterion still falls ({gain:.1g} in one Newton step); the model is too rich for these data")

@@ -197,31 +197,31 @@ class State(ABC):
         """Rows of a's term of (I x D) M, M (q, c) -> (levels * k, c)."""
         return np.matmul(a.D, self.by_level(a.term, M)).reshape(-1, M.shape[1])
 
+    @cached_property
+    def hessian(self) -> np.ndarray:
+        """Exact Hessian (r + G, r + G) of the unprofiled criterion at (theta, log delta, sigma); sigma's row is last.
 
-def hessian(state: State) -> np.ndarray:
-    """Exact Hessian (r + G, r + G) of the unprofiled criterion at (theta, log delta, sigma); sigma's row is last.
-
-    f_ab = tr(O H_ab) - tr(O H_a O H_b) - y'P H_ab P y / s2 + 2 y'P H_a P H_b P y / s2, O = P for REML and H^-1 for ML.
-    """
-    model, sigma, a = state.model, np.sqrt(state.sigma2), state.directions
-    first, second = state.quadratics(a)
-    m = len(a)
-    H = np.zeros((m + 1, m + 1))
-    H[:m, :m] = 2 * second / state.sigma2 - state.traces(a, projected=model.reml)
-    for i, (t, r, c) in enumerate(model.entries):
-        for j, (u, s, d) in enumerate(model.entries):
-            if t == u and c == d:  # d2 TT' / dT_rc dT_sd = E_rs + E_sr
-                H[i, j] += 2 * state.cone[t][r, s]
-    H[:m, m] = H[m, :m] = 2 * first / sigma**3
-    H[m, m] = -2 * model.nu / state.sigma2 + 6 * state.rss / state.sigma2**2
-    chain = np.ones(m + 1)
-    chain[model.r : m] = state.delta[1:]
-    H = chain[:, None] * H * chain
-    H[range(model.r, m), range(model.r, m)] += state.gradient[model.r :]
-    return H
+        f_ab = tr(O H_ab) - tr(O H_a O H_b) - y'P H_ab P y / s2 + 2 y'P H_a P H_b P y / s2, O = P for REML and H^-1 for ML.
+        """
+        model, sigma, a = self.model, np.sqrt(self.sigma2), self.directions
+        first, second = self.quadratics(a)
+        m = len(a)
+        H = np.zeros((m + 1, m + 1))
+        H[:m, :m] = 2 * second / self.sigma2 - self.traces(a, projected=model.reml)
+        for i, (t, r, c) in enumerate(model.entries):
+            for j, (u, s, d) in enumerate(model.entries):
+                if t == u and c == d:  # d2 TT' / dT_rc dT_sd = E_rs + E_sr
+                    H[i, j] += 2 * self.cone[t][r, s]
+        H[:m, m] = H[m, :m] = 2 * first / sigma**3
+        H[m, m] = -2 * model.nu / self.sigma2 + 6 * self.rss / self.sigma2**2
+        chain = np.ones(m + 1)
+        chain[model.r : m] = self.delta[1:]
+        H = chain[:, None] * H * chain
+        H[range(model.r, m), range(model.r, m)] += self.gradient[model.r :]
+        return H
 
 
 def profiled_hessian(state: State) -> np.ndarray:
     """(r + G - 1,) squared: of the criterion with sigma profiled out; all of it where sigma is known."""
-    H = hessian(state)
+    H = state.hessian
     return H[:-1, :-1] if state.model.known else H[:-1, :-1] - np.outer(H[:-1, -1], H[-1, :-1]) / H[-1, -1]

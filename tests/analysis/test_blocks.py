@@ -11,7 +11,6 @@ from xlift.analysis.mixed.blocks import Blocked
 from xlift.analysis.mixed.crossproducts import Cells, Dense
 from xlift.analysis.mixed.inference import KenwardRoger, Satterthwaite
 from xlift.analysis.mixed.likelihood import Likelihood
-from xlift.analysis.mixed.state import hessian
 
 from .registries import study
 
@@ -58,7 +57,7 @@ def test_every_piece_of_a_state_is_that_of_the_dense_matrix(form, formula, lost,
     close(b.criterion, a.criterion)
     for name in ("gradient", "ZPy", "ZHQ", "gamma", "C", "sigma2"):
         close(getattr(b, name), getattr(a, name))
-    close(hessian(b), hessian(a))
+    close(b.hessian, a.hessian)
     close(b.mode_variances(), a.mode_variances())
     v = np.random.default_rng(3).normal(size=(dense.q + dense.p, 3))
     close(b.spread(v), a.spread(v))
