@@ -62,6 +62,8 @@ class Lease:
 
     def sweep(self, kept: Set[str]) -> None:
         """Delete what earlier leases wrote and does not count."""
+        for path in (*self.folder.glob("resume.*"), *self.folder.glob(".resume.*")):
+            path.unlink(missing_ok=True)  # of a training that is finished
         for path in (*self.folder.glob("checkpoint.*"), *self.folder.glob("scores/*.jsonl")):
             number = _number(path.with_suffix("") if path.suffix == ".jsonl" else path)
             if number < self.number and str(path.relative_to(self.folder)) not in kept:

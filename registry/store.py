@@ -4,6 +4,7 @@ runs/<id>/stage.json         what the run is
           claim.<n>          who works on it
           log.jsonl          its progress, a line a step
           checkpoint.<n>/…   a model (train and pretrain)
+          resume.<n>         a training under way, kept to go on with; no result, and gone when there is one
           scores/<language>.<digest of its test data>.<n>.jsonl   one part a language (evaluate)
           record.json        written last, by rename: what counts is what it names and whose checksums hold
           failure.json       why the last try failed, until one succeeds

@@ -17,7 +17,7 @@ from xlift.registry.kept import NotUnderstood
 from xlift.registry.leases import Lost
 from xlift.registry.plan import Plan, Step
 from xlift.registry.store import Store
-from xlift.runners.jobs import Ending, Env, Job, Outcome, Pruned, Watched
+from xlift.runners.jobs import GRACE, Ending, Env, Job, Outcome, Pruned, Watched
 
 TRIES = 2  # of a stage whose worker dies
 PAUSE = 0.5  # seconds between looks at stages that another process has
@@ -47,7 +47,7 @@ class Crew:
         for worker in self.workers:
             worker.pipe.close() if worker.job is None else worker.process.terminate()
         for worker in self.workers:
-            worker.process.join(timeout=20)
+            worker.process.join(timeout=GRACE + 10)
             if worker.process.is_alive():
                 worker.process.kill()
 
@@ -174,11 +174,16 @@ def _context() -> "ForkServerContext | SpawnContext":
 def work(pipe: Connection, env: Env) -> None:
     """A worker: jobs in, looks and verdicts out, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the scheduler decides
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # leaves by the lease's own door
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM):
+        signal.signal(number, lambda *_: sys.exit(128 + signal.SIGTERM))  # leaves by the lease's own door
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import torch
     from transformers.utils import logging
 
+    from xlift.runners import resume
+
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, resume.leave)
     torch.set_num_threads(env.threads)
     logging.set_verbosity_error()
     logging.disable_progress_bar()

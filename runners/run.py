@@ -1,5 +1,6 @@
 """Start reading here: one stage, from lease to commit."""
 
+import contextlib
 import json
 import platform
 import socket
@@ -7,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from xlift.runners.kinds import kind_of
 from xlift.runners.kinds.example import Example
 from xlift.runners.kinds.mlm import Text
 from xlift.runners.nets import Net
+from xlift.runners.resume import Keeper
 from xlift.runners.train import Log, Objective, Watch
 
 
@@ -47,14 +49,15 @@ def run(step: Step, env: Env, watched: Watched | None = None) -> bool:
         if stage.kind == "evaluate":
             _evaluate(step, env, store, lease)
         elif not store.usable(stage.id):
-            with _log(lease) as log:
-                net = _train(stage, env, log, store, watched)
+            with Keeper(lease, env.device, 60 * env.minutes) as keeper, _log(lease, keeper.step) as log:
+                net = _train(stage, env, log, store, watched, keeper)
+            started -= timedelta(seconds=keeper.before)
             folder = lease.named("checkpoint")
             _commit(store, lease, [f"{folder}/{name}" for name in nets.save(net, lease.folder / folder)], started)
     return True
 
 
-def _train(stage: Stage, env: Env, log: Log, store: Store, watched: Watched | None) -> Net:
+def _train(stage: Stage, env: Env, log: Log, store: Store, watched: Watched | None, keeper: Keeper) -> Net:
     """A model trained as the stage says; `Stage.entropy` says which draws it shares with which others."""
     examples = [_examples(part, env) for part in stage.data.parts]
     torch.manual_seed(stage.entropy(stage.data))
@@ -71,7 +74,7 @@ def _train(stage: Stage, env: Env, log: Log, store: Store, watched: Watched | No
     ]
     entropy = stage.entropy(stage.data)
     watch = _watch(net, objectives, env, log, watched) if watched else None
-    how: dict[str, Any] = {"device": env.device, "budget": env.budget, "log": log, "watch": watch}
+    how: dict[str, Any] = {"device": env.device, "budget": env.budget, "log": log, "watch": watch, "keeper": keeper}
     train.fit(net, objectives, stage.recipe, entropy, stage.data.mixing, **how)
     if lora:
         nets.merge(net, masters)
@@ -228,9 +231,16 @@ def _scored(stage: Stage, env: Env, store: Store) -> Net:
 
 
 @contextmanager
-def _log(lease: Lease) -> Iterator[Log]:
-    """A line of JSON a call, with the time in milliseconds since 1970; a new try starts a new log."""
-    with open(lease.folder / "log.jsonl", "w", encoding="utf-8") as file:
+def _log(lease: Lease, step: int) -> Iterator[Log]:
+    """A line of JSON a call, with the time in milliseconds since 1970, after those of the steps that are gone on with."""
+    path, kept = lease.folder / "log.jsonl", list[str]()
+    if step:
+        with contextlib.suppress(OSError, ValueError):  # lines that are lost or torn are no reason to stop
+            kept = [
+                line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if json.loads(line)["step"] <= step
+            ]
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(kept)
 
         def line(values: dict[str, float]) -> None:
             file.write(json.dumps({"time": round(time.time() * 1000), **values}) + "\n")

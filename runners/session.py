@@ -33,6 +33,7 @@ def run(
     device: str,
     models: Path | None = None,
     only: frozenset[str] | None = None,
+    minutes: float = 10.0,
     mlflow: bool = True,
     release: bool = False,
 ) -> Outcome:
@@ -56,7 +57,14 @@ def run(
     outcome = Outcome(foreign=stands.foreign)
     if not todo:
         return outcome
-    env = Env(store.root, Inputs(plan.study, data.resolve() if data else None), device, max(1, cores() // workers), models=models)
+    env = Env(
+        store.root,
+        Inputs(plan.study, data.resolve() if data else None),
+        device,
+        max(1, cores() // workers),
+        minutes=minutes,
+        models=models,
+    )
     told = _Told(Ahead(plan, todo, store), console, needs)
     with _mlflow(plan, store, console, mlflow), told, pool.Crew(env, workers) as crew:
         pool.execute(plan, todo, crew, outcome, told)

@@ -18,6 +18,7 @@ from xlift.runners.kinds import kind_of
 from xlift.runners.kinds.base import Feature
 from xlift.runners.nets import Net
 from xlift.runners.packing import Budget, collate, micro_batches
+from xlift.runners.resume import Keeper, State
 
 LINES = 200  # of the log, at most, whatever the number of steps
 Log = Callable[[dict[str, float]], None]
@@ -50,13 +51,15 @@ def fit(
     budget: int,
     log: Log,
     watch: Watch | None = None,
+    keeper: Keeper | None = None,
 ) -> None:
     """Train the encoder of `net` and the heads of `objectives` in place (Loshchilov and Hutter 2019; the recipe says the rest).
 
     The loss of a step is the sum over the optimizer batch's units divided by their number, so micro-batches of any
     size give the same gradient. Batches follow each other in a fresh order every epoch, across its end. Each batch of
     several objectives is of one, drawn as `mixing` says. `entropy` is that of dropout and of these draws. `watch` is called
-    after every step; it may look at the model, which changes nothing of the training, and end it by an exception.
+    after every step; it may look at the model, which changes nothing of the training, and end it by an exception. `keeper`
+    keeps what is under way, and the training goes on after the step that it found.
 
     Raises:
         Diverged: at the first step whose loss or gradient norm is not finite.
@@ -77,7 +80,11 @@ def fit(
     turn = np.random.default_rng(entropy)
     recent = _Recent(log, every=max(1, math.ceil(steps / LINES)), steps=steps, device=device)
     fitting = Budget(budget)
-    for step in range(steps):
+    under_way = _UnderWay(modules, optimizer, rate, streams, turn, fitting, recent, device)
+    if keeper and keeper.found:
+        under_way.restore(keeper.found)
+        keeper.found = None  # which frees its memory
+    for step in range(keeper.step if keeper else 0, steps):
         stream = streams[turn.choice(len(streams), p=shares)] if len(streams) > 1 else streams[0]
         batch = stream.batch()
         compute = partial(_backward, net, stream.objective, batch, recipe, device)
@@ -92,6 +99,61 @@ def fit(
         if watch and watch(step + 1, steps):
             for module in modules:
                 module.train()
+        if keeper and step + 1 < steps:
+            keeper.after(step + 1, under_way.state)
+
+
+@dataclass(frozen=True)
+class _UnderWay:
+    """All that a step changes, and the next one depends on."""
+
+    modules: Sequence[nn.Module]
+    optimizer: torch.optim.Optimizer
+    rate: torch.optim.lr_scheduler.LambdaLR
+    streams: Sequence["_BatchStream"]
+    turn: np.random.Generator
+    budget: Budget
+    recent: "_Recent"
+    device: str
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """What is trained, and the buffers, of which a module may change some."""
+        trained = [p for module in self.modules for p in module.parameters() if p.requires_grad]
+        return [*trained, *(b for module in self.modules for b in module.buffers())]
+
+    @property
+    def generators(self) -> list[np.random.Generator]:
+        return [self.turn, *(stream.draw for stream in self.streams)]
+
+    def state(self) -> State:
+        return {
+            "tensors": self.tensors,
+            "optimizer": self.optimizer.state_dict(),
+            "rate": self.rate.state_dict(),
+            "taken": [stream.taken for stream in self.streams],
+            "generators": [generator.bit_generator.state for generator in self.generators],
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(self.device) if self.device.startswith("cuda") else None,
+            "budget": self.budget.tokens,
+            "losses": self.recent.losses,
+            "tokens": self.recent.tokens,
+        }
+
+    def restore(self, state: State) -> None:
+        with torch.no_grad():
+            for tensor, value in zip(self.tensors, state["tensors"], strict=True):
+                tensor.copy_(value)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rate.load_state_dict(state["rate"])
+        for stream, taken in zip(self.streams, state["taken"], strict=True):
+            stream.skip(taken)
+        for generator, value in zip(self.generators, state["generators"], strict=True):
+            generator.bit_generator.state = value
+        self.budget.tokens, self.recent.losses, self.recent.tokens = state["budget"], state["losses"], state["tokens"]
+        torch.set_rng_state(state["torch"])
+        if state["cuda"] is not None:
+            torch.cuda.set_rng_state(state["cuda"], self.device)
 
 
 def batch_shares(kinds: Sequence[str], items: Sequence[int], mixing: Mixing) -> tuple[np.ndarray, float]:
@@ -120,8 +182,16 @@ class _BatchStream:
         self.items = len(self.groups)
         self.order = _batches(self.items, recipe.batch, np.random.default_rng([objective.entropy, 0]))
         self.draw = np.random.default_rng([objective.entropy, 1])
+        self.taken = 0
+
+    def skip(self, count: int) -> None:
+        """Pass over batches: their examples are chosen, and nothing is made of them."""
+        for _ in range(count):
+            next(self.order)
+        self.taken += count
 
     def batch(self) -> list[Feature]:
+        self.taken += 1
         features = [feature for index in next(self.order) for feature in self.groups[index]]
         return self.kind.prepare(features, self.net.tokenizer, self.mask, self.draw)
 

@@ -11,6 +11,8 @@ import typer
 from xlift import studies
 from xlift.options import DataAt, Device, ModelsAt, StoreAt, Study, Tracked, Workers, stop, table_of, told_gaps
 
+MINUTES = 10.0
+
 
 def run(
     study: Study,
@@ -20,10 +22,11 @@ def run(
     workers: Workers = None,
     device: Device = "auto",
     only: Annotated[str | None, typer.Option(help="run these cells alone, such as \"target == 'lab-pos'\"")] = None,
+    keep: Annotated[float, typer.Option(min=0, help="minutes after which a training is kept again, to go on with")] = MINUTES,
     mlflow: Tracked = True,
     release: Annotated[bool, typer.Option("--release", help="delete checkpoints that nothing left to run needs")] = False,
 ) -> None:
-    """Run what is missing of a study. The same command again goes on, and runs nothing twice."""
+    """Run what is missing of a study. The same command again goes on, within trainings too, and runs nothing twice."""
     from xlift.runners import machine, session
 
     planned, kept = studies.planned(study, data, models=True), studies.store_at(store)
@@ -31,7 +34,16 @@ def run(
     device, count = machine.device_and_workers(device, workers)
     with _resumable():
         outcome = session.run(
-            planned, kept, data, workers=count, device=device, models=models, only=chosen, mlflow=mlflow, release=release
+            planned,
+            kept,
+            data,
+            workers=count,
+            device=device,
+            models=models,
+            only=chosen,
+            minutes=keep,
+            mlflow=mlflow,
+            release=release,
         )
     print(studies.report_of(planned.card(), kept).summary())
     gaps = told_gaps(planned)
