@@ -78,6 +78,14 @@ class Keeper:
             self._writing.join()
             sys.exit(128 + signal.SIGTERM)
 
+    def forget(self) -> None:
+        """Delete what is kept of a training that is at an end."""
+        if self._writing:
+            self._writing.join()
+        self.lease.check()
+        for path in self.lease.folder.glob(f"{NAME}.*"):
+            path.unlink(missing_ok=True)
+
     def _write(self, kept: State) -> None:
         """Whole or not at all; a disk without room for it, or a network's file system that fails for a while, is no failure."""
         folder, name = self.lease.folder, f"{NAME}.{self.lease.number}"

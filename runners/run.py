@@ -50,7 +50,11 @@ def run(step: Step, env: Env, watched: Watched | None = None) -> bool:
             _evaluate(step, env, store, lease)
         elif not store.usable(stage.id):
             with Keeper(lease, env.device, 60 * env.minutes) as keeper, _log(lease, keeper.step) as log:
-                net = _train(stage, env, log, store, watched, keeper)
+                try:
+                    net = _train(stage, env, log, store, watched, keeper)
+                except (Pruned, train.Diverged):
+                    keeper.forget()  # nobody goes on with it
+                    raise
             started -= timedelta(seconds=keeper.before)
             folder = lease.named("checkpoint")
             _commit(store, lease, [f"{folder}/{name}" for name in nets.save(net, lease.folder / folder)], started)
@@ -235,7 +239,7 @@ def _log(lease: Lease, step: int) -> Iterator[Log]:
     """A line of JSON a call, with the time in milliseconds since 1970, after those of the steps that are gone on with."""
     path, kept = lease.folder / "log.jsonl", list[str]()
     if step:
-        with contextlib.suppress(OSError, ValueError):  # lines that are lost or torn are no reason to stop
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # lines that are lost or torn are no reason to stop
             kept = [
                 line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if json.loads(line)["step"] <= step
             ]

@@ -25,6 +25,7 @@ from xlift.registry.manifest import conditions
 
 TOLD_BY = 1e-8  # of a coefficient's length: what others leave of it where they tell it
 BOTH = (0.0, 1.0)  # lp at which a slope is read: how coded columns change between them
+APART = "the two gains have no model in common, and their models do not tell what size does"
 NAMED = 4  # models that a sentence names; more are counted
 
 
@@ -255,7 +256,10 @@ class _Part:
             return (setting.coded(1.0) - setting.coded(0.0))[self.combinations.index].mean(0)
         if shared is None and not self.of_sizes and (self.carried or not setting.sized):
             return setting.coded(self.size)[self.combinations.index].mean(0)
-        return np.mean([design.rows(self._at(key, shared)).mean(0) for key in self.run], axis=0)
+        frames = [frame for key in self.run if len(frame := self._at(key, shared))]
+        if not frames:
+            raise UserError(APART)
+        return np.mean([design.rows(frame).mean(0) for frame in frames], axis=0)
 
     def grid(self) -> pd.DataFrame:
         """The combinations, lp at the asked size, other numbers at their means."""
@@ -385,7 +389,7 @@ def _shared_models(parts: Sequence[_Part]) -> tuple[str, ...] | None:
         sets = [models_of(part.own(key)) for part in lonely for key in part.run]
     shared = tuple(model for model in sets[0] if all(model in models for models in sets))
     if not shared:
-        raise UserError("the two gains have no model in common, and their models do not tell what size does")
+        raise UserError(APART)
     return shared if lonely[0].setting.sized else None
 
 

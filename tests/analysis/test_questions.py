@@ -124,6 +124,13 @@ def test_sizes_are_told_of_those_models_alone_where_there_is_no_slope(rows):
     assert "models" in note and "size" in note
 
 
+def test_gains_at_sizes_are_compared_on_models_that_both_have(rows):
+    few = fitted_group("fine-tuned", rows[(rows["treatment"] != "mnli") | rows["model"].isin(["m0", "m1"])], Analysis())
+    assert "no model in common" in refused(few, "gain | treatment == 'mnli' minus gain | params > 1e10")
+    both = asked(few, "gain | treatment == 'mnli' minus gain | treatment == 'squad1' and params < 1e10")
+    assert both.models == 2 and "of these 2 models alone (m0, m1)" in both.note
+
+
 def test_what_is_not_known_of_all_gains_is_refused_by_name(rows):
     unknown = rows.assign(seen=rows["seen"].astype(object).where(rows["model"] != "m3", None))
     group = fitted_group("fine-tuned", unknown, Analysis())

@@ -19,6 +19,7 @@ from xlift.runners.jobs import Env, Job
 from xlift.runners.pool import Crew
 from xlift.runners.resume import Keeper
 from xlift.runners.run import run
+from xlift.runners.train import Diverged
 
 STUDY = """\
 schema: xlift/1
@@ -150,6 +151,15 @@ def _seen(begun: list[int]) -> None:
         return enter(self)
 
     Keeper.__enter__ = entered
+
+
+def test_of_a_training_that_diverges_or_is_pruned_nothing_stays(tmp_path, ends):
+    plan = planned(tmp_path, STUDY.replace("lr: 4e-3, steps: 8", "lr: 1e30, steps: 8"))
+    env, (step, *_) = Env(tmp_path / "store", Inputs(plan.study)), trainings(plan)
+    ends |= {"keep": {1, 2, 3}, "end": set()}
+    with pytest.raises(Diverged):
+        run(step, env)
+    assert not list(Store(env.store).folder(step.stage.id).glob("*resume*"))
 
 
 def test_a_late_owner_keeps_nothing(tmp_path):
