@@ -197,18 +197,40 @@ def test_one_target_has_one_slope_and_the_model_of_it():
     assert told.tests.set_index("axis").loc["target", "reason"] == "there is one target"
 
 
-def test_a_declared_slope_keeps_its_estimand_and_says_that_slopes_differ():
+def test_families_and_intermediates_that_differ_lead_the_headline_of_one_target_and_of_a_declared_model():
+    rows = gains({"nli": 0.0}, models=12)
+    told = found(rows.assign(gain=rows["gain"] + 0.1 * rows["lp"] * (rows["family"] == "f0")))
+    assert told.differ == ("family",)
+    said = words.verdict(told)
+    assert said.startswith("Slopes differ between families (F(1, ") and "That of all of them, equally, is +" in said
+    rows = gains(EQUAL, models=12)
+    rows["gain"] += 0.05 * rows["lp"] * (rows["treatment"] == "mnli")
+    primary = "gain ~ lp * treatment + target + (1 | model) + (1 | model:target) + (1 | treated_run) + (1 | cell)"
+    declared = words.verdict(found(rows, primary=primary))
+    assert declared.startswith("Slopes differ between intermediates (F(1, ") and "That of all of them, equally, is +" in declared
+
+
+def test_what_the_slope_of_all_leaves_out_is_said_where_slopes_differ():
     rows = gains(APART)
+    few = rows[(rows["target"] != "ner") | rows["model"].isin(["m0", "m1", "m2"])].reset_index(drop=True)
+    said = words.verdict(found(few))
+    assert said.startswith("Slopes differ between targets") and "It is without ner (3 models have gains" in said
+
+
+def test_a_declared_slope_keeps_its_estimand_and_says_that_slopes_differ():
+    rows = gains(APART).replace("mnli", "off target")
     card = plant(lambda cell, language: 0.5, models=sized(1))[0]
     declared = {
         "all": Hypothesis(contrast="slope", direction="positive"),
         "one": Hypothesis(contrast="slope | target == 'qa'", direction="positive"),
+        "word": Hypothesis(contrast="slope | intermediate == 'off target'", direction="positive"),
     }
     claims = (Claim(text="it grows", source="a paper", test="slope > 0"),)
     card = card.model_copy(update={"hypotheses": declared, "claims": claims})
     group = fitted_group("fine-tuned", rows, Analysis())
     answers = Answers(card, (group,))
-    whole, one = answers.verdicts
+    whole, one, word = answers.verdicts
+    assert "Slopes differ between targets" in word.note  # a name that holds the word asks for no target
     assert whole.estimate == pytest.approx(group.headline["estimate"]) and "Slopes differ between targets" in whole.note
     assert one.said == "supported" and one.estimate == pytest.approx(0.06, abs=0.02) and "Slopes differ" not in one.note
     assert "Slopes differ between targets" in answers.claims[0].note
