@@ -81,10 +81,7 @@ def fit(
     recent = _Recent(log, every=max(1, math.ceil(steps / LINES)), steps=steps, device=device)
     fitting = Budget(budget)
     under_way = _UnderWay(modules, optimizer, rate, streams, turn, fitting, recent, device)
-    if keeper and keeper.found:
-        under_way.restore(keeper.found)
-        keeper.found = None  # which frees its memory
-    for step in range(keeper.step if keeper else 0, steps):
+    for step in range(under_way.gone_on(keeper), steps):
         stream = streams[turn.choice(len(streams), p=shares)] if len(streams) > 1 else streams[0]
         batch = stream.batch()
         compute = partial(_backward, net, stream.objective, batch, recipe, device)
@@ -125,6 +122,13 @@ class _UnderWay:
     @property
     def generators(self) -> list[np.random.Generator]:
         return [self.turn, *(stream.draw for stream in self.streams)]
+
+    def gone_on(self, keeper: Keeper | None) -> int:
+        """The step to go on after, from what was kept; 0 where nothing was."""
+        if keeper and keeper.found:
+            self.restore(keeper.found)
+            keeper.found = None  # which frees its memory
+        return keeper.step if keeper else 0
 
     def state(self) -> State:
         return {

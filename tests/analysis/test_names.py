@@ -106,7 +106,7 @@ def test_a_report_says_of_any_names_what_it_says_of_plain_ones(tmp_path, plain, 
 
 
 def _verdicts(report: Report):
-    groups, card = report.groups, report.card
+    groups, card = tuple(found.group for found in report.groups), report.card
     tested = hypotheses.tested(groups, card.hypotheses, card.control, card.analysis)
     return (*tested, *hypotheses.claimed(groups, card.claims))
 
