@@ -52,7 +52,7 @@ class Lease:
             except OSError:  # a full disk has no room for a release, and room for none at all
                 self._path.unlink(missing_ok=True)
         for path in self.folder.glob("claim.*"):  # only those below our own: they are history
-            if _number(path) < self.number:
+            if numbered(path) < self.number:
                 path.unlink(missing_ok=True)
 
     def named(self, name: str) -> str:
@@ -65,7 +65,7 @@ class Lease:
         for path in (*self.folder.glob("resume.*"), *self.folder.glob(".resume.*")):
             path.unlink(missing_ok=True)  # of a training that is finished
         for path in (*self.folder.glob("checkpoint.*"), *self.folder.glob("scores/*.jsonl")):
-            number = _number(path.with_suffix("") if path.suffix == ".jsonl" else path)
+            number = numbered(path.with_suffix("") if path.suffix == ".jsonl" else path)
             if number < self.number and str(path.relative_to(self.folder)) not in kept:
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
@@ -111,7 +111,7 @@ def alive(folder: Path) -> bool:
 
 def latest(folder: Path) -> int:
     """The highest lease number in the folder, 0 if there is none."""
-    return max(map(_number, folder.glob("claim.*")), default=0)
+    return max(map(numbered, folder.glob("claim.*")), default=0)
 
 
 def _take(folder: Path, number: int) -> Lease | None:
@@ -139,7 +139,8 @@ def _host() -> str:
     return " ".join(name)
 
 
-def _number(path: Path) -> int:
+def numbered(path: Path) -> int:
+    """The number of the lease under which a file was written, which its name ends with; 0 where it has none."""
     return int(path.suffix[1:]) if path.suffix[1:].isdigit() else 0
 
 

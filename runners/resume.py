@@ -15,12 +15,11 @@ import threading
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Self
 
 import torch
 
-from xlift.registry.leases import Lease, Lost
+from xlift.registry.leases import Lease, Lost, numbered
 from xlift.runners.jobs import GRACE
 
 FORM = 1
@@ -98,22 +97,18 @@ class Keeper:
             self.lease.check()
             os.replace(temporary, folder / name)
             for path in folder.glob(f"{NAME}.*"):
-                if path.name != name and self._number(path) < self.lease.number:
+                if path.name != name and numbered(path) < self.lease.number:
                     path.unlink(missing_ok=True)
         temporary.unlink(missing_ok=True)
 
     def _read(self) -> State | None:
         """What the newest owner kept of this training; None where nothing is, or nothing that goes on alike here."""
-        for path in sorted(self.lease.folder.glob(f"{NAME}.*"), key=self._number, reverse=True):
+        for path in sorted(self.lease.folder.glob(f"{NAME}.*"), key=numbered, reverse=True):
             with contextlib.suppress(Exception):  # damaged, in whatever way: it is a help, and no result
                 found = torch.load(path, map_location="cpu", weights_only=True)
                 if {name: found[name] for name in self.where} == self.where:
                     return found
         return None
-
-    @staticmethod
-    def _number(path: Path) -> int:
-        return int(path.suffix[1:]) if path.suffix[1:].isdigit() else 0
 
 
 def leave(*_: object) -> None:

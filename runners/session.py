@@ -15,7 +15,7 @@ from xlift.registry.plan import Plan, Step, remember
 from xlift.registry.standing import standing
 from xlift.registry.store import Store
 from xlift.runners import pool
-from xlift.runners.jobs import Env, Job, Outcome
+from xlift.runners.jobs import MINUTES, Env, Job, Outcome
 from xlift.runners.machine import cores
 from xlift.runners.progress import Ahead
 from xlift.runners.release import Needs
@@ -33,7 +33,7 @@ def run(
     device: str,
     models: Path | None = None,
     only: frozenset[str] | None = None,
-    minutes: float = 10.0,
+    minutes: float = MINUTES,
     mlflow: bool = True,
     release: bool = False,
 ) -> Outcome:

@@ -97,7 +97,8 @@ def _sign(hypothesis: Hypothesis) -> int:
 
 
 def _behind(told: telling.Told, group: GroupFit) -> dict[str, Any]:
-    notes = [f"{' and '.join(group.more)} is a fixed effect beside the primary model's"] if group.more else []
+    what = "is a fixed effect" if len(group.more) == 1 else "are fixed effects"
+    notes = [f"{' and '.join(group.more)} {what} beside the primary model's"] if group.more else []
     return {"models": len(told.models), "least": told.least, "on": told.models, "note": "; ".join([*told.notes, *notes])}
 
 
