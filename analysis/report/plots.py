@@ -176,15 +176,15 @@ def caterpillar(slopes: pd.DataFrame, *, stacked: bool = False) -> Figure:
 
     `slopes` has target_group, label, estimate, low, high (fractions) and sure, which fills a dot.
     """
-    return _rows(slopes, "slope (points for ten times the parameters)", stacked=stacked)
+    return _rows(slopes, stacked=stacked)
 
 
 def choices(rows: pd.DataFrame, *, stacked: bool = False) -> Figure:
     """The headline slope under other choices, in the order of the table; estimates without a test are hollow and have no bar."""
-    return _rows(rows, "slope (points for ten times the parameters)", stacked=stacked, ordered=True)
+    return _rows(rows, stacked=stacked, ordered=True)
 
 
-def _rows(rows: pd.DataFrame, label: str, *, stacked: bool, ordered: bool = False) -> Figure:
+def _rows(rows: pd.DataFrame, *, stacked: bool, ordered: bool = False) -> Figure:
     """A dot and a bar a row: target_group, label, estimate, low, high, sure."""
     groups = list(dict.fromkeys(rows["target_group"]))
     tallest = rows.groupby("target_group").size().max()
@@ -205,7 +205,7 @@ def _rows(rows: pd.DataFrame, label: str, *, stacked: bool, ordered: bool = Fals
             axis.set_ylim(-0.7, tallest - 0.3)
             axis.grid(axis="y", visible=False)
             axis.tick_params(axis="y", length=0)
-            axis.set_xlabel(label)
+            axis.set_xlabel("slope (points for\nten times the parameters)")  # in one line it leaves a narrow figure
             axis.set_title(f"{group} targets")
     return figure
 
