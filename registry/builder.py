@@ -15,6 +15,7 @@ from xlift.registry.manifest.models import Model
 from xlift.registry.manifest.sections import Subset, TaskSection, merged, texts
 from xlift.registry.matrix import Combination, combinations, left_out
 from xlift.registry.pairing import untreated
+from xlift.registry.spec import digest
 from xlift.registry.stage import Data, Mixing, Part, Recipe, Scoring, Split, Stage, Weights, as_read
 from xlift.registry.study import Study
 from xlift.registry.tuning import Search, Treated, Values, as_recipe, basis, search_of
@@ -28,6 +29,11 @@ class Step:
     model: str
     tests: dict[str, str]  # language -> digest of its test data
     blocked: str | None = None
+
+    @property
+    def mark(self) -> str:
+        """Which test data an evaluation reads; nothing for a training."""
+        return digest(self.tests)[:16] if self.tests else ""
 
 
 class Builder:
@@ -125,8 +131,8 @@ class Builder:
 
     def _same_files(self, intermediate: str, trained: str | None) -> bool:
         """Whether an intermediate task's training data are those of a target, under another name."""
-        digest = self.inputs.digest(trained, "train", self.facts.source_language) if trained else None
-        return digest is not None and any(part.digest == digest for part in self.training(intermediate, "plain", False).parts)
+        mark = self.inputs.digest(trained, "train", self.facts.source_language) if trained else None
+        return mark is not None and any(part.digest == mark for part in self.training(intermediate, "plain", False).parts)
 
     def _seen(self, name: str, target: str) -> tuple[str, ...] | None:
         """The languages of a target that a model's pretraining saw, where that is known."""

@@ -6,7 +6,7 @@ Tokens are a quarter of the bytes of the files, at most `max_length` an item; of
 evaluation 2 (Kaplan et al. 2020, section 2.1); parameters are those outside the embeddings.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 
@@ -54,6 +54,12 @@ def costs(
             steps[step.model].append(step)
     searches = dict(estimate.searches())
     return [estimate.of(model, own, searches.get(model, 0.0)) for model, own in steps.items() if own or model in searches]
+
+
+def hours(plan: Plan, steps: Iterable[Step], inputs: Inputs, flops: float = FLOPS) -> dict[str, float]:
+    """GPU hours of each step, by its stage."""
+    estimate = _Estimate(plan, inputs, flops, {})
+    return {step.stage.id: estimate.step(step) for step in steps}
 
 
 def total(found: list[Cost]) -> Cost:
@@ -109,6 +115,10 @@ class _Estimate:
     def _hours(self, stage: Stage, model: str, tokens: int) -> float:
         each = operations(stage.recipe) * self.plan.study.facts.models[model].parameters.non_embedding
         return each * tokens / self.flops[model] / 3600
+
+    def step(self, step: Step) -> float:
+        """GPU hours of one."""
+        return self._hours(step.stage, step.model, self._read(step)[1])
 
     def _read(self, step: Step) -> tuple[int, int]:
         """Examples and tokens that a stage reads."""

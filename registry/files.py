@@ -1,6 +1,7 @@
 """Files on disk: where one of data is, what it holds, its digest, which is the same whether or not it is compressed; and how a
 file is written whole."""
 
+import errno
 import gzip
 import hashlib
 import os
@@ -50,6 +51,16 @@ def chunks(file: Path) -> Iterator[bytes]:
 def content(file: Path) -> bytes:
     """All uncompressed bytes of `file`."""
     return b"".join(chunks(file))
+
+
+def whole(file: Path, tries: int = 3) -> bytes:
+    """All bytes of a file that others may replace meanwhile: a network's file system calls the old one stale."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        if error.errno != errno.ESTALE or tries <= 1:
+            raise
+    return whole(file, tries - 1)
 
 
 def raw_digest(file: Path) -> str:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import Field, ValidationError
 
-from xlift.registry.files import write_atomically
+from xlift.registry.files import whole, write_atomically
 from xlift.registry.findings import UserError
 from xlift.registry.spec import Spec
 
@@ -43,7 +43,7 @@ def read(kind: type[K], path: Path, *, say: bool = True) -> K | None:
         NotUnderstood: it is whole, and another version's; or it cannot be read at all.
     """
     try:
-        found = json.loads(data := path.read_bytes())
+        found = json.loads(data := whole(path))
         if not isinstance(found, dict):
             raise ValueError("it holds no object")
     except FileNotFoundError:
@@ -54,18 +54,21 @@ def read(kind: type[K], path: Path, *, say: bool = True) -> K | None:
         if say:
             warnings.warn(f"{path} is damaged ({error}), and counts as nothing", NotRead, stacklevel=2)
         return None
-    reads = f"xlift {version('xlift')} reads form {FORM}"
     form = found.get("form", 1)
     if not isinstance(form, int) or not 0 < form <= FORM:
-        raise NotUnderstood(f"{path} is of form {form}, and {reads}; use the version that wrote it")
+        raise NotUnderstood(f"{path} is of form {form}, and {_reads()}; use the version that wrote it")
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
         slip = error.errors()[0]
         where = ".".join(map(str, slip["loc"]))
         raise NotUnderstood(
-            f"{path} is not understood ({where}: {slip['msg'].lower()}), and {reads}; use the version that wrote it"
+            f"{path} is not understood ({where}: {slip['msg'].lower()}), and {_reads()}; use the version that wrote it"
         ) from None
+
+
+def _reads() -> str:
+    return f"xlift {version('xlift')} reads form {FORM}"
 
 
 def write(path: Path, content: Kept) -> None:

@@ -7,6 +7,7 @@ change) is older than `PATIENCE`. An owner that was taken over while it slept fi
 """
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -14,9 +15,10 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Set
+from collections.abc import Callable, Set
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from xlift.registry.files import write_atomically, written
 
@@ -90,32 +92,56 @@ def lease(folder: Path) -> Lease | None:
     return _take(folder, number + 1)
 
 
-def alive(folder: Path) -> bool:
-    """Whether a living process holds the newest lease on the folder."""
+def alive(folder: Path, clock: Callable[[], float] | None = None) -> bool:
+    """Whether a living process holds the newest lease on the folder; `clock` tells the file system's time where it is known."""
     number = latest(folder)
     if not number:
         return False
-    path = folder / f"claim.{number}"
     try:
-        owner, beat = json.loads(path.read_bytes()), path.stat().st_mtime
-    except FileNotFoundError:  # superseded between the two looks: somebody is at work
+        owner, beat = _owner(folder / f"claim.{number}")
+    except OSError as error:  # superseded between the two looks, which a network's file system calls stale: somebody is at work
+        if error.errno not in (errno.ENOENT, errno.ESTALE):
+            raise
         return True
-    except ValueError:  # torn by a crash of the machine: its owner is gone
+    if not owner or owner.get("released"):
         return False
-    if owner.get("released"):
-        return False
-    if owner["host"] == _host() and (started := _started(owner["pid"])) != HIDDEN:
-        return started == owner["started"]
-    return _clock(folder) - beat < PATIENCE
+    if owner["host"] == _host() and (since := started(owner["pid"])) != HIDDEN:
+        return since == owner["started"]
+    return (clock or Clock(folder))() - beat < PATIENCE
+
+
+def holder(folder: Path) -> tuple[str, int, float] | None:
+    """Host and process that hold the newest lease or held it last, and since when; None where it was released, or never taken."""
+    with contextlib.suppress(OSError):
+        owner, _ = _owner(folder / f"claim.{latest(folder)}")
+        if "host" in owner:
+            return owner["host"].partition(" ")[0], owner["pid"], owner["since"]
+    return None
+
+
+def _owner(path: Path) -> tuple[dict[str, Any], float]:
+    """Who took a lease, and its last heartbeat; nobody where a crash of the machine tore the file."""
+    with open(path, "rb") as file:
+        data, beat = file.read(), os.fstat(file.fileno()).st_mtime
+    try:
+        return json.loads(data), beat
+    except ValueError:
+        return {}, beat
 
 
 def latest(folder: Path) -> int:
     """The highest lease number in the folder, 0 if there is none."""
-    return max(map(numbered, folder.glob("claim.*")), default=0)
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            raise
+        return 0
+    return max((int(name[6:]) for name in names if name.startswith("claim.") and name[6:].isdigit()), default=0)
 
 
 def _take(folder: Path, number: int) -> Lease | None:
-    owner = {"host": _host(), "pid": os.getpid(), "started": _started(os.getpid()), "since": time.time()}
+    owner = {"host": _host(), "pid": os.getpid(), "started": started(os.getpid()), "since": time.time()}
     temporary, path = folder / f".claim.{secrets.token_hex(6)}", folder / f"claim.{number}"
     try:
         written(temporary, json.dumps(owner).encode())
@@ -144,7 +170,7 @@ def numbered(path: Path) -> int:
     return int(path.suffix[1:]) if path.suffix[1:].isdigit() else 0
 
 
-def _started(pid: int) -> str | None:
+def started(pid: int) -> str | None:
     """When a process of this host started, in the kernel's own words; None if it does not run (or is a zombie).
 
     HIDDEN where another user's process runs and this one may not look at it (`hidepid`).
@@ -162,14 +188,25 @@ def _started(pid: int) -> str | None:
     return None if fields[0] == "Z" else fields[19]
 
 
-def _clock(folder: Path) -> float:
-    """The file system's own time, so that hosts with different clocks agree."""
-    probe = folder / f".clock.{secrets.token_hex(6)}"
-    try:
-        probe.touch()
-        return probe.stat().st_mtime
-    except OSError:  # a store that may only be read: this host's clock has to do
-        return time.time()
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink(missing_ok=True)
+class Clock:
+    """The file system's own time, so that hosts with different clocks agree: asked once, and where it is needed."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._now: float | None = None
+
+    def __call__(self) -> float:
+        if self._now is None:
+            self._now = self._ask()
+        return self._now
+
+    def _ask(self) -> float:
+        probe = self.folder / f".clock.{secrets.token_hex(6)}"
+        try:
+            with open(probe, "xb") as file:
+                return os.fstat(file.fileno()).st_mtime
+        except OSError:  # a store that may only be read: this host's clock has to do
+            return time.time()
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)

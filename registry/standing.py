@@ -1,13 +1,15 @@
 """How the stages of a plan stand in a store: looked at once, and handed on to whatever asks."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from xlift.registry.kept import NotUnderstood
 from xlift.registry.plan import Plan, Step
 from xlift.registry.stage import Stage
-from xlift.registry.store import Store
+from xlift.registry.store import Record, Store, part_name, unnumbered
 
+Seen = Literal["finished", "released", "failed", "held", "free", "foreign"]
 State = Literal["run", "finished", "blocked"]
 
 
@@ -21,6 +23,7 @@ class Standing:
     foreign: dict[str, str]  # why stages that another version wrote are neither read nor run
     usable: frozenset[str]  # trainings whose checkpoints are there
     failures: dict[str, str]  # the reasons of last tries
+    damaged: tuple[Step, ...] = ()  # evaluations of which parts are not what was committed
 
     def todo(self, only: frozenset[str] | None = None) -> tuple[Step, ...]:
         """What must run, parents first: unfinished evaluations (or those `only`), and the unfinished stages that they rest on."""
@@ -57,21 +60,85 @@ class Standing:
 
 def standing(plan: Plan, store: Store) -> Standing:
     """How every stage of a plan stands now: files of scores are read once, and compared with their checksums."""
-    ids = {step.stage.id: step for step in plan.steps}
-    foreign = {id: reason for id in ids if (reason := store.foreign(id))}
-    failures = {id: reason for id in ids if id not in foreign and (reason := store.failure(id))}
-    missing = {
-        id: store.missing(id, step.tests) for id, step in ids.items() if step.stage.kind == "evaluate" and id not in foreign
-    }
-    states: dict[str, State] = {}
-    for id, step in ids.items():
-        if step.blocked or id in foreign:
-            states[id] = "blocked"
-        else:
-            whole = not missing[id] if id in missing else store.record(id) is not None
-            states[id] = "finished" if whole else "run"
-    usable = frozenset(id for id, state in states.items() if state == "finished" and store.usable(id))
-    return Standing(plan, states, missing, foreign, usable, failures)
+    states, missing, usable = dict[str, State](), dict[str, tuple[str, ...]](), set[str]()
+    foreign, failures, damaged = dict[str, str](), dict[str, str](), list[Step]()
+    for step in plan.steps:
+        id = step.stage.id
+        try:
+            record, failure = store.record(id), store.failed(id)
+        except NotUnderstood as error:
+            foreign[id], states[id] = str(error), "blocked"
+            continue
+        if failure:
+            failures[id] = failure.reason
+        whole = record is not None
+        if step.stage.kind == "evaluate":
+            missing[id] = store.missing_of(record, id, step.tests)
+            whole = not missing[id]
+            if record and set(missing[id]) - set(unnamed(step, record)):
+                damaged.append(step)
+        states[id] = "blocked" if step.blocked else "finished" if whole else "run"
+        if record and not record.released and states[id] == "finished":
+            usable.add(id)
+    return Standing(plan, states, missing, foreign, frozenset(usable), failures, tuple(damaged))
+
+
+def unnamed(step: Step, record: Record) -> tuple[str, ...]:
+    """The languages of an evaluation of which a record names no score: what it names is not looked at."""
+    names = {unnumbered(name) for name in record.files}
+    return tuple(language for language, data in step.tests.items() if part_name(language, data) not in names)
+
+
+def look(step: Step, store: Store, clock: Callable[[], float]) -> tuple[Seen, str, int]:
+    """How one stage stands, why, and how often its memory did not do: in as few file operations as can be.
+
+    What a record names is not looked at.
+    """
+    id, (found, why) = step.stage.id, _recorded(step, store)
+    if found in ("finished", "foreign"):
+        return found, why, 0
+    if store.busy(id, clock):
+        return "held", "", 0
+    try:
+        failure = store.failed(id)
+    except NotUnderstood as error:
+        return "foreign", str(error), 0
+    if failure is None:
+        return found, "", 0
+    short = sum(attempt.kind == "memory" for attempt in failure.counted(step.mark))
+    return ("failed", failure.told(), short) if failure.final(step.mark) else (found, "", short)
+
+
+def left(steps: Sequence[Step], store: Store) -> tuple[Step, ...]:
+    """What must run of runnable steps by records alone: evaluations that are not finished, and what they rest on."""
+    known, needed = dict[str, bool](), set[str]()
+    by_id = {step.stage.id: step for step in steps}
+
+    def usable(id: str) -> bool:
+        if id not in known:
+            known[id] = id not in by_id or _recorded(by_id[id], store)[0] == "finished"
+        return known[id]
+
+    for step in steps:
+        if step.stage.kind == "evaluate" and _recorded(step, store)[0] not in ("finished", "foreign"):
+            needed.add(step.stage.id)
+            for ancestor in reversed(step.stage.lineage[:-1]):
+                if usable(ancestor.id):
+                    break
+                needed.add(ancestor.id)
+    return tuple(step for step in steps if step.stage.id in needed)
+
+
+def _recorded(step: Step, store: Store) -> tuple[Seen, str]:
+    try:
+        record = store.record(step.stage.id)
+    except NotUnderstood as error:
+        return "foreign", str(error)
+    if record is None:
+        return "free", ""
+    if step.stage.kind == "evaluate":
+        return ("free" if unnamed(step, record) else "finished"), ""
+    return ("released" if record.released else "finished"), ""
 
 
 def _unfinished(stage: Stage, ready: Container[str]) -> Iterator[Stage]:

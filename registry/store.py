@@ -7,7 +7,7 @@ runs/<id>/stage.json         what the run is
           resume.<n>         a training under way, kept to go on with; no result, and gone when there is one
           scores/<language>.<digest of its test data>.<n>.jsonl   one part a language (evaluate)
           record.json        written last, by rename: what counts is what it names and whose checksums hold
-          failure.json       why the last try failed, until one succeeds
+          failure.json       why tries failed, until one succeeds
 registrations/<id>.json      what a study committed itself to (`registry.registration.Registration`), written once
 tuning/<search>/trial-<n>.json   a trial of a search (`registry.card.Trial`), written once; beside them the optimiser's journal
 studies/<id>.json            a study's cells and stages (`registry.card.StudyCard`), derived from its manifest
@@ -24,14 +24,15 @@ import json
 import os
 import re
 import shutil
+import socket
 import warnings
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from xlift.registry import kept, leases
 from xlift.registry.card import StudyCard, Trial
@@ -44,6 +45,7 @@ from xlift.registry.score import Score
 from xlift.registry.spec import Spec
 from xlift.registry.stage import Stage
 
+TRIES = 2  # of a run that fails, on all hosts together
 State = Literal["pending", "running", "finished", "failed", "foreign"]
 
 
@@ -70,12 +72,39 @@ class Record(Kept):
         return tuple(sorted(name for name in self.files if name.startswith("scores/")))
 
 
+class Attempt(Spec):
+    """A try of a run that failed, on whatever host."""
+
+    kind: Literal["failed", "memory", "diverged", "died", "device"]
+    reason: str
+    host: str
+    versions: dict[str, str]
+    at: str
+    tests: str = Field("", description="which test data an evaluation was to read: others are another try's")
+
+
 class Failure(Kept):
-    """Why the last try of a run failed."""
+    """Why the last try of a run failed, and all of them."""
 
     reason: str
     detail: str
     at: str
+    attempts: tuple[Attempt, ...] = ()
+    forgiven: int = Field(0, description="so many of the first attempts count no more: --retry-failed")
+
+    def counted(self, tests: str = "") -> list[Attempt]:
+        """The attempts that count, on test data of one digest."""
+        return [attempt for attempt in self.attempts[self.forgiven :] if attempt.tests == tests]
+
+    def final(self, tests: str = "") -> bool:
+        """Whether nobody tries it again: what diverged would diverge again, and anything else is tried twice in all."""
+        counted = self.counted(tests)
+        return len(counted) >= TRIES or any(attempt.kind == "diverged" for attempt in counted)
+
+    def told(self) -> str:
+        """The reason, and how often it was tried where."""
+        hosts = ", ".join(dict.fromkeys(attempt.host for attempt in self.attempts))
+        return f"{self.reason} (tried {len(self.attempts)} times, on {hosts})" if len(self.attempts) > 1 else self.reason
 
 
 def part_name(language: str, data: str) -> str:
@@ -83,7 +112,7 @@ def part_name(language: str, data: str) -> str:
     return f"scores/{language}.{data[:16]}.jsonl"
 
 
-def _what(name: str) -> str:
+def unnumbered(name: str) -> str:
     """What a file holds, whoever wrote it: its name without the number of the lease."""
     return re.sub(r"\.\d+(?=/|\.jsonl$)", "", name)
 
@@ -109,7 +138,7 @@ class Store:
         """Why a run may neither be read nor computed here: another version wrote it."""
         try:
             if not self.record(stage_id):
-                self._failure(stage_id)
+                self.failed(stage_id)
         except NotUnderstood as error:
             return str(error)
         return None
@@ -133,7 +162,7 @@ class Store:
         try:
             if self.record(stage_id):
                 return "finished"
-            self._failure(stage_id)
+            self.failed(stage_id)
         except NotUnderstood:
             return "foreign"
         if leases.alive(folder):
@@ -142,22 +171,34 @@ class Store:
 
     def missing(self, stage_id: str, parts: dict[str, str]) -> tuple[str, ...]:
         """The languages of `parts` (language -> digest of its test data) that have no whole score from that data."""
-        record, folder = self.record(stage_id), self.folder(stage_id)
-        whole = {_what(name) for name in (record.parts() if record else ()) if _holds(folder / name, record.files[name])}
+        return self.missing_of(self.record(stage_id), stage_id, parts)
+
+    def missing_of(self, record: Record | None, stage_id: str, parts: dict[str, str]) -> tuple[str, ...]:
+        """`missing`, of a record that was read already."""
+        folder = self.folder(stage_id)
+        whole = {unnumbered(name) for name in (record.parts() if record else ()) if _holds(folder / name, record.files[name])}
         return tuple(language for language, data in parts.items() if part_name(language, data) not in whole)
 
     def written(self, stage_id: str, what: str) -> int | None:
         """When the file that holds `what`, such as a `part`, was written, in milliseconds since 1970; None if it is not there."""
         record = self.record(stage_id)
-        names = [name for name in (record.files if record else ()) if _what(name) == what]
+        names = [name for name in (record.files if record else ()) if unnumbered(name) == what]
         try:
             return round((self.folder(stage_id) / names[0]).stat().st_mtime * 1000) if names else None
         except FileNotFoundError:
             return None
 
-    def busy(self, stage_id: str) -> bool:
+    def busy(self, stage_id: str, clock: Callable[[], float] | None = None) -> bool:
         """Whether a living process works on the run."""
-        return leases.alive(self.folder(stage_id))
+        return leases.alive(self.folder(stage_id), clock)
+
+    def disown(self, stage: Stage, languages: Container[str]) -> None:
+        """Take damaged parts out of the record of an evaluation, so that whoever looks at it next finds them missing."""
+        with self.lease(stage) or nullcontext() as lease:
+            record = self.record(stage.id) if lease else None
+            if lease and record:
+                left = {n: mark for n, mark in record.files.items() if n.removeprefix("scores/").split(".")[0] not in languages}
+                kept.write(lease.folder / "record.json", record.model_copy(update={"files": left}))
 
     def scores(self, stage_id: str) -> list[Score]:
         """The rows of every part that the record names and whose checksum holds."""
@@ -208,9 +249,9 @@ class Store:
     def commit(self, lease: Lease, files: Iterable[str], *, started: datetime, host: str, versions: dict[str, str]) -> None:
         """Make `files` (named by `lease.named`, whole on disk) count, beside those that count already and hold something else."""
         folder, before = lease.folder, self.record(lease.folder.name)
-        marks = {name: _mark(folder / name) for name in files}
-        new = {_what(name) for name in marks}
-        stays = {name: mark for name, mark in (before.files if before else {}).items() if _what(name) not in new}
+        marks = {name: _mark(folder / name, sync=True) for name in files}
+        new = {unnumbered(name) for name in marks}
+        stays = {name: mark for name, mark in (before.files if before else {}).items() if unnumbered(name) not in new}
         seconds = (datetime.now(UTC) - started).total_seconds() + (before.seconds if before else 0)
         record = Record(
             id=folder.name,
@@ -227,26 +268,50 @@ class Store:
             return  # of what a damaged record named nothing is deleted
         lease.sweep({name.partition("/")[0] if name.startswith("checkpoint.") else name for name in record.files})
 
-    def fail(self, lease: Lease, reason: str, detail: str) -> None:
-        """Note why a run failed. A later run of the study tries it again."""
-        at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        kept.write(lease.folder / "failure.json", Failure(reason=reason, detail=detail, at=at))
+    def fail(
+        self,
+        lease: Lease,
+        reason: str,
+        detail: str,
+        kind: str = "failed",
+        tests: str = "",
+        versions: dict[str, str] | None = None,
+    ) -> None:
+        """Note why a run failed, beside why it failed before."""
+        at, host = datetime.now(UTC).isoformat(timespec="milliseconds"), socket.gethostname()
+        tried = {"kind": kind, "reason": reason, "host": host, "versions": versions or {}, "at": at, "tests": tests}
+        before = self.failed(lease.folder.name)
+        attempts = (*(before.attempts if before else ()), Attempt.model_validate(tried))
+        forgiven = before.forgiven if before else 0
+        kept.write(
+            lease.folder / "failure.json", Failure(reason=reason, detail=detail, at=at, attempts=attempts, forgiven=forgiven)
+        )
+
+    def forgive(self, stage: Stage) -> bool:
+        """Have a run that failed tried again, whatever the number of its attempts; False if it is under way."""
+        with self.lease(stage) or nullcontext() as lease:
+            failure = self.failed(stage.id)
+            if lease and failure:
+                forgiven = failure.model_copy(update={"forgiven": len(failure.attempts)})
+                kept.write(lease.folder / "failure.json", forgiven)
+        return lease is not None
 
     def failure(self, stage_id: str) -> str | None:
         """The reason of the last failure, if nothing was committed since."""
         try:
-            failure = self._failure(stage_id)
+            failure = self.failed(stage_id)
         except NotUnderstood as error:
             return str(error)
         return failure.reason if failure else None
 
-    def _failure(self, stage_id: str) -> Failure | None:
+    def failed(self, stage_id: str) -> Failure | None:
+        """The last failure, if nothing was committed since. Raises `NotUnderstood`."""
         path, record = (self.folder(stage_id) / name for name in ("failure.json", "record.json"))
+        found = kept.read(Failure, path)
         try:
-            failed = path.stat().st_mtime_ns
-        except FileNotFoundError:
-            return None
-        return None if record.exists() and record.stat().st_mtime_ns > failed else kept.read(Failure, path)
+            return None if found and record.stat().st_mtime_ns > path.stat().st_mtime_ns else found
+        except FileNotFoundError:  # nothing is committed, or something was between the two looks
+            return found
 
     def log(self, stage_id: str, offset: int = 0) -> tuple[list[dict[str, float]], int]:
         """Whole lines of a run's log from a byte offset on, and the offset after them; an unfinished line waits.
@@ -347,10 +412,11 @@ class Store:
             raise NotUnderstood(f"{path} is not understood ({error.errors()[0]['msg'].lower()})") from None
 
 
-def _mark(path: Path) -> FileMark:
+def _mark(path: Path, *, sync: bool = False) -> FileMark:
     with open(path, "rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
     return FileMark(size=path.stat().st_size, sha256=checksum)
 
 

@@ -31,6 +31,7 @@ class Outcome:
     done: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    elsewhere: list[str] = field(default_factory=list)  # finished by others meanwhile
     foreign: dict[str, str] = field(default_factory=dict)  # what another version wrote, neither read nor run
 
 
@@ -45,7 +46,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Ending:
-    """What became of a job: done, held (another process has it), failed, diverged, memory, pruned or died, and why."""
+    """What became of a job, and why.
+
+    done; held: another process has it; left: its worker was asked to leave; damaged: what it rests on has to be made again;
+    pruned; or, as an attempt of the store, failed, diverged, memory, device or died.
+    """
 
     job: Job
     state: str

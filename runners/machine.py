@@ -1,6 +1,9 @@
 """What this machine has: processor cores, and the devices that torch sees."""
 
 import os
+import platform
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from xlift.registry.findings import UserError
@@ -22,8 +25,24 @@ def cores() -> int:
         return count
 
 
+@cache
+def versions() -> dict[str, str]:
+    """What computes here; nothing of it is imported."""
+    names = ("xlift", "torch", "transformers", "tokenizers", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def devices(device: str, workers: int) -> tuple[str, ...]:
+    """A device for each worker; several GPUs, where any will do, are handed out in turn."""
+    if device != "cuda":
+        return (device,) * workers
+    import torch
+
+    return tuple(f"cuda:{i % torch.cuda.device_count()}" for i in range(workers))
+
+
 def device_and_workers(device: str, workers: int | None) -> tuple[str, int]:
-    """What `auto` is here, and how many workers: one a core, or one where they share a GPU.
+    """What `auto` is here, and how many workers: one a core, or one a GPU.
 
     Raises:
         NoDevice: there is no such device, in words.
@@ -44,4 +63,5 @@ def device_and_workers(device: str, workers: int | None) -> tuple[str, int]:
         raise NoDevice(f"no device '{device}' here: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise NoDevice("no device 'mps' here")
-    return device, workers or (cores() if kind == "cpu" else 1)
+    gpus = torch.cuda.device_count() if device == "cuda" else 1
+    return device, workers or (cores() if kind == "cpu" else gpus)

@@ -5,9 +5,9 @@ import os
 import signal
 import sys
 import time
-import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -15,35 +15,46 @@ from typing import Any
 
 from xlift.registry.kept import NotUnderstood
 from xlift.registry.leases import Lost
-from xlift.registry.plan import Plan, Step
-from xlift.registry.store import Store
+from xlift.registry.plan import Step
+from xlift.registry.store import TRIES, Damaged, Store
 from xlift.runners.jobs import GRACE, Ending, Env, Job, Outcome, Pruned, Watched
+from xlift.runners.machine import NoDevice, versions
+from xlift.runners.queue import Queue
 
-TRIES = 2  # of a stage whose worker dies
-PAUSE = 0.5  # seconds between looks at stages that another process has
+PAUSE = 0.5  # seconds between looks where nothing is under way
+LEAVE = (signal.SIGTERM, signal.SIGUSR1)  # by which a process is asked to leave
 
 
 @dataclass
 class _Worker:
     process: Any
     pipe: Connection
+    device: str
     job: Job | None = None
 
 
 class Crew:
-    """Up to `size` workers, started as there is work; a context that ends them softly, whatever the reason."""
+    """Workers, at most one on each of `devices`, started as there is work; a context that ends them softly, whatever the reason.
 
-    def __init__(self, env: Env, size: int):
-        self.env, self.size = env, size
+    Of devices one may be named several times, and a number stands for so many times that of `env`.
+    """
+
+    def __init__(self, env: Env, devices: int | Sequence[str]):
+        self.env = env
+        self.devices = [env.device] * devices if isinstance(devices, int) else list(devices)
         self.workers: list[_Worker] = []
-        self._tries: dict[str, int] = {}
+        self._dead: Counter[str] = Counter()  # device -> workers that it took with it, one after the other
 
     def __enter__(self) -> "Crew":
-        self._before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        def leave(*_: object) -> None:
+            sys.exit(128 + signal.SIGTERM)
+
+        self._before = {number: signal.signal(number, leave) for number in LEAVE}
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
         for worker in self.workers:
             worker.pipe.close() if worker.job is None else worker.process.terminate()
         for worker in self.workers:
@@ -58,26 +69,27 @@ class Crew:
     @property
     def free(self) -> int:
         """How many jobs may be given."""
-        return self.size - len(self.busy)
+        return len(self.devices) - len(self.busy)
 
     def give(self, job: Job) -> None:
         """Hand a job to an idle worker; there has to be a free one."""
         worker = next((worker for worker in self.workers if worker.job is None), None)
         if worker is None:
-            worker = _start(self.env)
+            taken = Counter(worker.device for worker in self.workers)
+            worker = _start(self.env, next(iter((Counter(self.devices) - taken).elements())))
             self.workers.append(worker)
         worker.job = job
         with contextlib.suppress(BrokenPipeError):  # the worker died while idle: `collect` finds out
             worker.pipe.send(job)
 
-    def collect(self, go_on: Callable[[Job, int, float], bool] = lambda *_: True) -> list[Ending]:
-        """What workers report, for at most a second. `go_on` answers for watched trainings: job, look, score.
+    def collect(self, go_on: Callable[[Job, int, float], bool] = lambda *_: True, idle: float = PAUSE) -> list[Ending]:
+        """What workers report, for at most a second, or `idle` seconds where none has a job.
 
-        A worker that dies is replaced as jobs come; its job is `died` after `TRIES`, and before that `held`, to be given again.
+        `go_on` answers for watched trainings: job, look, score. A worker that ends is replaced as jobs come.
         """
         busy, found = [worker for worker in self.workers if worker.job], []
         if not busy:
-            time.sleep(PAUSE)
+            time.sleep(idle)
         for pipe in wait([worker.pipe for worker in busy], timeout=1.0) if busy else ():
             worker = next(worker for worker in busy if worker.pipe is pipe)
             job = worker.job
@@ -89,70 +101,63 @@ class Crew:
                     continue
                 worker.job = None
                 found.append(Ending(job, kind, told))
+                self._heed(worker, kind)
             except (EOFError, ConnectionResetError, BrokenPipeError):
                 self.workers.remove(worker)
                 worker.process.join()
-                tries = self._tries[job.step.stage.id] = self._tries.get(job.step.stage.id, 0) + 1
-                kind = "died" if tries >= TRIES else "held"
-                found.append(Ending(job, kind, f"the worker died ({_signal(worker.process.exitcode)})"))
+                found.append(self._died(job, worker.process.exitcode))
         return found
 
+    def _died(self, job: Job, code: int | None) -> Ending:
+        """The ending of a job whose worker ended: it was asked to leave, or it died, which is an attempt."""
+        reason = f"the worker died ({_signal(code)})"
+        if code == 128 + signal.SIGTERM:
+            return Ending(job, "left", reason)
+        store = Store(self.env.store)
+        with contextlib.suppress(OSError, NotUnderstood), store.lease(job.step.stage) or contextlib.nullcontext() as lease:
+            if lease:
+                store.fail(lease, reason, "", "died", job.step.mark, versions())
+        return Ending(job, "died", reason)
 
-def execute(
-    plan: Plan,
-    todo: Sequence[Step],
-    crew: Crew,
-    outcome: Outcome,
-    tell: Callable[[Outcome, list[Step]], None],
-) -> None:
-    """Run the steps of a plan that are to do, parents before children, the largest models first, and add them to `outcome`.
-
-    `tell` is called at least every second with the outcome so far and the steps under way. A worker that dies is
-    replaced and its step tried again; a step that fails takes only its descendants with it.
-    """
-    store, waiting = Store(crew.env.store), list(todo)
-    sizes = {name: model.parameters.non_embedding for name, model in plan.study.facts.models.items()}
-    waiting.sort(key=lambda step: -sizes[step.model])  # stable: parents stay before children
-    while waiting or crew.busy:
-        _drop_descendants(waiting, outcome)
-        _hand_out(waiting, crew, store)
-        tell(outcome, [job.step for job in crew.busy])
-        for ending in crew.collect():
-            stage = ending.job.step.stage.id
-            if ending.state == "done":
-                outcome.done.append(stage)
-            elif ending.state == "held":
-                waiting.insert(0, ending.job.step)
-            else:
-                outcome.failed[stage] = ending.reason
-
-
-def _hand_out(waiting: list[Step], crew: Crew, store: Store) -> None:
-    """Give each free worker a step whose parents are finished and which no other process has."""
-    pending = {step.stage.id for step in waiting} | {job.step.stage.id for job in crew.busy}
-    for step in [s for s in waiting if not any(a.id in pending for a in s.stage.lineage[:-1])]:
-        if not crew.free:
+    def _heed(self, worker: _Worker, kind: str) -> None:
+        """A worker whose device failed is replaced; a device that fails twice running gets no more work."""
+        if kind != "device":
+            self._dead[worker.device] = 0
             return
-        if not store.busy(step.stage.id):
-            waiting.remove(step)
+        self.workers.remove(worker)
+        worker.pipe.close()
+        worker.process.join(timeout=GRACE)
+        self._dead[worker.device] += 1
+        if self._dead[worker.device] >= TRIES:
+            self.devices.remove(worker.device)
+
+
+def execute(queue: Queue, crew: Crew, tell: Callable[[Outcome, list[Step]], None], over: Callable[[], bool]) -> None:
+    """Run what a queue holds, until that is nothing, or it is `over`. `tell` is called with the outcome so far and the steps
+    under way, at least every second while there are some.
+
+    A step that fails takes only its descendants with it.
+
+    Raises:
+        NoDevice: no device is left that works.
+    """
+    while queue and not over():
+        while crew.free > 0 and (step := queue.take()):
             crew.give(Job(step))
+        if not crew.devices and not crew.busy:
+            raise NoDevice("no device is left that works; see the trace of the stage that failed last")
+        tell(queue.outcome, [job.step for job in crew.busy])
+        for ending in crew.collect(idle=min(queue.idle, PAUSE) if queue else 0.0):
+            queue.ended(ending)
 
 
-def _drop_descendants(waiting: list[Step], outcome: Outcome) -> None:
-    for step in list(waiting):
-        lost = next((a for a in step.stage.lineage[:-1] if a.id in outcome.failed), None)
-        if lost:
-            waiting.remove(step)
-            outcome.skipped[step.stage.id] = f"its {lost.kind} stage {lost.id} ({lost.data.task}) failed"
-
-
-def _start(env: Env) -> _Worker:
+def _start(env: Env, device: str) -> _Worker:
     context = _context()
     here, there = context.Pipe()
-    process = context.Process(target=work, args=(there, env), daemon=True)
+    process = context.Process(target=work, args=(there, replace(env, device=device)), daemon=True)
     process.start()
     there.close()
-    return _Worker(process, here)
+    return _Worker(process, here, device)
 
 
 def _context() -> "ForkServerContext | SpawnContext":
@@ -174,19 +179,13 @@ def _context() -> "ForkServerContext | SpawnContext":
 def work(pipe: Connection, env: Env) -> None:
     """A worker: jobs in, looks and verdicts out, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the scheduler decides
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM):
+    for number in (*LEAVE, signal.SIGALRM):
         signal.signal(number, lambda *_: sys.exit(128 + signal.SIGTERM))  # leaves by the lease's own door
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import torch
-    from transformers.utils import logging
-
     from xlift.runners import resume
 
-    for number in (signal.SIGTERM, signal.SIGUSR1):
+    for number in LEAVE:
         signal.signal(number, resume.leave)
-    torch.set_num_threads(env.threads)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet(env.threads)
 
     def look(number: int, score: float) -> bool:
         pipe.send(("look", (number, score)))
@@ -200,15 +199,26 @@ def work(pipe: Connection, env: Env) -> None:
             job = pipe.recv()
         except EOFError:
             return
-        pipe.send(attempt(job, env, look))
+        kind, reason = attempt(job, env, look)
+        pipe.send((kind, reason))
+        if kind == "device":  # of what it did to this process nothing is known
+            return
+
+
+def quiet(threads: int) -> None:
+    """Have the libraries of this process use so many threads, and say nothing."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import torch
+    from transformers.utils import logging
+
+    torch.set_num_threads(threads)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def attempt(job: Job, env: Env, look: Callable[[int, float], bool]) -> tuple[str, str]:
     """Run a job here: the kind of its ending, and the reason. `look` answers for a watched training."""
-    import torch
-
-    from xlift.runners.run import run
-    from xlift.runners.train import Diverged
+    from xlift.runners.run import kind_of_failure, run
 
     try:
         watched = Watched(job.judges, job.reports, look) if job.reports else None
@@ -217,13 +227,10 @@ def attempt(job: Job, env: Env, look: Callable[[int, float], bool]) -> tuple[str
         return "held", ""
     except Pruned as end:
         return "pruned", str(end)
-    except Exception as error:  # the boundary: a failing stage is recorded, whatever it was, and the worker lives on
-        store, reason, detail = Store(env.store), f"{type(error).__name__}: {error}", traceback.format_exc()
-        with contextlib.suppress(OSError, NotUnderstood), store.lease(job.step.stage) or contextlib.nullcontext() as lease:
-            if lease:
-                store.fail(lease, reason, detail)  # unless the disk is full
-        out = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        return "memory" if out else "diverged" if isinstance(error, Diverged) else "failed", reason
+    except Damaged as error:
+        return "damaged", str(error)
+    except Exception as error:  # the boundary: a stage that fails is no end of its worker
+        return kind_of_failure(error), f"{type(error).__name__}: {error}"
 
 
 def _signal(code: int | None) -> str:

@@ -3,8 +3,9 @@
 import time
 from dataclasses import dataclass
 
-from xlift.registry.plan import Plan, Step
+from xlift.registry.plan import Step
 from xlift.registry.store import Store
+from xlift.registry.study import Study
 from xlift.runners.jobs import Outcome
 
 
@@ -12,7 +13,7 @@ from xlift.runners.jobs import Outcome
 class Ahead:
     """How far a run is, and how long it will still take: work is parameters x examples, its pace is that of this run."""
 
-    plan: Plan
+    study: Study
     steps: tuple[Step, ...]
     store: Store
 
@@ -23,14 +24,14 @@ class Ahead:
 
     def _work(self, step: Step) -> float:
         """Relative; an evaluation reads about as many items as 10 optimizer batches, once and forwards."""
-        parameters, recipe = self.plan.study.facts.models[step.model].parameters.total, step.stage.recipe
+        parameters, recipe = self.study.facts.models[step.model].parameters.total, step.stage.recipe
         if recipe is None:
             return parameters * 32 * 10 / 3 * max(1, len(step.tests))
         return parameters * recipe.batch * (recipe.steps or 200 * (recipe.epochs or 1))
 
     def lines(self, outcome: Outcome, busy: list[Step]) -> list[str]:
         """One line a stage under way, and one of the whole study: step, loss, tokens per second, time left."""
-        now, over = time.monotonic(), {*outcome.done, *outcome.failed, *outcome.skipped}
+        now, over = time.monotonic(), {*outcome.done, *outcome.elsewhere, *outcome.failed, *outcome.skipped}
         finished, lines = sum(self.work[stage] for stage in over if stage in self.work), []
         for step in busy:
             since, last = self.since.setdefault(step.stage.id, now), self.store.last(step.stage.id)
@@ -51,7 +52,11 @@ def _left(elapsed: float, share: float) -> str:
     """'about 12 min left', from the share that is done."""
     if share <= 0 or elapsed < 2:
         return "time left not known yet"
-    seconds = elapsed * (1 - share) / share
+    return left_of(elapsed * (1 - share) / share)
+
+
+def left_of(seconds: float) -> str:
+    """'about 12 min left'."""
     for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"about {seconds / size:.0f} {unit} left"

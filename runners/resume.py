@@ -113,10 +113,11 @@ class Keeper:
 
 def leave(*_: object) -> None:
     """What a worker does when it is asked to leave: at once, or when its training is kept, within GRACE seconds."""
-    if Keeper.current is None or Keeper.current.asked:
+    if Keeper.current is None:
         sys.exit(128 + signal.SIGTERM)
-    Keeper.current.asked = True
-    signal.alarm(GRACE)
+    if not Keeper.current.asked:  # an engine asks all processes of a worker, and then each asks those below it
+        Keeper.current.asked = True
+        signal.alarm(GRACE)
 
 
 def copied(value: Any) -> Any:

@@ -2,14 +2,13 @@
 
 import contextlib
 import json
-import platform
 import socket
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,20 @@ from torch import nn
 
 from xlift.registry.files import DataError, write_atomically
 from xlift.registry.findings import UserError
+from xlift.registry.kept import NotUnderstood
 from xlift.registry.kinds import CORPORA, RETRIEVAL
-from xlift.registry.leases import Lease
+from xlift.registry.leases import Lease, Lost
 from xlift.registry.plan import Step
 from xlift.registry.spec import digest
 from xlift.registry.stage import Data, Scoring, Stage
-from xlift.registry.store import Store, part_name
+from xlift.registry.store import Damaged, Store, part_name
 from xlift.runners import data, evaluate, nets, train
 from xlift.runners.fetch import models
 from xlift.runners.jobs import Env, Pruned, Watched
 from xlift.runners.kinds import kind_of
 from xlift.runners.kinds.example import Example
 from xlift.runners.kinds.mlm import Text
+from xlift.runners.machine import versions
 from xlift.runners.nets import Net
 from xlift.runners.resume import Keeper
 from xlift.runners.train import Log, Objective, Watch
@@ -39,13 +40,23 @@ class Unscored(UserError):
     """Languages without a score, with the reason of each; the scores of the others are committed."""
 
 
+class FailedBefore(UserError):
+    """A stage that failed so often, on whatever host, that nobody tries it again."""
+
+
 def run(step: Step, env: Env, watched: Watched | None = None) -> bool:
-    """Compute a step's stage and commit it; False if a living process has it. What is finished is not computed again."""
+    """Compute a step's stage and commit it; False if a living process has it. What is finished is not computed again.
+
+    That it failed is noted before others may try it.
+
+    Raises:
+        FailedBefore: it failed so often that nobody tries it again.
+    """
     store, stage, started = Store(env.store), step.stage, datetime.now(UTC)
     lease = store.lease(stage)
     if lease is None:
         return False
-    with lease:
+    with lease, _noted(step, store, lease):
         if stage.kind == "evaluate":
             _evaluate(step, env, store, lease)
         elif not store.usable(stage.id):
@@ -59,6 +70,31 @@ def run(step: Step, env: Env, watched: Watched | None = None) -> bool:
             folder = lease.named("checkpoint")
             _commit(store, lease, [f"{folder}/{name}" for name in nets.save(net, lease.folder / folder)], started)
     return True
+
+
+@contextmanager
+def _noted(step: Step, store: Store, lease: Lease) -> Iterator[None]:
+    """A failure within it is an attempt in the store, as far as there is room for it."""
+    if (before := store.failed(step.stage.id)) and before.final(step.mark):
+        raise FailedBefore(before.told())
+    try:
+        yield
+    except (Lost, Pruned, Damaged):
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        with contextlib.suppress(OSError, NotUnderstood):
+            store.fail(lease, reason, traceback.format_exc(), kind_of_failure(error), step.mark, versions())
+        raise
+
+
+def kind_of_failure(error: Exception) -> str:
+    """What the store calls an attempt that ended so."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return "memory"
+    if isinstance(error, train.Diverged):
+        return "diverged"
+    return "device" if "CUDA error" in str(error) or type(error).__name__ == "AcceleratorError" else "failed"
 
 
 def _train(stage: Stage, env: Env, log: Log, store: Store, watched: Watched | None, keeper: Keeper) -> Net:
@@ -254,6 +290,4 @@ def _log(lease: Lease, step: int) -> Iterator[Log]:
 
 
 def _commit(store: Store, lease: Lease, files: list[str], started: datetime) -> None:
-    names = ("xlift", "torch", "transformers", "tokenizers", "numpy")
-    versions = {"python": platform.python_version(), **{name: version(name) for name in names}}
-    store.commit(lease, files, started=started, host=socket.gethostname(), versions=versions)
+    store.commit(lease, files, started=started, host=socket.gethostname(), versions=versions())

@@ -5,19 +5,24 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from xlift.registry import sheet
 from xlift.registry.inputs import Inputs
 from xlift.registry.plan import Plan, Step, remember
 from xlift.registry.standing import standing
 from xlift.registry.store import Store
+from xlift.registry.study import Study
+from xlift.registry.submission import Cancelled
 from xlift.runners import pool
 from xlift.runners.jobs import MINUTES, Env, Job, Outcome
-from xlift.runners.machine import cores
+from xlift.runners.machine import cores, devices
 from xlift.runners.progress import Ahead
+from xlift.runners.queue import Queue
 from xlift.runners.release import Needs
 
 LINE = 30.0  # seconds between lines where there is no terminal
@@ -36,10 +41,12 @@ def run(
     minutes: float = MINUTES,
     mlflow: bool = True,
     release: bool = False,
+    retry: bool = False,
 ) -> Outcome:
     """Run what is missing of a plan, or of its evaluations `only`, with progress on standard error and, meanwhile, in MLflow.
 
-    With `release` the checkpoint of a training is deleted as soon as no evaluation of the plan needs it that is still to run.
+    With `retry` stages that failed too often are tried again. With `release` the checkpoint of a training is deleted as soon
+    as no evaluation of the plan needs it that is still to run.
     """
     plan.pinned()
     console = Console(stderr=True, force_jupyter=False)  # a notebook gets plain lines too
@@ -53,23 +60,34 @@ def run(
     )
     if not remember(plan, store):
         console.print("  the store's card of this study stays as it was: more of it could run then", highlight=False)
+    sheet.save(plan, store)
+    for step in stands.damaged:
+        store.disown(step.stage, stands.missing[step.stage.id])
+    if retry:
+        for step in todo:
+            store.forgive(step.stage)
     needs = Needs(stands, store) if release else None
     outcome = Outcome(foreign=stands.foreign)
     if not todo:
         return outcome
-    env = Env(
-        store.root,
-        Inputs(plan.study, data.resolve() if data else None),
-        device,
-        max(1, cores() // workers),
-        minutes=minutes,
-        models=models,
-    )
-    told = _Told(Ahead(plan, todo, store), console, needs)
-    with _mlflow(plan, store, console, mlflow), told, pool.Crew(env, workers) as crew:
-        pool.execute(plan, todo, crew, outcome, told)
+    inputs, threads = Inputs(plan.study, data.resolve() if data else None), max(1, cores() // workers)
+    env = Env(store.root, inputs, device, threads, minutes=minutes, models=models)
+    cancelled = Cancelled(store, plan.study.id)
+    told, crew = Told(plan.study, todo, store, console, needs), pool.Crew(env, devices(device, workers))
+    with _mlflow(plan, store, console, mlflow), told, crew:
+        pool.execute(Queue(todo, store, plan.sizes, outcome), crew, told, cancelled)
+    if cancelled():
+        console.print(
+            "cancelled; what is finished is kept, and the same command goes on from there", style="yellow", highlight=False
+        )
     if needs:
-        needs.met(outcome.done)
+        needs.met([*outcome.done, *outcome.elsewhere])
+    tell_failures(outcome, store, console)
+    return outcome
+
+
+def tell_failures(outcome: Outcome, store: Store, console: Console) -> None:
+    """A line for each stage that failed or could not start, and what would do."""
     for stage, reason in {**outcome.failed, **outcome.skipped}.items():
         trace = store.folder(stage) / "failure.json"
         said = f"; its trace is in {trace}" if stage in outcome.failed and trace.exists() else ""
@@ -79,7 +97,8 @@ def run(
             highlight=False,
             soft_wrap=True,
         )
-    return outcome
+    if outcome.failed:
+        console.print("these stages are not tried again, unless by xlift run STUDY --retry-failed", highlight=False)
 
 
 def tune(
@@ -128,26 +147,27 @@ def tune(
     return made
 
 
-class _Told:
+class Told:
     """Progress on a terminal, or a plain line at intervals where there is none; called with what became of the steps so far."""
 
-    def __init__(self, ahead: Ahead, console: Console, needs: Needs | None):
-        self.ahead, self.console, self.needs = ahead, console, needs
+    def __init__(self, study: Study, todo: tuple[Step, ...], store: Store, console: Console, needs: Needs | None = None):
+        self.ahead, self.console, self.needs = Ahead(study, todo, store), console, needs
         self.at = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.progress = Progress(*columns, console=console, transient=not console.is_terminal)
-        self.bar = self.progress.add_task("stages", total=len(ahead.steps))
+        self.bar = self.progress.add_task("stages", total=len(self.ahead.steps))
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self.progress.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
     def __call__(self, outcome: Outcome, busy: list[Step]) -> None:
         if self.needs:
-            self.needs.met(outcome.done)
-        done = len(outcome.done) + len(outcome.failed) + len(outcome.skipped)
+            self.needs.met([*outcome.done, *outcome.elsewhere])
+        done = len(outcome.done) + len(outcome.elsewhere) + len(outcome.failed) + len(outcome.skipped)
         lines = self.ahead.lines(outcome, busy)
         self.progress.update(self.bar, completed=done, description="\n".join(lines) or "stages")
         if not self.console.is_terminal and time.monotonic() - self.at >= LINE:

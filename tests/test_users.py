@@ -256,7 +256,7 @@ def test_progress_has_step_loss_pace_and_time_left(here):
     study = load(here / "study.yaml")
     plan, store = expand(study, Inputs(study, here / "data")), Store(here / "store")
     steps = standing(plan, store).todo()
-    ahead = Ahead(plan, steps, store)
+    ahead = Ahead(plan.study, steps, store)
     ahead.begun -= 100
     ahead.since[steps[0].stage.id] = time.monotonic() - 100
     folder = store.folder(steps[0].stage.id)
@@ -275,9 +275,10 @@ def test_without_a_terminal_a_plain_line_comes_at_intervals(here, monkeypatch, c
     study = load(here / "study.yaml")
     plan, store = expand(study, Inputs(study, here / "data")), Store(here / "store")
 
-    def execute(plan, steps, crew, outcome, tell):
+    def execute(queue, crew, tell, over):
+        first, second, *_ = queue.waiting.values()
         for _ in range(2):
-            tell(Outcome(done=[steps[0].stage.id]), [steps[1]])
+            tell(Outcome(done=[first.stage.id]), [second])
 
     monkeypatch.setattr(session.pool, "execute", execute)
     monkeypatch.setattr(session, "_mlflow", lambda *_: __import__("contextlib").nullcontext())

@@ -8,7 +8,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from xlift import catalogue, fits, manifests, results, running
+from xlift import catalogue, cluster, fits, manifests, results, running
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +27,10 @@ for verb in (
     manifests.why,
     manifests.register,
     running.run,
+    cluster.worker,
+    cluster.status,
+    cluster.logs,
+    cluster.cancel,
     running.tune,
     running.sync,
     running.ui,

@@ -4,14 +4,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from xlift import studies
+from xlift import cluster, studies
 from xlift.options import DataAt, Device, ModelsAt, StoreAt, Study, Tracked, Workers, stop, table_of, told_gaps
 
 MINUTES = 10.0
+On = Annotated[Literal["local", "slurm", "ray"] | None, typer.Option("--on", help="start workers there, and return")]
 
 
 def run(
@@ -25,12 +26,24 @@ def run(
     keep: Annotated[float, typer.Option(min=0, help="minutes after which a training is kept again, to go on with")] = MINUTES,
     mlflow: Tracked = True,
     release: Annotated[bool, typer.Option("--release", help="delete checkpoints that nothing left to run needs")] = False,
+    retry: Annotated[bool, typer.Option("--retry-failed", help="try again what failed as often as it is tried")] = False,
+    on: On = None,
+    profile: Annotated[
+        Path | None, typer.Option(envvar="XLIFT_PROFILE", help="classes of resources, for --on slurm and --on ray")
+    ] = None,
+    dry: Annotated[bool, typer.Option("--dry-run", help="with --on: print what would be sent, and what fits nowhere")] = False,
 ) -> None:
     """Run what is missing of a study. The same command again goes on, within trainings too, and runs nothing twice."""
     from xlift.runners import machine, session
 
-    planned, kept = studies.planned(study, data, models=True), studies.store_at(store)
+    planned, kept = studies.planned(study, data, models=on is None), studies.store_at(store)
     chosen = planned.where(_condition(only, planned)) if only else None
+    if on:
+        where = cluster.Where(on, profile, data, models, workers, device, keep)
+        cluster.send(planned, kept, where, only=chosen, retry=retry, dry=dry, follow=mlflow)
+        return
+    if dry:
+        stop("--dry-run is of --on; xlift plan STUDY says what would run here")
     device, count = machine.device_and_workers(device, workers)
     with _resumable():
         outcome = session.run(
@@ -44,6 +57,7 @@ def run(
             minutes=keep,
             mlflow=mlflow,
             release=release,
+            retry=retry,
         )
     print(studies.report_of(planned.card(), kept).summary())
     gaps = told_gaps(planned)
@@ -89,14 +103,21 @@ def tune(
     print(f"\nwrote {relative(lock_path(study))}; look at it, commit it, and go on: xlift run {study}")
 
 
-def sync(study: Study, store: StoreAt = Path("store"), data: DataAt = None) -> None:
+def sync(
+    study: Study,
+    store: StoreAt = Path("store"),
+    data: DataAt = None,
+    follow: Annotated[bool, typer.Option("--follow", help="and keep it so, until nothing of the study is left to run")] = False,
+) -> None:
     """Make MLflow complete from the store; safe to repeat."""
     from xlift.runners import tracking
 
     planned, kept = studies.planned(study, data), studies.existing(store)
     studies.known(kept, planned.study.id)
     studies.named(planned.study, data)
-    print(tracking.Mirror(planned, kept).update())
+    mirror = tracking.Mirror(planned, kept)
+    with _resumable():
+        print(tracking.followed(mirror) if follow else mirror.update())
 
 
 def ui(store: StoreAt = Path("store"), port: Annotated[int, typer.Option(help="on loopback")] = 5055) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xlift.analysis.report.page import Report
     from xlift.analysis.study.power import Power
     from xlift.analysis.study.primary import Primary
-    from xlift.registry.plan import Plan
+    from xlift.registry.plan import Plan, Step
     from xlift.registry.registration import Registration
     from xlift.registry.store import Store
 
@@ -74,6 +74,22 @@ def plan_of(study: Study, data: Path | None, said: list[Finding] | None = None, 
         for finding in found:
             _print(finding, study)
     return plan
+
+
+def steps_of(study: Study, kept: "Store", data: Path | None) -> tuple["Step", ...]:
+    """The steps of a study that can run: from the plan that is in the store, or else planned here, and kept there."""
+    from xlift.registry import sheet
+    from xlift.registry.plan import remember
+
+    found = sheet.read(study, kept)
+    if found is None:
+        plan = plan_of(study, data, models=True)
+        named(study, data)
+        plan.pinned()
+        remember(plan, kept)
+        sheet.save(plan, kept)
+        return tuple(step for step in plan.steps if not step.blocked)
+    return found.steps()
 
 
 def _print(finding: Finding, study: Study | TableStudy) -> None:

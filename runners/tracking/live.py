@@ -1,14 +1,20 @@
 """MLflow beside a run."""
 
 import threading
+import time
 
 from rich.console import Console
 
+from xlift.registry import leases
+from xlift.registry.findings import UserError
 from xlift.registry.plan import Plan
 from xlift.registry.store import Store
+from xlift.registry.submission import Cancelled
+from xlift.runners.status import now
 from xlift.runners.tracking.mirror import Mirror
 
 EVERY = 5.0  # seconds between updates
+FOLLOWED = 30.0  # and where the runs are elsewhere
 
 
 class Mirrored:
@@ -40,3 +46,24 @@ class Mirrored:
                 trouble = said
             if trouble or last:
                 self.console.print(said, style="yellow" if trouble else None, highlight=False, soft_wrap=True)
+
+
+def followed(mirror: Mirror) -> str:
+    """Keep MLflow up to date from the store until nothing of the study is left to run, or it is cancelled; what was done last.
+
+    Raises:
+        UserError: another process does so already.
+    """
+    plan, store = mirror.plan, mirror.store
+    cancelled = Cancelled(store, plan.study.id)
+    lease = leases.lease(store.root / "followers" / plan.study.id)
+    if lease is None:
+        raise UserError(f"study '{plan.study.id}' is followed by another process already")
+    runnable = [step for step in plan.steps if not step.blocked]
+    with lease:
+        while True:
+            open_ = now(plan.study, runnable, store).of("running", "ready", "waiting")
+            said = mirror.update()
+            if not open_ or cancelled():
+                return said
+            time.sleep(FOLLOWED)

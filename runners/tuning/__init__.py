@@ -20,8 +20,9 @@ from xlift.registry.plan import Plan, Step, expand, remember
 from xlift.registry.store import Store
 from xlift.registry.tuning import Search
 from xlift.runners.jobs import Env, Job, Outcome
-from xlift.runners.machine import cores
+from xlift.runners.machine import cores, devices
 from xlift.runners.pool import Crew, execute
+from xlift.runners.queue import Queue
 from xlift.runners.tuning.search import Searching, storage
 from xlift.runners.tuning.tuner import Tuner
 
@@ -55,7 +56,7 @@ def tune(
     reasons: list[str] = []
     env = Env(store.root, Inputs(plan.study, data.resolve() if data else None), device, max(1, cores() // workers), models=models)
     remember(plan, store)
-    with Crew(env, workers) as crew, _settled():
+    with Crew(env, devices(device, workers)) as crew, _settled():
         tuner = Tuner(store, crew, plan.study.id, tell)
         with tuner.at_work():
             with tuner.alone():  # tables of a database are made by one
@@ -103,7 +104,7 @@ def _prepared(
                 below[stage.id] = Step(stage, search.model, {})
     todo = [step for step in below.values() if not store.usable(step.stage.id)]
     trained = Outcome()
-    execute(plan, todo, crew, trained, lambda *_: tuner.tell([], crew.busy))
+    execute(Queue(todo, store, plan.sizes, trained), crew, lambda *_: tuner.tell([], crew.busy), lambda: False)
     tunings = {search: Searching(builder, search, store, optunas) for search in ready}
     for search in list(tunings):
         lineage = builder.trials(search)[0][0].stage.lineage

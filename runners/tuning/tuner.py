@@ -157,7 +157,7 @@ class Tuner:
         """One job less, or the end of its trial."""
         tuning, run = self._of(ending.job)
         run.job = None
-        if ending.state == "held":
+        if ending.state in ("held", "left", "died"):  # what dies too often is refused the next time
             run.queue = self._jobs(tuning, run.pairs)  # another trial, or another process, may have done it
             if not run.queue:
                 self._finish(tuning, run)

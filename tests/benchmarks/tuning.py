@@ -49,7 +49,7 @@ class Instant(pool.Crew):
             trained(Store(self.env.store), job.step.stage)
         Instant.seconds += time.process_time() - begun
 
-    def collect(self, go_on=lambda *_: True):
+    def collect(self, go_on=lambda *_: True, idle=0.0):
         job = self.__dict__.pop("job", None)
         return [jobs.Ending(job, "done")] if job else []
 

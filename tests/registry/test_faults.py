@@ -122,7 +122,7 @@ def test_a_store_that_may_only_be_read_is_read_beside_a_foreign_dead_claim(store
     lease = store.lease(STAGE)
     path = lease.folder / f"claim.{lease.number}"
     path.write_text(json.dumps({**json.loads(path.read_bytes()), "host": "elsewhere"}))
-    monkeypatch.setattr(Path, "touch", full)
+    monkeypatch.setattr(leases, "open", lambda path, mode: full(path) if mode == "xb" else open(path, mode), raising=False)  # noqa: SIM115
     assert store.state(STAGE.id) == "running"
     os.utime(path, (0, time.time() - leases.PATIENCE - 5))
     assert store.state(STAGE.id) == "pending"

@@ -44,7 +44,7 @@ class Inline(pool.Crew):
     def give(self, job):
         self.job = job
 
-    def collect(self, go_on=lambda *_: True):
+    def collect(self, go_on=lambda *_: True, idle=0.0):
         job = self.__dict__.pop("job", None)
         return [jobs.Ending(job, *pool.attempt(job, self.env, lambda look, score: go_on(job, look, score)))] if job else []
 
@@ -186,7 +186,7 @@ def test_trials_that_share_a_stage_at_once_are_each_told(tmp_path, monkeypatch):
         def give(self, job):
             self.jobs.append(job)
 
-        def collect(self, go_on=lambda *_: True):
+        def collect(self, go_on=lambda *_: True, idle=0.0):
             verdicts = [
                 jobs.Ending(job, "held" if i else pool.attempt(job, self.env, go_on)[0]) for i, job in enumerate(self.jobs)
             ]

@@ -1,0 +1,164 @@
+"""The queue of a study: its stages and the store. Whoever sees both takes from it, on whatever host; nobody hands out.
+
+A stage is looked at before it is claimed, and what others finished is remembered. Stages that others hold are looked at again
+now and then, a few at random; the longer nothing changes, the less often.
+"""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from xlift.registry import sheet
+from xlift.registry.leases import Clock
+from xlift.registry.plan import Step
+from xlift.registry.standing import Seen, look
+from xlift.registry.store import TRIES, Store
+from xlift.runners.jobs import Ending, Outcome
+
+SOONEST, LATEST = 1.0, 30.0  # seconds between looks at what others hold
+BACK_OFF = 1.5
+
+
+class Queue:
+    """What is left of a study: `take` what can be run now, and say what became of it.
+
+    `sizes`: of models; the stages of large ones come first. `mine`: whether a stage runs here, given how often its memory did
+    not do so far; what the others rest on is waited for.
+    """
+
+    def __init__(
+        self,
+        todo: Iterable[Step],
+        store: Store,
+        sizes: Mapping[str, float],
+        outcome: Outcome | None = None,
+        mine: Callable[[Step, int], bool] = lambda *_: True,
+    ):
+        ordered = sorted(todo, key=lambda step: -sizes[step.model])  # stable: parents stay before children
+        self.store, self.mine, self.outcome = store, mine, outcome or Outcome()
+        self.waiting = {step.stage.id: step for step in ordered}
+        self.under_way: dict[str, Step] = {}  # here
+        self.held: set[str] = set()  # elsewhere, when they were looked at last
+        self._known = dict(self.waiting)
+        self._tries: Counter[str] = Counter()
+        self._short: dict[str, int] = {}
+        self._pause, self._next, self._dry, self._looked = SOONEST, 0.0, False, not ordered
+        self._chance = random.Random()
+
+    def __bool__(self) -> bool:
+        """Whether anything is left that runs here."""
+        return not self._looked or bool(self.under_way) or any(self._mine(step) for step in self.waiting.values())
+
+    def take(self) -> Step | None:
+        """A step whose ancestors are finished and that nobody has; the caller runs it, and says what became of it."""
+        if self._dry and self.idle:
+            return None
+        self._look_again()
+        self._looked, clock = True, Clock(self.store.root)
+        for step in self._ready():
+            id = step.stage.id
+            known = id in self.held or (id in self._short and not self._mine(step))
+            if not known and self._seen(step, clock) == "free" and self._mine(step):
+                self.under_way[id] = sheet.checked(self.waiting.pop(id))
+                return step
+            if id in self.waiting:
+                self.held.add(id)
+        self._dry, self._next = True, max(self._next, time.monotonic() + self._pause)
+        return None
+
+    def ended(self, ending: Ending) -> None:
+        """What became of a step that was taken."""
+        step = ending.job.step
+        id = step.stage.id
+        del self.under_way[id]
+        self._dry, self._pause = False, SOONEST
+        if ending.state == "done":
+            self.outcome.done.append(id)
+            return
+        self.waiting[id] = step  # that it failed often enough is seen in the store
+        if ending.state == "held":
+            self.held.add(id)
+        elif ending.state != "left":
+            self._tries[id] += 1
+            if ending.state == "damaged":  # a checkpoint that it rests on: it is made again
+                for stage in step.stage.lineage[:-1]:
+                    if not self.store.usable(stage.id):
+                        self.waiting[stage.id] = self._known.get(stage.id) or Step(stage, step.model, {})
+            if self._tries[id] >= TRIES:  # where the store is full nothing is noted
+                self._failed(step, ending.reason)
+
+    @property
+    def idle(self) -> float:
+        """Seconds until it is worth while to look again at what others hold."""
+        return max(0.0, self._next - time.monotonic())
+
+    def _ready(self) -> Iterator[Step]:
+        """Steps that rest on nothing that waits or is under way."""
+        for step in list(self.waiting.values()):
+            if step.stage.id in self.waiting and not any(self._open(stage.id) for stage in step.stage.lineage[:-1]):
+                yield step
+
+    def _mine(self, step: Step) -> bool:
+        return self.mine(step, self._short.get(step.stage.id, 0))
+
+    def _open(self, id: str) -> bool:
+        return id in self.waiting or id in self.under_way
+
+    def _look_again(self) -> None:
+        """At a few of those that others hold, if it is time: whether they are free, or finished."""
+        if not self.held or time.monotonic() < self._next:
+            return
+        few = self._chance.sample(sorted(self.held), min(len(self.held), max(2, round(self._pause))))
+        self.held -= set(few)
+        clock, changed = Clock(self.store.root), False
+        for id in few:
+            step = self.waiting.get(id)
+            if step and self._seen(step, clock) == "free" and not self._mine(step):
+                self.held.add(id)
+            changed |= id not in self.held
+        self._pause = SOONEST if changed else min(LATEST, self._pause * BACK_OFF)
+        self._next = time.monotonic() + self._pause * self._chance.uniform(0.75, 1.25)
+
+    def _seen(self, step: Step, clock: Clock) -> Seen:
+        """Look at a step, and remember what is known of it from now on."""
+        id = step.stage.id
+        found, reason, self._short[id] = look(step, self.store, clock)
+        if found == "released":
+            found = "free" if self._needed(step, clock) else "finished"
+        if found == "held":
+            self.held.add(id)
+        elif found == "finished":
+            del self.waiting[id]
+            self.outcome.elsewhere.append(id)
+        elif found == "foreign":
+            self.outcome.foreign[id] = reason
+            self._dropped(step, f"another version wrote its {{}}: {reason}")
+        elif found == "failed":
+            self._failed(step, reason)
+        return found
+
+    def _needed(self, training: Step, clock: Clock) -> bool:
+        """Whether a released training is still wanted: for itself, or for an evaluation that others did not finish meanwhile."""
+        own = training.stage.id
+        if not any(step.stage.kind == "evaluate" and self._rests(step, own) for step in self._known.values()):
+            return True
+        below = [step for step in self.waiting.values() if step.stage.kind == "evaluate" and self._rests(step, own)]
+        return any(step.stage.id in self.waiting and self._seen(step, clock) != "finished" for step in below)
+
+    def _rests(self, step: Step, id: str) -> bool:
+        return any(stage.id == id for stage in step.stage.lineage[:-1])
+
+    def _failed(self, step: Step, reason: str) -> None:
+        self.outcome.failed[step.stage.id] = reason
+        self._dropped(step, "its {} failed")
+
+    def _dropped(self, step: Step, why: str) -> None:
+        """No step that rests on this one is run."""
+        stage = step.stage
+        self.waiting.pop(stage.id, None)
+        for other in list(self.waiting.values()):
+            if self._rests(other, stage.id):
+                del self.waiting[other.stage.id]
+                self.held.discard(other.stage.id)
+                self.outcome.skipped[other.stage.id] = why.format(f"{stage.kind} stage {stage.id} ({stage.data.task})")

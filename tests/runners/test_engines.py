@@ -1,0 +1,268 @@
+"""One suite for every engine: what it starts computes a study to the same scores, is asked to leave, and goes on."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from xlift.registry import profile, submission
+from xlift.registry.findings import BadInput
+from xlift.registry.inputs import Inputs
+from xlift.registry.manifest.load import load
+from xlift.registry.plan import expand
+from xlift.registry.store import Store
+from xlift.runners import engines, status
+
+HERE = Path(__file__).parent
+STUDY = """\
+schema: xlift/1
+id: engines
+question: Does every engine compute the same?
+data: {source: lab, world: {test_items: 10, train_items: 40, sentences: 100}}
+models: [{id: one, make: {layers: 1, hidden: 16, heads: 2, vocabulary: 400}}]
+pretrain: {recipe: {lr: 4e-3, steps: 200, batch: 8, max_length: 48}}
+recipe: {lr: 1e-3, steps: 4, batch: 8, max_length: 64, dropout: 0.1}
+matrix: {intermediate: [none, lab-span], target: [lab-pos], seed: {count: 1, from: 1}}
+"""
+PROFILE = """\
+schema: xlift-cluster/1
+slurm:
+  partition: low
+  grace: 60
+  classes:
+    - {name: any, gpus: 0, time: 1h, workers: 2}
+ray:
+  classes:
+    - {name: any, gpus: 0, cpus: 1}
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A study, and a machine where each engine is."""
+    (tmp_path / "study.yaml").write_text(STUDY)
+    (tmp_path / "profile.yaml").write_text(PROFILE)
+    bin_, state = tmp_path / "bin", tmp_path / "slurm"
+    bin_.mkdir()
+    state.mkdir()
+    for name in ("sbatch", "srun", "squeue", "scontrol", "scancel"):
+        (bin_ / name).symlink_to(HERE / "stand_ins" / "slurm.py")
+    monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
+    monkeypatch.setenv("STAND_IN", str(state))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE / "stand_ins"), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def xlift(*words: str, status: int | None = 0) -> str:
+    done = subprocess.run([sys.executable, "-m", "xlift", *words], capture_output=True, text=True, timeout=300)
+    assert status is None or done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def planned(here: Path):
+    study = load(here / "study.yaml")
+    return expand(study, Inputs(study))
+
+
+def told(here: Path) -> dict:
+    """What `xlift status --json` prints, without a process of its own."""
+    store, plan = Store(here / "store"), planned(here)
+    sent = submission.newest(store, "engines")
+    now = status.now(plan.study, plan.steps, store, sent.names() if sent else None)
+    return {**now.as_json(), "jobs": engines.engine(sent.engine).states(sent.jobs) if sent else {}}
+
+
+def until(here: Path, what, seconds: float = 240) -> dict:
+    """The first status that fulfils a condition."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        now = told(here)
+        if what(now):
+            return now
+        time.sleep(0.3)
+    logs = "\n".join(path.read_text() for path in here.glob("store/submissions/**/*.log"))
+    raise AssertionError(f"{now}\n{logs}")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The scores that a local run gives, as text."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "study.yaml").write_text(STUDY)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "xlift", "run", "study.yaml", "--workers", "1", "--no-mlflow"]
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    return scores(folder)
+
+
+def scores(folder: Path) -> dict[str, str]:
+    store = Store(folder / "store")
+    return {
+        step.stage.id: "\n".join(score.model_dump_json() for score in store.scores(step.stage.id))
+        for step in planned(folder).steps
+        if step.stage.kind == "evaluate"
+    }
+
+
+def disturb(engine: str, here: Path) -> None:
+    """End what computes the pretraining, as the engine's own way of preemption does, or by a kill."""
+    (holder,) = [
+        json.loads(path.read_text())
+        for path in here.glob("store/runs/*/claim.*")
+        if "pid" in path.read_text()
+    ]  # fmt: skip
+    if engine == "slurm":  # the step, as in a preemption's grace
+        steps = [int(path.read_text()) for path in (here / "slurm").glob("*/step")]
+        owner = next(pid for pid in steps if str(pid) in ancestors(holder["pid"]))
+        os.kill(owner, signal.SIGTERM)
+    elif engine == "local":
+        os.kill(holder["pid"], signal.SIGTERM)  # its worker goes on with it
+
+
+def ancestors(pid: int) -> list[str]:
+    found = []
+    while pid > 1:
+        found.append(str(pid))
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return found
+
+
+@pytest.mark.parametrize("engine", engines.NAMES)
+def test_every_engine_computes_the_scores_of_a_local_run(here, undisturbed, engine):
+    """Disturbed in the middle of its first training, where the engine has processes of its own."""
+    xlift("run", "study.yaml", "--on", engine, "--profile", "profile.yaml", "--workers", "2", "--no-mlflow")
+    if engine != "ray":
+        now = until(here, lambda now: any("step" in stage["said"] for stage in now["stages"] if stage["state"] == "running"))
+        assert now["jobs"] and [stage["kind"] for stage in now["stages"] if stage["state"] == "running"] == ["pretrain"]
+        disturb(engine, here)
+    until(here, lambda now: now["share"] == 1.0)
+    assert scores(here) == undisturbed
+    store = Store(here / "store")
+    assert not any(store.failed(step.stage.id) for step in planned(here).steps)
+    if engine == "slurm":
+        assert [path.read_text() for path in (here / "slurm").glob("*/restarts")] == ["1"]
+    until(here, lambda now: not now["jobs"])  # nobody waits for ever
+    assert "nothing is left" in xlift("run", "study.yaml", "--on", engine, "--profile", "profile.yaml", "--no-mlflow")
+
+
+@pytest.mark.parametrize("engine", ["local", "slurm"])
+def test_what_is_cancelled_in_the_middle_ends_and_goes_on_where_it_was(here, engine):
+    xlift("run", "study.yaml", "--on", engine, "--profile", "profile.yaml", "--workers", "1", "--no-mlflow")
+    until(here, lambda now: any("step" in stage["said"] for stage in now["stages"] if stage["state"] == "running"))
+    assert json.loads(xlift("status", "study.yaml", "--json"))["jobs"] and "jobs of" in xlift("cancel", "study.yaml")
+    now = until(here, lambda now: not now["jobs"] and not [s for s in now["stages"] if s["state"] == "running"], 60)
+    assert now["share"] < 1 and "waits for a worker" in json.dumps(now)
+    stage = next(stage for stage in now["stages"] if stage["kind"] == "pretrain")
+    assert "step" in xlift("logs", "study.yaml", stage["id"][:8])
+    log = here / "store" / "runs" / stage["id"] / "log.jsonl"
+    reached = len(log.read_text().splitlines())
+    assert reached > 1 or engine == "slurm"
+
+
+def dry(here: Path, text: str, engine: str = "slurm", status: int = 0) -> str:
+    (here / "profile.yaml").write_text(text)
+    return xlift("run", "study.yaml", "--on", engine, "--profile", "profile.yaml", "--dry-run", status=status)
+
+
+def test_a_dry_run_prints_scripts_that_a_shell_reads_and_sends_nothing(here):
+    text = PROFILE.replace(
+        "{name: any, gpus: 0, time: 1h, workers: 2}",
+        "{name: small, when: \"kind == 'evaluate'\", gpus: 0, time: 30m, workers: 9}\n"
+        "    - {name: large, gres: 'gpu:a100:1', time: 1.5d, workers: 3000, cpus: 8, mem: 96G, container: '/images/a b.sqsh',"
+        " options: [--qos=long], prologue: [module load cuda]}",
+    ).replace("grace: 60", "grace: 60\n  env: {HF_HOME: /a b/c}\n  max_array: 2")
+    said = dry(here, text)
+    scripts = re.split(r"^--- .*$", said, flags=re.MULTILINE)[1:]
+    large = next(script for script in scripts if "xlift:engines:large" in script)
+    assert (
+        "--array=0-1" in large and "--time=1-12:00:00" in large and "--gres=gpu:a100:1" in large and "#SBATCH --qos=long" in large
+    )
+    assert "module load cuda\nexport HF_HOME='/a b/c'\n" in large and "--container-image='/images/a b.sqsh'" in large
+    assert "--for 129540s" in large and "--class large" in large
+    for script in scripts:
+        body = script.partition("\n\n")[0]
+        subprocess.run(["bash", "-n"], input=body, text=True, check=True)
+        worker = next(line for line in body.splitlines() if line.startswith("srun"))
+        assert shlex.split(worker)[-3:-1] != ["", ""]
+    rows = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line.split()[:1] in (["small"], ["large"])}
+    assert rows["small"][0] == "2" and rows["large"][0] == "4" and rows["small"][-1] == "2"
+    assert not (here / "store").exists() or not list((here / "store").rglob("*.sbatch"))
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "code", "says"),
+    [
+        (("partition: low", "partiton: low"), 3, "E151", "write 'partition'"),
+        (("time: 1h, ", ""), 6, "E151", "'time' is missing"),
+        (("time: 1h", "time: soon"), 6, "E151", "time"),
+        (("gpus: 0, time", "when: \"knd == 'train'\", gpus: 0, time"), 6, "E151", "write 'kind'"),
+        (("gpus: 0, time", "when: \"kind == 'rtain'\", gpus: 0, time"), 6, "E151", "never 'rtain'"),
+        (("gpus: 0, time", "when: \"kind == 'train'\", gpus: 0, time"), 6, "E152", "fit no class"),
+        (("gpus: 0, time", "memory_gb: 0.0001, gpus: 0, time"), 6, "E153", "can hold nothing"),
+        (("workers: 2}\n", "workers: 2}\n    - {name: any, time: 1h}\n"), 7, "E151", "two classes are called 'any'"),
+        (("schema: xlift-cluster/1", "schema: xlift-cluster/9"), 1, "E151", "schema"),
+        (("slurm:", "slrm:"), 2, "E151", "write 'slurm'"),
+        (("time: 1h", "time: 30s"), 6, "E151", "grace"),
+    ],
+)
+def test_a_profile_s_mistakes_are_findings_with_places(here, change, line, code, says):
+    assert PROFILE.count(change[0])
+    said = dry(here, PROFILE.replace(*change), status=2)
+    assert re.search(rf"profile.yaml:{line}:\d+: {code}", said) and says in said and "Traceback" not in said
+
+
+def test_an_engine_that_is_not_here_is_named_at_its_place(here, monkeypatch):
+    for name in ("sbatch", "scancel"):
+        (here / "bin" / name).unlink()
+    monkeypatch.setenv("PATH", str(here / "bin"))
+    said = xlift("run", "study.yaml", "--on", "slurm", "--profile", "profile.yaml", status=2)
+    assert re.search(r"profile.yaml:\d+:\d+: E154 no sbatch, scancel", said)
+    assert "needs --profile" in xlift("run", "study.yaml", "--on", "slurm", status=2)
+    assert "E130" in xlift("run", "study.yaml", "--on", "slurm", "--profile", "gone.yaml", status=2)
+
+
+def test_what_an_engine_refuses_is_said_in_its_words(here):
+    (here / "profile.yaml").write_text(PROFILE.replace("workers: 2}", "workers: 2, options: [--qos=refused]}"))
+    said = xlift("run", "study.yaml", "--on", "slurm", "--profile", "profile.yaml", "--no-mlflow", status=2)
+    assert "Invalid qos specification" in said and "Traceback" not in said
+
+
+def test_a_stage_is_of_the_first_class_that_holds_it_and_of_larger_ones_after_that(here):
+    plan = planned(here)
+    classes = [
+        profile.Class(name="tiny", memory_gb=1e-9),
+        profile.Class(name="scores", when="kind == 'evaluate'", memory_gb=1.0),
+        profile.Class(name="some", memory_gb=2.0),
+        profile.Class(name="less", memory_gb=1.5),
+        profile.Class(name="more", memory_gb=80.0),
+    ]
+    placed = profile.place(plan.steps, plan.study.facts.models, classes, {})
+    by_kind = {step.stage.kind: placed.of[step.stage.id] for step in plan.steps}
+    assert by_kind == {"pretrain": (2, 4), "train": (2, 4), "evaluate": (1, 2, 4)} and not placed.nowhere
+    heavy = plan.steps[0].stage.id
+    assert profile.place(plan.steps, plan.study.facts.models, classes, {heavy: 3.0}).of[heavy] == (4,)
+    nowhere = profile.place(plan.steps, plan.study.facts.models, classes, {heavy: 99.0}).nowhere
+    assert [step.stage.id for step in nowhere] == [heavy]
+
+
+def test_a_profile_that_cannot_be_read_is_one_finding(tmp_path):
+    for data in (
+        b"",
+        b"\xff\xfe",
+        b"- 1",
+        b"schema: xlift-cluster/1\nslurm: 3\n",
+        b"schema: xlift-cluster/1\nray: {classes: []}\n",
+    ):
+        (tmp_path / "p.yaml").write_bytes(data)
+        with pytest.raises(BadInput) as raised:
+            profile.read(tmp_path / "p.yaml")
+        assert all(finding.place.file.endswith("p.yaml") for finding in raised.value.findings)

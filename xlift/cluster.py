@@ -1,0 +1,340 @@
+"""Verbs for many machines: workers, what is sent to a cluster, and how far it is."""
+
+import json
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xlift import studies
+from xlift.options import AsJson, DataAt, Device, ModelsAt, StoreAt, Study, stop, table_of
+
+if TYPE_CHECKING:
+    from xlift.registry.findings import Finding
+    from xlift.registry.plan import Plan, Step
+    from xlift.registry.profile import Opened
+    from xlift.registry.standing import Standing
+    from xlift.registry.store import Store
+    from xlift.runners.engines.base import Order
+    from xlift.runners.status import Now
+
+
+def worker(
+    study: Study,
+    store: StoreAt = Path("store"),
+    data: DataAt = None,
+    models: ModelsAt = None,
+    workers: Annotated[int, typer.Option(min=1, help="processes, each with a GPU of its own where there are several")] = 1,
+    device: Device = "auto",
+    time: Annotated[
+        str | None, typer.Option("--for", help="how long, such as 8h, 90m or 1d; until nothing is left if absent")
+    ] = None,
+    keep: Annotated[float, typer.Option(min=0, help="minutes after which a training is kept again, to go on with")] = 10.0,
+    of: Annotated[str | None, typer.Option("--class", help="stages of this class of resources alone")] = None,
+) -> None:
+    """Take part in a study's runs, beside others that see its store. It leaves with status 75 where work is left."""
+    from xlift.registry.manifest.load import load
+    from xlift.runners import worker as joined
+
+    seconds = _seconds(time) if time else None
+    loaded, kept = load(study), studies.store_at(store)
+    steps = studies.steps_of(loaded, kept, data)
+    mine = _of_class(of, loaded.id, kept) if of else lambda *_: True
+    try:
+        outcome = joined.work(
+            loaded, steps, kept, data, workers=workers, device=device, models=models, minutes=keep, seconds=seconds, mine=mine
+        )
+    except joined.WorkLeft as reason:
+        print(f"xlift: work is left: {reason}", file=sys.stderr)
+        raise typer.Exit(joined.LEFT) from None
+    except joined.CancelledBy as reason:
+        print(f"xlift: {reason}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    raise typer.Exit(1 if outcome.failed or outcome.skipped or outcome.foreign else 0)
+
+
+def _seconds(text: str) -> float:
+    from xlift.registry.profile import seconds
+
+    try:
+        return seconds(text)
+    except ValueError:
+        stop(f"--for {text}: write a number and s, m, h or d, such as 8h")
+
+
+def _of_class(name: str, study: str, kept: "Store") -> "Callable[[Step, int], bool]":
+    """Whether a stage is of a class, by what was sent last."""
+    from xlift.registry import submission
+
+    sent = submission.newest(kept, study)
+    if sent is None or name not in sent.classes:
+        names = ", ".join(sent.classes) if sent else "none: nothing was sent with `xlift run --on`"
+        stop(f"--class {name}: study '{study}' has no such class (it has {names})")
+    index = sent.classes.index(name)
+    return lambda step, short: sent.class_of(step.stage.id, short) == index
+
+
+@dataclass(frozen=True)
+class Where:
+    """What `xlift run --on` was told."""
+
+    engine: str
+    profile: Path | None
+    data: Path | None
+    models: Path | None
+    workers: int | None
+    device: str
+    minutes: float
+
+
+def send(
+    plan: "Plan",
+    kept: "Store",
+    where: Where,
+    *,
+    only: frozenset[str] | None,
+    retry: bool,
+    dry: bool,
+    follow: bool,
+) -> None:
+    """Start workers of a study on a cluster, or print what would be started; the store has its plan and card then."""
+    from xlift.registry.findings import BadInput, relative
+    from xlift.registry.standing import standing
+    from xlift.runners.engines import engine as engine_of
+
+    plan.pinned()
+    stands, engine = standing(plan, kept), engine_of(where.engine)
+    todo, opened = stands.todo(only), _opened(where)
+    order, findings = _order(plan, kept, where, todo, opened)
+    if dry:
+        for script in engine.scripts(order):
+            print(f"--- {script.name}\n{script.text}")
+        _classes(order)
+        for finding in findings:
+            print(finding.render(opened.sources.get(finding.place.file) if opened else None), file=sys.stderr)
+        raise typer.Exit(2 if findings else 0)
+    if missing := engine.missing():
+        _refuse(missing, where, opened)
+    if findings and opened:
+        raise BadInput(findings, opened.sources)
+    _remembered(plan, kept, stands, todo if retry else ())
+    if not todo:
+        print(f"{plan.study.id}: nothing is left to run")
+        return
+    order, jobs = _submitted(order, where.engine, kept)
+    if follow:
+        _follow(order)
+    _classes(order)
+    print(f"\nsent to {where.engine}: {', '.join(jobs)}; logs in {order.logs}")
+    print(f"how far it is: xlift status {relative(plan.study.path)}")
+
+
+def _remembered(plan: "Plan", kept: "Store", stands: "Standing", again: "Sequence[Step]") -> None:
+    """The store knows the plan, nothing in it is damaged, and what failed is tried `again`."""
+    from xlift.registry import sheet
+    from xlift.registry.plan import remember
+
+    remember(plan, kept)
+    sheet.save(plan, kept)
+    for step in stands.damaged:
+        kept.disown(step.stage, stands.missing[step.stage.id])
+    for step in again:
+        kept.forgive(step.stage)
+
+
+def _submitted(order: "Order", name: str, kept: "Store") -> "tuple[Order, list[str]]":
+    """Hand an order over; as it was handed over, and its jobs."""
+    from xlift.registry import submission
+    from xlift.runners.engines import engine
+
+    number, folder = submission.begin(kept, order.name)
+    order = replace(order, folder=folder.resolve())
+    sent = submission.Submission(
+        study=order.name,
+        number=number,
+        engine=name,
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        host=socket.gethostname(),
+        jobs=(),
+        classes=order.placed.classes,
+        of=order.placed.of,
+    )
+    submission.save(kept, sent)  # workers read it as soon as they start
+    order.logs.mkdir(parents=True, exist_ok=True)
+    jobs = engine(name).submit(order, engine(name).scripts(order))
+    submission.save(kept, sent.model_copy(update={"jobs": tuple(jobs)}))
+    return order, jobs
+
+
+def _opened(where: Where) -> "Opened | None":
+    """The profile; None where the engine needs none."""
+    from xlift.registry import profile
+
+    if where.engine == "local":
+        return None
+    if where.profile is None:
+        stop(f"--on {where.engine} needs --profile FILE: which classes of resources there are, and for which stages")
+    return profile.read(where.profile)
+
+
+def _order(
+    plan: "Plan", kept: "Store", where: Where, todo: "tuple[Step, ...]", opened: "Opened | None"
+) -> "tuple[Order, list[Finding]]":
+    """What is to be sent, and findings of what cannot be."""
+    from xlift.registry import cost, profile, submission
+    from xlift.runners.engines.base import Order
+    from xlift.runners.machine import cores
+
+    section = opened.section(where.engine) if opened else None
+    classes = section.classes if section else (profile.Class(name="local", workers=where.workers or cores()),)
+    placed = profile.place(todo, plan.study.facts.models, classes, _measured(todo, plan, kept))
+    hours = cost.hours(plan, todo, plan.builder.inputs) if plan.builder else {}
+    findings = profile.unplaced(placed, opened, where.engine) if opened else []
+    order = Order(
+        study=plan.study.path.resolve(),
+        name=plan.study.id,
+        store=kept.root.resolve(),
+        folder=submission.folder(kept, plan.study.id).resolve() / "NUMBER",
+        section=section,
+        classes=tuple(classes),
+        placed=placed,
+        data=where.data.resolve() if where.data else None,
+        models=where.models.resolve() if where.models else None,
+        minutes=where.minutes,
+        device=where.device,
+        hours=tuple(sum(hours.get(id, 0.0) for id in placed.first(index)) for index in range(len(classes))),
+    )
+    return order, findings
+
+
+def _measured(todo: "tuple[Step, ...]", plan: "Plan", kept: "Store") -> dict[str, float]:
+    """10^9 bytes that trainings like those to do took, of the same model, kind and recipe: the most that was seen."""
+    found: dict[tuple[object, ...], float] = {}
+    for step in plan.steps:
+        if step.stage.recipe and kept.usable(step.stage.id):
+            taken = (kept.last(step.stage.id) or {}).get("memory_gb")
+            if taken:
+                key = (step.model, step.stage.kind, step.stage.recipe)
+                found[key] = max(taken, found.get(key, 0.0))
+    keys = {step.stage.id: (step.model, step.stage.kind, step.stage.recipe) for step in todo}
+    return {id: found[key] for id, key in keys.items() if key in found}
+
+
+def _classes(order: "Order") -> None:
+    """A line a class: its stages, their GPU hours as planned, their largest memory, and its workers."""
+    rows = []
+    for index, each in enumerate(order.classes):
+        ids = order.placed.first(index)
+        most = max((order.placed.needs[id] for id in ids), default=0.0)
+        rows.append((each.name, str(len(ids)), f"{order.hours[index]:,.2f}", f"{most:.2f}", str(order.count(index))))
+    if order.placed.nowhere:
+        rows.append(("none fits", str(len(order.placed.nowhere)), "", "", ""))
+    table_of(("class", "stages", "GPU hours", "memory GB", "workers"), rows)
+
+
+def _refuse(missing: str, where: Where, opened: "Opened | None") -> None:
+    if opened is None:
+        stop(missing)
+    opened.stop("E154", (where.engine,), missing, "give the command where the engine is, or look with --dry-run")
+
+
+def _follow(order: "Order") -> None:
+    """One process beside, which writes MLflow from the store until nothing is left to run."""
+    from xlift.runners.engines.local import background
+
+    words = [sys.executable, "-P", "-m", "xlift", "sync", str(order.study), "--store", str(order.store), "--follow"]
+    words += ["--data", str(order.data)] if order.data else []
+    background(words, order.folder / "follow.log")
+
+
+def status(study: Study, store: StoreAt = Path("store"), data: DataAt = None, as_json: AsJson = False) -> None:
+    """How far a study is, wherever it runs: done, running where, failed why, waiting for what, and the time left."""
+    from xlift.registry import submission
+    from xlift.registry.manifest.load import load
+    from xlift.runners import status as states
+    from xlift.runners.engines import engine
+
+    loaded, kept = load(study), studies.existing(store)
+    sent = submission.newest(kept, loaded.id)
+    now = states.now(loaded, studies.steps_of(loaded, kept, data), kept, sent.names() if sent else None)
+    jobs = engine(sent.engine).states(sent.jobs) if sent else {}
+    if as_json:
+        print(json.dumps({"study": loaded.id, **now.as_json(), "jobs": jobs}, indent=1))
+    else:
+        _told(now, jobs, sent.engine if sent else "")
+    raise typer.Exit(1 if now.of("failed", "foreign") else 0)
+
+
+def _told(now: "Now", jobs: dict[str, str], engine: str) -> None:
+    from xlift.runners.progress import left_of
+    from xlift.runners.status import STATES
+
+    states = [state for state in STATES if now.of(state)]
+    rows = [(model, kind, *(str(counter[state] or "") for state in states)) for model, kind, counter in now.counts()]
+    table_of(("model", "kind", *states), rows)
+    left = f", {left_of(now.seconds_left)} at the pace of the last hour" if now.seconds_left else ""
+    print(f"\n{100 * now.share:.0f}% of the work is done{left}")
+    for title, lines in (
+        ("running", [f"{_name(each.step)}  {each.said}" for each in now.of("running")]),
+        ("failed", [f"{_name(each.step)}  {each.said}" for each in now.of("failed", "foreign")]),
+        ("waiting", [f"{count} for {what}" for what, count in now.waits().most_common(8)]),
+        (f"jobs of {engine}", [f"{job}  {state}" for job, state in jobs.items()]),
+    ):
+        if lines:
+            print(f"\n{title}\n" + "\n".join(f"  {line}" for line in lines))
+
+
+def _name(step: "Step") -> str:
+    return f"{step.stage.id}  {step.stage.kind} {step.model} {step.stage.data.task}"
+
+
+def logs(
+    study: Study,
+    stage: Annotated[str, typer.Argument(help="a stage's id, or its first digits")],
+    store: StoreAt = Path("store"),
+    data: DataAt = None,
+    lines: Annotated[int, typer.Option(min=1, help="last lines of its progress")] = 20,
+) -> None:
+    """What is known of one stage's run: where it is or was, its last steps, and the trace of each failure."""
+    from xlift.registry import leases
+    from xlift.registry.manifest.load import load
+
+    loaded, kept = load(study), studies.existing(store)
+    found = [step for step in studies.steps_of(loaded, kept, data) if step.stage.id.startswith(stage)]
+    if len(found) != 1:
+        stop(f"{len(found)} stages of study '{loaded.id}' begin with '{stage}'; xlift plan {study} --stages lists them")
+    (step,) = found
+    id, folder = step.stage.id, kept.folder(step.stage.id)
+    print(f"{_name(step)}: {kept.state(id)}\n{folder}")
+    if holder := leases.holder(folder):
+        print(f"on {holder[0]} (process {holder[1]}) since {datetime.fromtimestamp(holder[2], UTC):%Y-%m-%d %H:%M:%S} UTC")
+    for row in kept.log(id)[0][-lines:]:
+        told = {name: value for name, value in row.items() if name != "time"}
+        when = datetime.fromtimestamp(row["time"] / 1000, UTC)
+        print(f"  {when:%H:%M:%S}  " + "  ".join(f"{name} {value:.6g}" for name, value in told.items()))
+    if failure := kept.failed(id):
+        for attempt in failure.attempts:
+            print(f"failed ({attempt.kind}) on {attempt.host} at {attempt.at}: {attempt.reason}")
+        print(failure.detail)
+
+
+def cancel(study: Study, store: StoreAt = Path("store")) -> None:
+    """End what runs of a study, wherever: workers keep their trainings and leave, and an engine's jobs end."""
+    from xlift.registry import submission
+    from xlift.registry.manifest.load import load
+    from xlift.runners.engines import engine
+
+    loaded, kept = load(study), studies.existing(store)
+    submission.cancel(kept, loaded.id)
+    sent = submission.newest(kept, loaded.id)
+    states = engine(sent.engine).states(sent.jobs) if sent else {}
+    if sent and states:
+        engine(sent.engine).cancel(sent.jobs)
+    print(
+        f"{loaded.id}: workers are asked to leave" + (f"; {len(states)} jobs of {sent.engine} ended" if sent and states else "")
+    )
