@@ -4,6 +4,7 @@ import contextlib
 from pathlib import Path
 
 from xlift.registry import kept
+from xlift.registry.builder import Step
 from xlift.registry.kept import Kept
 from xlift.registry.store import Store
 
@@ -21,10 +22,11 @@ class Submission(Kept):
     jobs: tuple[str, ...]
     classes: tuple[str, ...] = ()
     of: dict[str, tuple[int, ...]] = {}
+    alike: dict[str, tuple[int, ...]] = {}  # by model and kind, for stages that are not known when it is sent: those of trials
 
-    def class_of(self, stage: str, short: int = 0) -> int | None:
-        """The class of a stage whose memory did not do so often; None where it was not sent."""
-        classes = self.of.get(stage)
+    def class_of(self, step: Step, short: int = 0) -> int | None:
+        """The class of a stage whose memory did not do so often; None where nothing like it was sent."""
+        classes = self.of.get(step.stage.id) or self.alike.get(f"{step.model} {step.stage.kind}")
         return classes[min(short, len(classes) - 1)] if classes else None
 
     def names(self) -> dict[str, str]:

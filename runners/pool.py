@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
-from typing import Any
+from typing import Any, Protocol
 
 from xlift.registry.kept import NotUnderstood
 from xlift.registry.leases import Lost
@@ -31,6 +31,26 @@ class _Worker:
     pipe: Connection
     device: str
     job: Job | None = None
+
+
+class Crewed(Protocol):
+    """Whoever runs jobs: processes of this machine, or workers anywhere."""
+
+    devices: list[str]
+
+    @property
+    def busy(self) -> list[Job]:
+        """Jobs under way."""
+
+    @property
+    def free(self) -> int:
+        """How many jobs may be given."""
+
+    def give(self, job: Job) -> None:
+        """Hand over a job; there has to be room for it."""
+
+    def collect(self, go_on: Callable[[Job, int, float], bool] = ..., idle: float = ...) -> list[Ending]:
+        """What became of jobs, waited for shortly."""
 
 
 class Crew:
@@ -132,7 +152,7 @@ class Crew:
             self.devices.remove(worker.device)
 
 
-def execute(queue: Queue, crew: Crew, tell: Callable[[Outcome, list[Step]], None], over: Callable[[], bool]) -> None:
+def execute(queue: Queue, crew: Crewed, tell: Callable[[Outcome, list[Step]], None], over: Callable[[], bool]) -> None:
     """Run what a queue holds, until that is nothing, or it is `over`. `tell` is called with the outcome so far and the steps
     under way, at least every second while there are some.
 
@@ -143,11 +163,11 @@ def execute(queue: Queue, crew: Crew, tell: Callable[[Outcome, list[Step]], None
     """
     while queue and not over():
         while crew.free > 0 and (step := queue.take()):
-            crew.give(Job(step))
+            crew.give(queue.job(step))
         if not crew.devices and not crew.busy:
             raise NoDevice("no device is left that works; see the trace of the stage that failed last")
         tell(queue.outcome, [job.step for job in crew.busy])
-        for ending in crew.collect(idle=min(queue.idle, PAUSE) if queue else 0.0):
+        for ending in crew.collect(queue.go_on, idle=min(queue.idle, PAUSE) if queue else 0.0):
             queue.ended(ending)
 
 

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from xlift.registry import sheet
 from xlift.registry.leases import Clock
+from xlift.registry.orders import Orders
 from xlift.registry.plan import Step
 from xlift.registry.standing import Seen, look
 from xlift.registry.store import TRIES, Store
-from xlift.runners.jobs import Ending, Outcome
+from xlift.runners.jobs import Ending, Job, Outcome
 
 SOONEST, LATEST = 1.0, 30.0  # seconds between looks at what others hold
 BACK_OFF = 1.5
@@ -24,7 +25,7 @@ class Queue:
     """What is left of a study: `take` what can be run now, and say what became of it.
 
     `sizes`: of models; the stages of large ones come first. `mine`: whether a stage runs here, given how often its memory did
-    not do so far; what the others rest on is waited for.
+    not do so far; what the others rest on is waited for. `orders` of tuners are run too, as long as one may order more.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Queue:
         sizes: Mapping[str, float],
         outcome: Outcome | None = None,
         mine: Callable[[Step, int], bool] = lambda *_: True,
+        orders: Orders | None = None,
     ):
         ordered = sorted(todo, key=lambda step: -sizes[step.model])  # stable: parents stay before children
         self.store, self.mine, self.outcome = store, mine, outcome or Outcome()
@@ -43,17 +45,20 @@ class Queue:
         self._known = dict(self.waiting)
         self._tries: Counter[str] = Counter()
         self._short: dict[str, int] = {}
+        self.orders, self._ordered = orders, dict[str, tuple[Job, int]]()
+        self._asking = bool(orders and orders.open())
         self._pause, self._next, self._dry, self._looked = SOONEST, 0.0, False, not ordered
         self._chance = random.Random()
 
     def __bool__(self) -> bool:
         """Whether anything is left that runs here."""
-        return not self._looked or bool(self.under_way) or any(self._mine(step) for step in self.waiting.values())
+        return self._asking or not self._looked or bool(self.under_way) or any(self._mine(step) for step in self.waiting.values())
 
     def take(self) -> Step | None:
         """A step whose ancestors are finished and that nobody has; the caller runs it, and says what became of it."""
         if self._dry and self.idle:
             return None
+        self._take_orders()
         self._look_again()
         self._looked, clock = True, Clock(self.store.root)
         for step in self._ready():
@@ -76,6 +81,10 @@ class Queue:
         if ending.state == "done":
             self.outcome.done.append(id)
             return
+        if ending.state == "pruned":
+            if self.orders:
+                self.orders.end(id, ending.state, ending.reason)
+            return
         self.waiting[id] = step  # that it failed often enough is seen in the store
         if ending.state == "held":
             self.held.add(id)
@@ -87,6 +96,14 @@ class Queue:
                         self.waiting[stage.id] = self._known.get(stage.id) or Step(stage, step.model, {})
             if self._tries[id] >= TRIES:  # where the store is full nothing is noted
                 self._failed(step, ending.reason)
+
+    def job(self, step: Step) -> Job:
+        """What a worker is to do of a step."""
+        return self._ordered[step.stage.id][0] if step.stage.id in self._ordered else Job(step)
+
+    def go_on(self, job: Job, *_: object) -> bool:
+        """Whether a watched training goes on."""
+        return not (self.orders and job.step.stage.id in self._ordered and self.orders.pruned(job.step.stage.id))
 
     @property
     def idle(self) -> float:
@@ -105,6 +122,25 @@ class Queue:
     def _open(self, id: str) -> bool:
         return id in self.waiting or id in self.under_way
 
+    def _take_orders(self) -> None:
+        """Orders that are new are waiting from now on, those that are gone no more."""
+        if self.orders is None:
+            return
+        marks = self.orders.ids()
+        for id, (_, mark) in list(self._ordered.items()):
+            if marks.get(id) != mark and id not in self.under_way:
+                del self._ordered[id]
+                self.waiting.pop(id, None)
+                self.held.discard(id)
+        for id in sorted(marks.keys() - self._ordered.keys()):
+            order = self.orders.read(id)
+            if order and order.what.stage.id == id:
+                step = order.what.step
+                self._ordered[id] = Job(step, tuple(judge.step for judge in order.judges), order.reports), marks[id]
+                self.waiting.setdefault(id, step)
+                self._known[id] = step
+        self._asking = self.orders.open()
+
     def _look_again(self) -> None:
         """At a few of those that others hold, if it is time: whether they are free, or finished."""
         if not self.held or time.monotonic() < self._next:
@@ -117,7 +153,7 @@ class Queue:
             if step and self._seen(step, clock) == "free" and not self._mine(step):
                 self.held.add(id)
             changed |= id not in self.held
-        self._pause = SOONEST if changed else min(LATEST, self._pause * BACK_OFF)
+        self._pause = SOONEST if changed or self._asking else min(LATEST, self._pause * BACK_OFF)
         self._next = time.monotonic() + self._pause * self._chance.uniform(0.75, 1.25)
 
     def _seen(self, step: Step, clock: Clock) -> Seen:

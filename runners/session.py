@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -111,6 +112,7 @@ def tune(
     models: Path | None = None,
     storage: str | None = None,
     mlflow: bool = True,
+    elsewhere: Callable[[], None] | None = None,
 ) -> Plan:
     """Bring the searches of a plan to their end, with progress on standard error; the plan with what they found."""
     from xlift.runners import tracking, tuning
@@ -135,7 +137,9 @@ def tune(
             console.print("; ".join(lines) or now, highlight=False, soft_wrap=True)
 
     with _mlflow(plan, store, console, mlflow), Live("", console=console, transient=True, refresh_per_second=2) as live:
-        made = tuning.tune(plan, store, data, workers=workers, device=device, models=models, url=storage, tell=tell)
+        made = tuning.tune(
+            plan, store, data, workers=workers, device=device, models=models, url=storage, elsewhere=elsewhere, tell=tell
+        )
     if not mlflow:
         return made
     with TemporaryDirectory() as folder:

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from xlift.registry.inputs import Inputs
+from xlift.registry.orders import Orders
 from xlift.registry.plan import Step, sizes
 from xlift.registry.standing import left
 from xlift.registry.store import Store
@@ -62,7 +63,7 @@ def work(
     try:
         todo = left(steps, store)
         console.print(f"{study.id}: {len(steps)} stages, {len(todo)} are left", highlight=False)
-        queue = Queue(todo, store, sizes(study), mine=mine)
+        queue = Queue(todo, store, sizes(study), mine=mine, orders=Orders(store, study.id))
         if queue:
             device, _ = device_and_workers(device, workers)
             env = Env(

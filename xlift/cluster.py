@@ -76,7 +76,7 @@ def _of_class(name: str, study: str, kept: "Store") -> "Callable[[Step, int], bo
         names = ", ".join(sent.classes) if sent else "none: nothing was sent with `xlift run --on`"
         stop(f"--class {name}: study '{study}' has no such class (it has {names})")
     index = sent.classes.index(name)
-    return lambda step, short: sent.class_of(step.stage.id, short) == index
+    return lambda step, short: sent.class_of(step, short) == index
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def send(
     if not todo:
         print(f"{plan.study.id}: nothing is left to run")
         return
-    order, jobs = _submitted(order, where.engine, kept)
+    order, jobs = _submitted(order, where.engine, kept, todo)
     if follow:
         _follow(order)
     _classes(order)
@@ -147,7 +147,33 @@ def _remembered(plan: "Plan", kept: "Store", stands: "Standing", again: "Sequenc
         kept.forgive(step.stage)
 
 
-def _submitted(order: "Order", name: str, kept: "Store") -> "tuple[Order, list[str]]":
+def for_tuning(plan: "Plan", kept: "Store", where: Where) -> "tuple[int, Callable[[], None]]":
+    """How many workers tune a study on a cluster, and what starts them once there is something to do."""
+    from xlift.registry.findings import BadInput
+    from xlift.registry.plan import Step
+    from xlift.runners.engines import engine
+
+    if where.engine == "ray":
+        stop("trials are ordered as they come, which tasks of Ray do not: tune --on local or slurm, or start xlift worker there")
+    opened, steps = _opened(where), dict[str, Step]()
+    for search in plan.builder.searches if plan.builder else ():
+        for training, judges in plan.builder.trials(search):
+            below = [Step(stage, search.model, {}) for stage in training.stage.lineage[:-1]]
+            steps |= {step.stage.id: step for step in (*below, training, *judges)}
+    order, findings = _order(plan, kept, where, tuple(steps.values()), opened)
+    if missing := engine(where.engine).missing():
+        _refuse(missing, where, opened)
+    if findings and opened:
+        raise BadInput(findings, opened.sources)
+
+    def started() -> None:
+        made, jobs = _submitted(order, where.engine, kept, tuple(steps.values()))
+        print(f"sent to {where.engine}: {', '.join(jobs)}; logs in {made.logs}", file=sys.stderr)
+
+    return sum(order.count(index) for index in range(len(order.classes))), started
+
+
+def _submitted(order: "Order", name: str, kept: "Store", steps: "Sequence[Step]") -> "tuple[Order, list[str]]":
     """Hand an order over; as it was handed over, and its jobs."""
     from xlift.registry import submission
     from xlift.runners.engines import engine
@@ -163,6 +189,11 @@ def _submitted(order: "Order", name: str, kept: "Store") -> "tuple[Order, list[s
         jobs=(),
         classes=order.placed.classes,
         of=order.placed.of,
+        alike={
+            f"{step.model} {step.stage.kind}": order.placed.of[step.stage.id]
+            for step in steps
+            if step.stage.id in order.placed.of
+        },
     )
     submission.save(kept, sent)  # workers read it as soon as they start
     order.logs.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from xlift.options import AsJson, DataAt, Device, ModelsAt, StoreAt, Study, stop
 if TYPE_CHECKING:
     from xlift.registry.cost import Cost
     from xlift.registry.plan import Plan
+    from xlift.registry.store import Store
 
 
 def check(
@@ -89,6 +90,9 @@ def plan(
     probe: Annotated[
         bool, typer.Option("--probe", help="measure that here, by some steps of every model whose weights are here")
     ] = False,
+    simulate: Annotated[
+        str | None, typer.Option(help="how long it takes on such machines, such as 64xH100,16xA100, or 2xhere")
+    ] = None,
     device: Device = "auto",
     models: ModelsAt = None,
     as_json: AsJson = False,
@@ -102,6 +106,9 @@ def plan(
         print("xlift: the ids of a local study rest on its data: without --data DIR no state is known", file=sys.stderr)
     stands = standing(planned, kept)
     reached = _reached(planned, store, device, models) if probe else {}
+    if simulate:
+        _simulated(planned, kept, simulate, reached, as_json)
+        return
     rows = stands.describe()
     costs = cost.costs(planned, stands, planned.builder.inputs, flops, reached) if planned.builder else []
     if as_json:
@@ -124,6 +131,34 @@ def plan(
     if costs:
         _costs([*costs, *([cost.total(costs)] if len(costs) > 1 else [])], flops, sorted(reached))
     raise typer.Exit(told_gaps(planned))
+
+
+def _simulated(plan: "Plan", kept: "Store", text: str, reached: dict[str, float], as_json: bool) -> None:
+    """A study on paper: makespan, device hours, idle share, and what bounds it."""
+    from dataclasses import asdict
+
+    from xlift.registry import cost, simulate
+
+    on = simulate.machines(text)
+    hours = cost.hours(plan, plan.steps, plan.builder.inputs, flops=1.0)
+    operations = {id: 3600 * each for id, each in hours.items()}
+    measured = {step.stage.id: record.seconds for step in plan.steps if (record := kept.record(step.stage.id))}
+    durations = simulate.seconds(plan, operations, measured, reached)
+    found = simulate.simulate(plan, plan.steps, on, durations)
+    if as_json:
+        print(json.dumps({"study": plan.study.id, "machines": text, **asdict(found), "bottleneck": found.bottleneck}, indent=1))
+        return
+    print(
+        f"{plan.study.id} on {text}: {found.stages} stages" + (f", and {found.unplaced} that fit none" if found.unplaced else "")
+    )
+    unit, name = (3600.0, "h") if found.makespan >= 3600 else (1.0, "s")
+    spent = f"{found.held / unit:,.1f} device {name}, {100 * found.idle:.1f} % of them idle"
+    print(f"makespan {found.makespan / unit:,.1f} {name}, {spent}")
+    for kind, share in found.used.items():
+        print(f"  {kind}: works {100 * share:.1f} % of the time")
+    print(f"bounded by {found.bottleneck}; no order is faster than")
+    for bound, least in sorted(found.bounds.items(), key=lambda item: -item[1]):
+        print(f"  {least / unit:,.1f} {name}: {bound}")
 
 
 def _reached(plan: "Plan", store: Path, device: str, models: Path | None) -> dict[str, float]:

@@ -14,6 +14,10 @@ from xlift.options import DataAt, Device, ModelsAt, StoreAt, Study, Tracked, Wor
 MINUTES = 10.0
 On = Annotated[Literal["local", "slurm", "ray"] | None, typer.Option("--on", help="start workers there, and return")]
 
+Profiled = Annotated[
+    Path | None, typer.Option("--profile", envvar="XLIFT_PROFILE", help="classes of resources, for --on slurm and --on ray")
+]
+
 
 def run(
     study: Study,
@@ -28,9 +32,7 @@ def run(
     release: Annotated[bool, typer.Option("--release", help="delete checkpoints that nothing left to run needs")] = False,
     retry: Annotated[bool, typer.Option("--retry-failed", help="try again what failed as often as it is tried")] = False,
     on: On = None,
-    profile: Annotated[
-        Path | None, typer.Option(envvar="XLIFT_PROFILE", help="classes of resources, for --on slurm and --on ray")
-    ] = None,
+    profile: Profiled = None,
     dry: Annotated[bool, typer.Option("--dry-run", help="with --on: print what would be sent, and what fits nowhere")] = False,
 ) -> None:
     """Run what is missing of a study. The same command again goes on, within trainings too, and runs nothing twice."""
@@ -75,6 +77,8 @@ def tune(
         str | None, typer.Option(envvar="XLIFT_TUNING", help="a database for the trials, such as postgresql://…; else the store")
     ] = None,
     mlflow: Tracked = True,
+    on: On = None,
+    profile: Profiled = None,
 ) -> None:
     """Search for the values of recipes on development data, and write what was found into the lock beside the manifest."""
     from xlift.registry.findings import relative
@@ -83,10 +87,25 @@ def tune(
     from xlift.runners import machine, session, tuning
 
     planned, kept = studies.planned(study, data, models=True), studies.store_at(store)
-    device, count = machine.device_and_workers(device, workers)
+    started = None
+    if on:
+        where = cluster.Where(on, profile, data, models, workers, device, MINUTES)
+        count, started = cluster.for_tuning(planned, kept, where)
+    else:
+        device, count = machine.device_and_workers(device, workers)
     with _resumable():
         try:
-            made = session.tune(planned, kept, data, workers=count, device=device, models=models, storage=storage, mlflow=mlflow)
+            made = session.tune(
+                planned,
+                kept,
+                data,
+                workers=count,
+                device=device,
+                models=models,
+                storage=storage,
+                mlflow=mlflow,
+                elsewhere=started,
+            )
         except tuning.NotTuned as error:
             print(f"xlift: {error}", file=sys.stderr)
             raise typer.Exit(1) from None

@@ -158,7 +158,7 @@ class Driver:
     def send(self, step: Step) -> None:
         """Submit a stage behind those of its ancestors that are under way."""
         id = step.stage.id
-        index = self.sent.class_of(id, self.short.get(id, 0))
+        index = self.sent.class_of(step, self.short.get(id, 0))
         each = self.classes[index or 0]
         parents = [self.refs[stage.id] for stage in step.stage.lineage[:-1] if stage.id in self.refs]
         options: dict[str, Any] = {

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xlift.registry import sheet
 from xlift.registry.files import write_atomically
 from xlift.registry.findings import UserError
 from xlift.registry.inputs import Inputs
@@ -23,6 +24,7 @@ from xlift.runners.jobs import Env, Job, Outcome
 from xlift.runners.machine import cores, devices
 from xlift.runners.pool import Crew, execute
 from xlift.runners.queue import Queue
+from xlift.runners.tuning.elsewhere import Elsewhere
 from xlift.runners.tuning.search import Searching, storage
 from xlift.runners.tuning.tuner import Tuner
 
@@ -43,9 +45,12 @@ def tune(
     device: str,
     models: Path | None = None,
     url: str | None = None,
+    elsewhere: Callable[[], None] | None = None,
     tell: Callable[[list[Searching], list[Job]], None] = lambda *_: None,
 ) -> Plan:
     """Bring every search of a plan to its end and write the lock; the plan with what was found.
+
+    With `elsewhere` workers anywhere run the trials, `workers` of them at once; it is called when they may come.
 
     Raises:
         NotTuned: after all searches and with the lock of the others written, where some found nothing, with reasons.
@@ -56,7 +61,9 @@ def tune(
     reasons: list[str] = []
     env = Env(store.root, Inputs(plan.study, data.resolve() if data else None), device, max(1, cores() // workers), models=models)
     remember(plan, store)
-    with Crew(env, devices(device, workers)) as crew, _settled():
+    sheet.save(plan, store)
+    there = Elsewhere(env, workers, elsewhere) if elsewhere else Crew(env, devices(device, workers))
+    with there as crew, _settled():
         tuner = Tuner(store, crew, plan.study.id, tell)
         with tuner.at_work():
             with tuner.alone():  # tables of a database are made by one

@@ -16,7 +16,7 @@ from xlift.registry.card import Trial, TrialState
 from xlift.registry.findings import UserError
 from xlift.registry.store import Store
 from xlift.runners.jobs import Ending, Job
-from xlift.runners.pool import Crew
+from xlift.runners.pool import Crewed
 from xlift.runners.tuning.search import Searching, readable
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class _Running:
 class Tuner:
     """One process that tunes: it asks for trials, has a crew run them, and tells what they came to."""
 
-    def __init__(self, store: Store, crew: Crew, study: str, tell: Callable[[list[Searching], list[Job]], None]):
+    def __init__(self, store: Store, crew: Crewed, study: str, tell: Callable[[list[Searching], list[Job]], None]):
         self.store, self.crew, self.tell = store, crew, tell
         self.folder = store.root / "tuning" / study
         self.name = f"{int(time.time())}-{secrets.token_hex(4)}"

@@ -1,0 +1,189 @@
+"""A study on machines that are not here: by the order in which workers take stages, and what their devices hold.
+
+Whoever is free takes the first stage in the queue's order (largest models first, parents before children) whose ancestors are
+finished and which its device holds; faster devices ask first. A stage takes what it took where the store knows it, and else its
+operations at the device's speed, after its weights were loaded.
+"""
+
+import heapq
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from xlift.registry.findings import UserError, similar
+from xlift.registry.known.devices import DEVICES, REACHED
+from xlift.registry.plan import Plan, Step
+from xlift.registry.profile import needed_gb
+
+START, READ = 10.0, 1e9  # seconds until a stage's process works, and bytes of weights that are read in a second
+HERE = "here"
+
+
+@dataclass(frozen=True)
+class Machines:
+    """So many devices of one kind; `speed` is operations a second, None for those of this machine."""
+
+    kind: str
+    count: int
+    memory_gb: float
+    speed: float | None
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Seconds from the first stage to the last; device seconds with and without work; the share of time that devices waited.
+
+    `unplaced` stages fit no device, and what rests on them does not run. `bounds`: no order can be faster than each of these.
+    """
+
+    makespan: float
+    busy: float
+    held: float
+    idle: float
+    stages: int
+    unplaced: int
+    bounds: dict[str, float]
+    used: dict[str, float]  # by kind of device, the share of the makespan that it worked
+
+    @property
+    def bottleneck(self) -> str:
+        """What an addition would have to change first."""
+        return max(self.bounds, key=lambda name: self.bounds[name]) if self.bounds else "nothing is to run"
+
+
+def machines(text: str) -> tuple[Machines, ...]:
+    """'64xH100,16xA100': kinds of `known.devices`, or `here` for workers of this machine. UserError where it is none."""
+    found = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([1-9][0-9]{0,5})\s*[x×*]\s*(\S+)\s*", part)
+        if not match:
+            raise UserError(f"--simulate {part.strip()!r}: write a count and a device, such as 64xH100,16xA100")
+        count, kind = int(match[1]), match[2]
+        if kind == HERE:
+            found.append(Machines(HERE, count, float("inf"), None))
+        elif kind in DEVICES:
+            found.append(Machines(kind, count, DEVICES[kind].memory_gb, REACHED * DEVICES[kind].peak))
+        else:
+            raise UserError(f"--simulate: unknown device '{kind}'", similar(kind, [*DEVICES, HERE]))
+    return tuple(found)
+
+
+def seconds(
+    plan: Plan, operations: Mapping[str, float], measured: Mapping[str, float], reached: Mapping[str, float]
+) -> "Durations":
+    """How long stages take: `measured`, or as stages alike were; else by `operations`, at the speed that each model `reached`."""
+    alike: dict[tuple[object, ...], list[float]] = {}
+    for step in plan.steps:
+        if step.stage.id in measured:
+            alike.setdefault(_likeness(step), []).append(measured[step.stage.id])
+    return Durations(plan, operations, measured, {key: sum(own) / len(own) for key, own in alike.items()}, reached)
+
+
+@dataclass(frozen=True)
+class Durations:
+    """Seconds of a stage on a device."""
+
+    plan: Plan
+    operations: Mapping[str, float]
+    measured: Mapping[str, float]
+    alike: Mapping[tuple[object, ...], float]
+    reached: Mapping[str, float]
+
+    def __call__(self, step: Step, on: Machines) -> float:
+        known = self.measured.get(step.stage.id) or self.alike.get(_likeness(step))
+        if known is not None and on.speed is None:
+            return known
+        speed = on.speed or self.reached.get(step.model)
+        if speed is None:
+            raise UserError(f"nothing is known of how fast {step.model} is here", "give --probe, or a store in which it ran")
+        if on.speed is None:  # workers live across stages
+            return self.operations[step.stage.id] / speed
+        weights = 4 * self.plan.study.facts.models[step.model].parameters.total
+        return START + weights / READ + self.operations[step.stage.id] / speed
+
+
+def _likeness(step: Step) -> tuple[object, ...]:
+    return step.model, step.stage.kind, step.stage.data.task, step.stage.recipe, len(step.tests)
+
+
+def simulate(plan: Plan, steps: Sequence[Step], on: Sequence[Machines], duration: Durations) -> Simulated:
+    """Run `steps` on paper."""
+    sizes = plan.sizes
+    order = sorted(steps, key=lambda step: -sizes[step.model])
+    place = {step.stage.id: at for at, step in enumerate(order)}
+    fits = {step.stage.id: _fitting(step, plan, on) for step in order}
+    children: dict[str, list[Step]] = {}
+    missing: dict[str, int] = {}
+    runs = {step.stage.id for step in order if all(fits.get(stage.id, True) for stage in step.stage.lineage)}
+    for step in order:
+        above = [stage.id for stage in step.stage.lineage[:-1] if stage.id in runs][-1:]
+        missing[step.stage.id] = len(above)
+        for id in above:
+            children.setdefault(id, []).append(step)
+    ready = [(place[step.stage.id], step) for step in order if step.stage.id in runs and not missing[step.stage.id]]
+    heapq.heapify(ready)
+    free = {index: each.count for index, each in enumerate(on)}
+    faster = sorted(range(len(on)), key=lambda index: -(on[index].speed or 0))
+    events: list[tuple[float, int, int, Step]] = []
+    now, worked = 0.0, dict.fromkeys(range(len(on)), 0.0)
+    while ready or events:
+        aside = []
+        while ready and any(free.values()):
+            at, step = heapq.heappop(ready)
+            index = next((index for index in faster if free[index] and index in fits[step.stage.id]), None)
+            if index is None:
+                aside.append((at, step))
+                continue
+            free[index] -= 1
+            took = duration(step, on[index])
+            worked[index] += took
+            heapq.heappush(events, (now + took, at, index, step))
+        for item in aside:
+            heapq.heappush(ready, item)
+        now, _, index, step = heapq.heappop(events)
+        free[index] += 1
+        for child in children.get(step.stage.id, ()):
+            missing[child.stage.id] -= 1
+            if not missing[child.stage.id] and child.stage.id in runs:
+                heapq.heappush(ready, (place[child.stage.id], child))
+    count, busy = sum(each.count for each in on), sum(worked.values())
+    return Simulated(
+        makespan=now,
+        busy=busy,
+        held=now * count,
+        idle=1 - busy / (now * count) if now else 0.0,
+        stages=len(runs),
+        unplaced=len(order) - len(runs),
+        bounds=_bounds([step for step in order if step.stage.id in runs], on, fits, duration),
+        used={each.kind: worked[index] / (now * each.count) if now else 0.0 for index, each in enumerate(on)},
+    )
+
+
+def _fitting(step: Step, plan: Plan, on: Sequence[Machines]) -> frozenset[int]:
+    needed = needed_gb(step, plan.study.facts.models[step.model])
+    return frozenset(index for index, each in enumerate(on) if each.memory_gb >= needed)
+
+
+def _bounds(
+    steps: Sequence[Step], on: Sequence[Machines], fits: Mapping[str, frozenset[int]], duration: Durations
+) -> dict[str, float]:
+    """Seconds that no order can beat, by what would have to change: the longest chain, and the work of each set of devices."""
+    chain: dict[str, float] = {}
+    longest = ("", 0.0)
+    work: dict[frozenset[int], float] = {}
+    for step in steps:
+        fastest = min(duration(step, on[index]) for index in fits[step.stage.id])
+        above = next((chain[stage.id] for stage in reversed(step.stage.lineage[:-1]) if stage.id in chain), 0.0)
+        chain[step.stage.id] = above + fastest
+        if chain[step.stage.id] > longest[1]:
+            tasks = " > ".join(stage.data.task for stage in step.stage.lineage)
+            longest = (f"the longest chain of stages ({step.model}: {tasks})", chain[step.stage.id])
+        work[fits[step.stage.id]] = work.get(fits[step.stage.id], 0.0) + fastest
+    found = {longest[0]: longest[1]} if steps else {}
+    for kinds in work:
+        share = sum(seconds_ for other, seconds_ in work.items() if other <= kinds)
+        count = sum(on[index].count for index in kinds)
+        names = ", ".join(f"{on[index].count} {on[index].kind}" for index in sorted(kinds))
+        alone = "" if len(kinds) == len(on) else ", which alone hold it"
+        found[f"the work on {names}{alone}"] = share / count
+    return found
