@@ -60,14 +60,16 @@ class Orders:
         kept.write(self.folder / f"{order.what.stage.id}.json", order)
 
     def ids(self) -> dict[str, int]:
-        """The stages that are ordered now, each with what tells its order from an earlier one of the same stage."""
-        found = {}
+        """The stages that are to run now, each with what tells its order from an earlier one of the same stage."""
+        found, over = dict[str, int](), set[str]()
         with contextlib.suppress(FileNotFoundError):
             for path in self.folder.iterdir():
                 if path.suffix == ".json" and not path.name.startswith("."):
                     with contextlib.suppress(FileNotFoundError):
                         found[path.stem] = path.stat().st_mtime_ns
-        return found
+                elif path.suffix in (".prune", ".ended"):
+                    over.add(path.stem)
+        return {stage: mark for stage, mark in found.items() if stage not in over}
 
     def read(self, stage: str) -> Order | None:
         """An order; None where it is gone, or another version's."""
@@ -83,8 +85,9 @@ class Orders:
         return (self.folder / f"{stage}.prune").exists() or not (self.folder / f"{stage}.json").exists()
 
     def end(self, stage: str, state: str, reason: str) -> None:
-        with contextlib.suppress(OSError):  # its tuner is gone, and its folder with it
-            kept.write(self.folder / f"{stage}.ended", Ended(state=state, reason=reason))
+        with contextlib.suppress(OSError):
+            if (self.folder / f"{stage}.json").exists():  # its tuner did not take it back meanwhile
+                kept.write(self.folder / f"{stage}.ended", Ended(state=state, reason=reason))
 
     def ended(self, stage: str) -> Ended | None:
         return kept.read(Ended, self.folder / f"{stage}.ended")

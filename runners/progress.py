@@ -34,11 +34,12 @@ class Ahead:
         now, over = time.monotonic(), {*outcome.done, *outcome.elsewhere, *outcome.failed, *outcome.skipped}
         finished, lines = sum(self.work[stage] for stage in over if stage in self.work), []
         for step in busy:
+            work = self.work.setdefault(step.stage.id, self._work(step))  # trials are ordered as they come
             since, last = self.since.setdefault(step.stage.id, now), self.store.last(step.stage.id)
             name = f"{step.stage.kind} {step.model} {step.stage.data.task}"
             if last and {"step", "of", "loss"} <= last.keys() and last["time"] / 1000 > time.time() - (now - since) - 1:
                 share = last["step"] / last["of"]
-                finished += share * self.work[step.stage.id]
+                finished += share * work
                 name += (
                     f": step {last['step']:.0f}/{last['of']:.0f}, loss {last['loss']:.3f}, "
                     f"{last.get('tokens_per_second', 0):,.0f} tokens/s, {_left(now - since, share)}"

@@ -173,10 +173,12 @@ class Told:
             self.needs.met([*outcome.done, *outcome.elsewhere])
         done = len(outcome.done) + len(outcome.elsewhere) + len(outcome.failed) + len(outcome.skipped)
         lines = self.ahead.lines(outcome, busy)
-        self.progress.update(self.bar, completed=done, description="\n".join(lines) or "stages")
+        self.progress.update(
+            self.bar, completed=done, total=max(done, len(self.ahead.work)), description="\n".join(lines) or "stages"
+        )
         if not self.console.is_terminal and time.monotonic() - self.at >= LINE:
             self.at = time.monotonic()
-            self.console.print(f"{done}/{len(self.ahead.steps)}  " + "; ".join(lines), highlight=False, soft_wrap=True)
+            self.console.print(f"{done}/{len(self.ahead.work)}  " + "; ".join(lines), highlight=False, soft_wrap=True)
 
 
 def _mlflow(plan: Plan, store: Store, console: Console, wanted: bool) -> AbstractContextManager[None]:

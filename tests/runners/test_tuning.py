@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -17,9 +18,10 @@ from editable import Editable
 from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
 from xlift.registry.manifest.lock import lock_path
-from xlift.registry.plan import expand
+from xlift.registry.orders import Order, Orders, ordered
+from xlift.registry.plan import Step, expand
 from xlift.registry.store import Store
-from xlift.runners import jobs, pool, tuning
+from xlift.runners import jobs, pool, queue, tuning
 from xlift.runners.tuning.search import readable
 from xlift.runners.tuning.tuner import leak
 
@@ -271,3 +273,83 @@ def test_an_objective_that_leaks_is_refused_before_a_trial_runs(done):
     for bad in (replace(judge, stage=test), replace(judge, tests={"al2": "x"}), replace(judge, tests={"al1": marks["al1"]})):
         with pytest.raises(tuning.UserError, match="leaks"):
             leak(training, (bad,), plan.builder)
+
+
+@pytest.mark.parametrize("pruner", ["none", "asha"])
+def test_trials_that_workers_elsewhere_run_come_to_the_same(tmp_path, monkeypatch, pruner):
+    """Trials are orders in the store, and pruning reads it: two workers that know nothing but the store."""
+    text = STUDY.replace("trials: 3", f"trials: 4, sampler: random, pruner: {pruner}, reports: 3").replace(
+        "steps: [4, 8]", "steps: [6]"
+    )
+    text = text.replace("  - {id: two", "#")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuning, "Crew", Inline)
+        local, there = tuned(tmp_path / "here", text.replace(f"pruner: {pruner}", "pruner: none"))
+    (expected,) = trials(local, there).values()
+    monkeypatch.setattr(tuning.elsewhere, "PAUSE", 0.05)
+    monkeypatch.setattr(queue, "SOONEST", 0.05)
+    store, threads, done, lock = Store(tmp_path / "there" / "store"), [], [], threading.Lock()
+
+    class Alone(Inline):
+        """Threads share torch's generator, which workers do not."""
+
+        def collect(self, go_on=lambda *_: True, idle=0.0):
+            time.sleep(idle)
+            with lock:
+                return super().collect(go_on)
+
+    def work(plan):
+        own = queue.Queue([], store, plan.sizes, orders=Orders(store, plan.study.id))
+        crew = Alone(jobs.Env(store.root, Inputs(plan.study)), 1)
+        pool.execute(own, crew, lambda *_: None, lambda: False)
+        done.append(own.outcome.done)
+
+    def started():
+        for _ in range(2):
+            threads.append(threading.Thread(target=work, args=(planned(tmp_path / "there", text),)))
+            threads[-1].start()
+
+    plan, _ = tuned(tmp_path / "there", text, workers=2, elsewhere=started)
+    for thread in threads:  # they leave when the tuner did
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+    (found,) = trials(plan, store).values()
+    assert [trial.values for trial in found] == [trial.values for trial in expected]
+    assert all(trial.state in ("complete", "pruned") for trial in found)
+    scores = {trial.number: trial.score for trial in expected}
+    assert all(trial.score == scores[trial.number] for trial in found if trial.state == "complete")
+    assert pruner == "asha" or {trial.state for trial in found} == {"complete"}
+    assert sum(map(len, done)) >= 2 * sum(trial.state == "complete" for trial in found) + 1
+    assert not list((store.root / "tuning" / "tuned" / "orders").iterdir()) and not Orders(store, "tuned").open()
+
+
+def test_a_training_that_its_tuner_prunes_ends_at_its_next_look(tmp_path, monkeypatch):
+    """And so does one whose tuner is gone."""
+    plan = planned(
+        tmp_path, STUDY.replace("steps: [4, 8]", "steps: [8]").replace("trials: 3", "trials: 3, pruner: asha, reports: 4")
+    )
+    store, env = Store(tmp_path / "store"), jobs.Env(tmp_path / "store", Inputs(plan.study))
+    training, judges = plan.builder.trials(next(iter(plan.builder.searches)))[0]
+    for stage in training.stage.lineage[:-1]:
+        assert pool.attempt(jobs.Job(Step(stage, training.model, {})), env, lambda *_: True)[0] == "done"
+    orders = Orders(store, plan.study.id)
+    for way in ("pruned", "gone"):
+        orders.give(Order(what=ordered(training), judges=tuple(map(ordered, judges)), reports=4))
+        own, looks = queue.Queue([], store, plan.sizes, orders=orders), []
+        own._asking = True
+        step = own.take()
+        job = own.job(step)
+        assert step.stage.id == training.stage.id and job.reports == 4 and job.judges == judges
+
+        def look(number, score, job=job, own=own, looks=looks, way=way):
+            looks.append(number)
+            if number == 2:
+                orders.prune(job.step.stage.id) if way == "pruned" else orders.drop(job.step.stage.id)
+            return own.go_on(job, number, score)
+
+        ending = jobs.Ending(job, *pool.attempt(job, env, look))
+        own.ended(ending)
+        assert ending.state == "pruned" and looks == [1, 2]
+        assert own.take() is None and not own.outcome.failed  # until it is ordered anew
+        assert way == "gone" or orders.ended(training.stage.id).state == "pruned"
+    assert store.failed(training.stage.id) is None
