@@ -46,11 +46,6 @@ class Plan:
         if findings:
             raise BadInput(findings, study.sources)
 
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Parameters of each model outside the embeddings."""
-        return sizes(self.study)
-
     def where(self, condition: Condition) -> frozenset[str]:
         """The evaluations of the cells that a condition holds for."""
         assert self.builder is not None
@@ -107,11 +102,6 @@ class Plan:
             stages=stages,
             searches=tuple(self.builder.search_card(search) for search in self.builder.searches) if self.builder else (),
         )
-
-
-def sizes(study: Study) -> dict[str, int]:
-    """Parameters of each model of a study outside the embeddings."""
-    return {name: model.parameters.non_embedding for name, model in study.facts.models.items()}
 
 
 def remember(plan: Plan, store: Store) -> bool:

@@ -1,7 +1,7 @@
 """A study on machines that are not here: by the order in which workers take stages, and what their devices hold.
 
-Whoever is free takes the first stage in the queue's order (largest models first, parents before children) whose ancestors are
-finished and which its device holds; faster devices ask first. A stage takes what it took where the store knows it, and else its
+Whoever is free takes the first stage in the queue's order (`standing.by_chain`) whose ancestors are finished and which its device
+holds; faster devices ask first. A stage takes what it took where the store knows it, and else its
 operations at the device's speed, after its weights were loaded.
 """
 
@@ -14,6 +14,7 @@ from xlift.registry.findings import UserError, similar
 from xlift.registry.known.devices import DEVICES, REACHED
 from xlift.registry.plan import Plan, Step
 from xlift.registry.profile import needed_gb
+from xlift.registry.standing import by_chain
 
 START, READ = 10.0, 1e9  # seconds until a stage's process works, and bytes of weights that are read in a second
 HERE = "here"
@@ -108,8 +109,8 @@ def _likeness(step: Step) -> tuple[object, ...]:
 
 def simulate(plan: Plan, steps: Sequence[Step], on: Sequence[Machines], duration: Durations) -> Simulated:
     """Run `steps` on paper."""
-    sizes = plan.sizes
-    order = sorted(steps, key=lambda step: -sizes[step.model])
+    fastest = max(on, key=lambda each: each.speed or 0.0)
+    order = by_chain(steps, lambda step: duration(step, fastest))
     place = {step.stage.id: at for at, step in enumerate(order)}
     fits = {step.stage.id: _fitting(step, plan, on) for step in order}
     children: dict[str, list[Step]] = {}

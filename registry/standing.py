@@ -129,6 +129,21 @@ def left(steps: Sequence[Step], store: Store) -> tuple[Step, ...]:
     return tuple(step for step in steps if step.stage.id in needed)
 
 
+def by_chain(steps: Sequence[Step], work: Callable[[Step], float]) -> list[Step]:
+    """Steps in the order in which workers take them: those first that most work hangs on, themselves and what comes after them.
+
+    That is the order by the longest path of a list schedule (Hu 1961); parents come before children.
+    """
+    after: dict[str, float] = {}
+    path: dict[str, float] = {}
+    for step in reversed(steps):
+        id, parent = step.stage.id, step.stage.parent
+        path[id] = work(step) + after.get(id, 0.0)
+        if parent:
+            after[parent.id] = max(path[id], after.get(parent.id, 0.0))
+    return sorted(steps, key=lambda step: -path[step.stage.id])
+
+
 def _recorded(step: Step, store: Store) -> tuple[Seen, str]:
     try:
         record = store.record(step.stage.id)

@@ -9,6 +9,14 @@ from xlift.registry.study import Study
 from xlift.runners.jobs import Outcome
 
 
+def work(study: Study, step: Step) -> float:
+    """Relative; an evaluation reads about as many items as 10 optimizer batches, once and forwards."""
+    parameters, recipe = study.facts.models[step.model].parameters.total, step.stage.recipe
+    if recipe is None:
+        return parameters * 32 * 10 / 3 * max(1, len(step.tests))
+    return parameters * recipe.batch * (recipe.steps or 200 * (recipe.epochs or 1))
+
+
 @dataclass
 class Ahead:
     """How far a run is, and how long it will still take: work is parameters x examples, its pace is that of this run."""
@@ -20,26 +28,19 @@ class Ahead:
     def __post_init__(self) -> None:
         self.begun = time.monotonic()
         self.since: dict[str, float] = {}
-        self.work = {step.stage.id: self._work(step) for step in self.steps}
-
-    def _work(self, step: Step) -> float:
-        """Relative; an evaluation reads about as many items as 10 optimizer batches, once and forwards."""
-        parameters, recipe = self.study.facts.models[step.model].parameters.total, step.stage.recipe
-        if recipe is None:
-            return parameters * 32 * 10 / 3 * max(1, len(step.tests))
-        return parameters * recipe.batch * (recipe.steps or 200 * (recipe.epochs or 1))
+        self.work = {step.stage.id: work(self.study, step) for step in self.steps}
 
     def lines(self, outcome: Outcome, busy: list[Step]) -> list[str]:
         """One line a stage under way, and one of the whole study: step, loss, tokens per second, time left."""
         now, over = time.monotonic(), {*outcome.done, *outcome.elsewhere, *outcome.failed, *outcome.skipped}
         finished, lines = sum(self.work[stage] for stage in over if stage in self.work), []
         for step in busy:
-            work = self.work.setdefault(step.stage.id, self._work(step))  # trials are ordered as they come
+            own = self.work.setdefault(step.stage.id, work(self.study, step))  # trials are ordered as they come
             since, last = self.since.setdefault(step.stage.id, now), self.store.last(step.stage.id)
             name = f"{step.stage.kind} {step.model} {step.stage.data.task}"
             if last and {"step", "of", "loss"} <= last.keys() and last["time"] / 1000 > time.time() - (now - since) - 1:
                 share = last["step"] / last["of"]
-                finished += share * work
+                finished += share * own
                 name += (
                     f": step {last['step']:.0f}/{last['of']:.0f}, loss {last['loss']:.3f}, "
                     f"{last.get('tokens_per_second', 0):,.0f} tokens/s, {_left(now - since, share)}"

@@ -7,13 +7,13 @@ now and then, a few at random; the longer nothing changes, the less often.
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 
 from xlift.registry import sheet
 from xlift.registry.leases import Clock
 from xlift.registry.orders import Orders
 from xlift.registry.plan import Step
-from xlift.registry.standing import Seen, look
+from xlift.registry.standing import Seen, by_chain, look
 from xlift.registry.store import TRIES, Store
 from xlift.runners.jobs import Ending, Job, Outcome
 
@@ -24,20 +24,20 @@ BACK_OFF = 1.5
 class Queue:
     """What is left of a study: `take` what can be run now, and say what became of it.
 
-    `sizes`: of models; the stages of large ones come first. `mine`: whether a stage runs here, given how often its memory did
-    not do so far; what the others rest on is waited for. `orders` of tuners are run too, as long as one may order more.
+    Steps come first that most `work` hangs on. `mine`: whether a stage runs here, given how often its memory did not do so far;
+    what the others rest on is waited for. `orders` of tuners are run too, as long as one may order more.
     """
 
     def __init__(
         self,
-        todo: Iterable[Step],
+        todo: Sequence[Step],
         store: Store,
-        sizes: Mapping[str, float],
+        work: Callable[[Step], float],
         outcome: Outcome | None = None,
         mine: Callable[[Step, int], bool] = lambda *_: True,
         orders: Orders | None = None,
     ):
-        ordered = sorted(todo, key=lambda step: -sizes[step.model])  # stable: parents stay before children
+        ordered = by_chain(todo, work)
         self.store, self.mine, self.outcome = store, mine, outcome or Outcome()
         self.waiting = {step.stage.id: step for step in ordered}
         self.under_way: dict[str, Step] = {}  # here

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
@@ -22,7 +23,7 @@ from xlift.registry.submission import Cancelled
 from xlift.runners import pool
 from xlift.runners.jobs import MINUTES, Env, Job, Outcome
 from xlift.runners.machine import cores, devices
-from xlift.runners.progress import Ahead
+from xlift.runners.progress import Ahead, work
 from xlift.runners.queue import Queue
 from xlift.runners.release import Needs
 
@@ -76,7 +77,7 @@ def run(
     cancelled = Cancelled(store, plan.study.id)
     told, crew = Told(plan.study, todo, store, console, needs), pool.Crew(env, devices(device, workers))
     with _mlflow(plan, store, console, mlflow), told, crew:
-        pool.execute(Queue(todo, store, plan.sizes, outcome), crew, told, cancelled)
+        pool.execute(Queue(todo, store, partial(work, plan.study), outcome), crew, told, cancelled)
     if cancelled():
         console.print(
             "cancelled; what is finished is kept, and the same command goes on from there", style="yellow", highlight=False

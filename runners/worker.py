@@ -8,13 +8,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from xlift.registry.inputs import Inputs
 from xlift.registry.orders import Orders
-from xlift.registry.plan import Step, sizes
+from xlift.registry.plan import Step
 from xlift.registry.standing import left
 from xlift.registry.store import Store
 from xlift.registry.study import Study
@@ -22,6 +23,7 @@ from xlift.registry.submission import Cancelled
 from xlift.runners import pool
 from xlift.runners.jobs import MINUTES, Env, Outcome
 from xlift.runners.machine import cores, device_and_workers, devices
+from xlift.runners.progress import work as amount
 from xlift.runners.queue import Queue
 from xlift.runners.session import Told, tell_failures
 
@@ -63,7 +65,7 @@ def work(
     try:
         todo = left(steps, store)
         console.print(f"{study.id}: {len(steps)} stages, {len(todo)} are left", highlight=False)
-        queue = Queue(todo, store, sizes(study), mine=mine, orders=Orders(store, study.id))
+        queue = Queue(todo, store, partial(amount, study), mine=mine, orders=Orders(store, study.id))
         if queue:
             device, _ = device_and_workers(device, workers)
             env = Env(

@@ -275,8 +275,11 @@ def test_without_a_terminal_a_plain_line_comes_at_intervals(here, monkeypatch, c
     study = load(here / "study.yaml")
     plan, store = expand(study, Inputs(study, here / "data")), Store(here / "store")
 
+    shown = []
+
     def execute(queue, crew, tell, over):
         first, second, *_ = queue.waiting.values()
+        shown.append(second.stage.data.task)
         for _ in range(2):
             tell(Outcome(done=[first.stage.id]), [second])
 
@@ -284,7 +287,7 @@ def test_without_a_terminal_a_plain_line_comes_at_intervals(here, monkeypatch, c
     monkeypatch.setattr(session, "_mlflow", lambda *_: __import__("contextlib").nullcontext())
     session.run(plan, store, here / "data", workers=1, device="cpu")
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("1/")]
-    assert len(lines) == 2 and lines[0].startswith("1/6  train one target; study: ") and "\x1b" not in lines[0]
+    assert len(lines) == 2 and lines[0].startswith(f"1/6  train one {shown[0]}; study: ") and "\x1b" not in lines[0]
 
 
 def test_checkpoints_that_nothing_needs_are_released_and_trained_again_where_they_are(here):

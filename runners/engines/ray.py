@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,17 +23,18 @@ from typing import TYPE_CHECKING, Any
 from xlift.registry.findings import UserError
 from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
-from xlift.registry.plan import Step, sizes
+from xlift.registry.plan import Step
 from xlift.registry.profile import Ray as Section
 from xlift.registry.profile import RayClass
 from xlift.registry.sheet import checked
 from xlift.registry.sheet import read as sheet_of
-from xlift.registry.standing import left
+from xlift.registry.standing import by_chain, left
 from xlift.registry.store import Store
 from xlift.registry.submission import Cancelled, newest
 from xlift.runners.engines import local
 from xlift.runners.engines.base import Order, Script
 from xlift.runners.jobs import Env, Job
+from xlift.runners.progress import work
 
 if TYPE_CHECKING:
     from xlift.registry.submission import Submission
@@ -114,9 +116,8 @@ class Driver:
             raise UserError(f"the store {self.store.root} has no plan of study '{study.id}' as it is now; send it again")
         self.sent: Submission = sent
         self.classes = [RayClass.model_validate(each) for each in told["classes"]]
-        size = sizes(study)
         todo = [step for step in left(found.steps(), self.store) if step.stage.id in sent.of]
-        self.steps = {step.stage.id: step for step in sorted(todo, key=lambda step: -size[step.model])}
+        self.steps = {step.stage.id: step for step in by_chain(todo, partial(work, study))}
         self.env = Env(
             self.store.root,
             Inputs(study, Path(told["data"]) if told["data"] else None),

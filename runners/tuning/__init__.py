@@ -9,6 +9,7 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from xlift.registry.tuning import Search
 from xlift.runners.jobs import Env, Job, Outcome
 from xlift.runners.machine import cores, devices
 from xlift.runners.pool import Crew, execute
+from xlift.runners.progress import work
 from xlift.runners.queue import Queue
 from xlift.runners.tuning.elsewhere import Elsewhere
 from xlift.runners.tuning.search import Searching, storage
@@ -111,7 +113,7 @@ def _prepared(
                 below[stage.id] = Step(stage, search.model, {})
     todo = [step for step in below.values() if not store.usable(step.stage.id)]
     trained = Outcome()
-    execute(Queue(todo, store, plan.sizes, trained), crew, lambda *_: tuner.tell([], crew.busy), lambda: False)
+    execute(Queue(todo, store, partial(work, plan.study), trained), crew, lambda *_: tuner.tell([], crew.busy), lambda: False)
     tunings = {search: Searching(builder, search, store, optunas) for search in ready}
     for search in list(tunings):
         lineage = builder.trials(search)[0][0].stage.lineage

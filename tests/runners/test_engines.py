@@ -151,6 +151,8 @@ def test_every_engine_computes_the_scores_of_a_local_run(here, undisturbed, engi
     if engine == "slurm":
         assert [path.read_text() for path in (here / "slurm").glob("*/restarts")] == ["1"]
     until(here, lambda now: not now["jobs"])  # nobody waits for ever
+    if engine == "local":
+        assert not heavy("worker", "study.yaml") and not heavy("status", "study.yaml")
     assert "nothing is left" in xlift("run", "study.yaml", "--on", engine, "--profile", "profile.yaml", "--no-mlflow")
 
 
@@ -166,6 +168,20 @@ def test_what_is_cancelled_in_the_middle_ends_and_goes_on_where_it_was(here, eng
     log = here / "store" / "runs" / stage["id"] / "log.jsonl"
     reached = len(log.read_text().splitlines())
     assert reached > 1 or engine == "slurm"
+
+
+def heavy(*words: str) -> set[str]:
+    """What a verb imports of that which a login node, or a worker without work, can do without."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "xlift", *words], capture_output=True, text=True, timeout=120
+    )
+    names = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "import time:" in line}
+    assert "xlift" in names and done.returncode == 0, done.stderr[-2000:]
+    return names & {"torch", "transformers", "mlflow", "duckdb", "pandas", "optuna"}
+
+
+def test_a_login_node_needs_no_torch(here):
+    assert not heavy("run", "study.yaml", "--on", "slurm", "--profile", "profile.yaml", "--dry-run")
 
 
 def dry(here: Path, text: str, engine: str = "slurm", status: int = 0) -> str:

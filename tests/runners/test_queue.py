@@ -15,7 +15,7 @@ from xlift.registry import sheet
 from xlift.registry.findings import UserError
 from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
-from xlift.registry.plan import expand, sizes
+from xlift.registry.plan import expand
 from xlift.registry.standing import left, standing
 from xlift.registry.store import Store, part_name
 from xlift.runners import queue
@@ -33,6 +33,10 @@ models:
 pretrain: {recipe: {steps: 1}}
 matrix: {intermediate: [none, lab-span, lab-continue], target: [lab-pos, lab-names], seed: {count: 3, from: 1}}
 """
+
+
+def alike(step) -> float:
+    return 1.0
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +128,7 @@ def clock(monkeypatch):
 @pytest.mark.parametrize("seed", range(6))
 def test_of_many_workers_each_stage_is_computed_by_one_and_no_finished_one_is_claimed(plan, tmp_path, clock, seed):
     store, rng = Store(tmp_path), np.random.default_rng(seed)
-    queues = [Queue(left(plan.steps, store), store, plan.sizes) for _ in range(rng.integers(2, 6))]
+    queues = [Queue(left(plan.steps, store), store, alike) for _ in range(rng.integers(2, 6))]
     done: Counter = Counter()
     taken: list[tuple[Queue, object]] = []
     while any(queues):
@@ -160,7 +164,7 @@ def test_a_stage_that_always_fails_is_tried_twice_in_all_and_takes_its_descendan
     tries = 0
     outcomes = []
     for _ in range(2):  # those that are there from the start, and those that come later
-        queues = [Queue(left(plan.steps, store), store, plan.sizes) for _ in range(workers)]
+        queues = [Queue(left(plan.steps, store), store, alike) for _ in range(workers)]
         while any(queues):
             clock[0] += 31
             for own in queues:
@@ -182,13 +186,13 @@ def test_a_stage_that_always_fails_is_tried_twice_in_all_and_takes_its_descendan
     attempts = store.failed(bad.id).attempts
     assert [(attempt.kind, bool(attempt.host)) for attempt in attempts] == [(kind, True)] * times
     assert store.forgive(bad)
-    again = Queue(left(plan.steps, store), store, plan.sizes)
+    again = Queue(left(plan.steps, store), store, alike)
     assert again.take().stage.id == bad.id and len(store.failed(bad.id).attempts) == times  # none is forgotten
 
 
 def test_what_is_full_or_read_only_ends_too(plan, tmp_path, clock):
     """Where an attempt cannot be noted, a process tries no more often than it would."""
-    own = Queue(plan.steps[:1], Store(tmp_path), plan.sizes)
+    own = Queue(plan.steps[:1], Store(tmp_path), alike)
     for _ in range(2):
         own.ended(Ending(Job(own.take()), "failed", "disk full"))
     assert not own and own.outcome.failed == {plan.steps[0].stage.id: "disk full"}
@@ -211,13 +215,13 @@ def test_a_failure_of_an_older_version_is_tried_again(plan, tmp_path, clock):
     store, step = Store(tmp_path), plan.steps[0]
     store.lease(step.stage).__enter__().__exit__()
     (store.folder(step.stage.id) / "failure.json").write_text('{"form": 1, "reason": "r", "detail": "d", "at": "2026-01-01"}')
-    own = Queue([step], store, plan.sizes)
+    own = Queue([step], store, alike)
     assert own.take() is step
 
 
 def test_a_training_that_was_released_is_not_made_again_for_evaluations_that_others_finished(plan, tmp_path, clock):
     store = Store(tmp_path)
-    late = Queue(left(plan.steps, store), store, plan.sizes)
+    late = Queue(left(plan.steps, store), store, alike)
     for step in plan.steps:
         assert computed(step, store)
     trained = [step.stage for step in plan.steps if step.stage.kind == "train"]
@@ -226,7 +230,7 @@ def test_a_training_that_was_released_is_not_made_again_for_evaluations_that_oth
     assert late.take() is None and not late and not late.outcome.done
     judged = next(step for step in plan.steps if step.stage.kind == "evaluate" and step.stage.parent in trained)
     (store.folder(judged.stage.id) / "record.json").unlink()
-    again = Queue(left(plan.steps, store), store, plan.sizes)
+    again = Queue(left(plan.steps, store), store, alike)
     made = []
     while again:
         step = again.take()
@@ -240,7 +244,7 @@ def test_a_damaged_checkpoint_is_made_again_and_what_rests_on_it_goes_on(plan, t
     store = Store(tmp_path)
     for step in plan.steps[:1]:
         computed(step, store)
-    own = Queue(left(plan.steps, store), store, plan.sizes)
+    own = Queue(left(plan.steps, store), store, alike)
     step = own.take()
     while step.stage.kind == "pretrain":
         computed(step, store)
@@ -260,15 +264,15 @@ def test_a_damaged_checkpoint_is_made_again_and_what_rests_on_it_goes_on(plan, t
 
 def test_a_stage_s_memory_that_does_not_do_is_left_to_those_with_more(plan, tmp_path, clock):
     store, step = Store(tmp_path), plan.steps[0]
-    small = Queue([step], store, plan.sizes, mine=lambda _, short: short == 0)
-    large = Queue([step], store, plan.sizes, mine=lambda _, short: short == 1)
+    small = Queue([step], store, alike, mine=lambda _, short: short == 0)
+    large = Queue([step], store, alike, mine=lambda _, short: short == 1)
     assert large.take() is None and not large
     taken = small.take()
     with store.lease(taken.stage) as lease:
         store.fail(lease, "OutOfMemoryError", "trace", "memory")
     small.ended(Ending(Job(taken), "memory", "OutOfMemoryError"))
     assert small.take() is None and not small
-    later = Queue([step], store, plan.sizes, mine=lambda _, short: short == 1)
+    later = Queue([step], store, alike, mine=lambda _, short: short == 1)
     assert later and later.take() is step
 
 
@@ -290,7 +294,7 @@ def test_idle_workers_beside_what_others_hold_ask_little(plan, tmp_path, monkeyp
         stage = plan.steps[0].stage.model_copy(update={"seed": number})
         steps.append(type(plan.steps[0])(stage, "one", {}))
         held_elsewhere(steps[-1], store)
-    queues = [Queue(steps, store, plan.sizes) for _ in range(4)]
+    queues = [Queue(steps, store, alike) for _ in range(4)]
     with operations(tmp_path, monkeypatch) as counted:
         assert [own.take() for own in queues] == [None] * 4
         assert counted.total() <= 4 * (400 * 3 + 3)  # once they ask for all of them, and for the time
@@ -322,4 +326,3 @@ def test_a_stored_plan_is_the_plan_and_one_of_another_manifest_is_not_read(plan,
     with pytest.raises(UserError, match="by another content"):
         for step in sheet.read(plan.study, store).steps():
             sheet.checked(step)
-    assert sizes(plan.study) == plan.sizes

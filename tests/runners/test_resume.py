@@ -15,7 +15,7 @@ from xlift.registry.manifest.load import load
 from xlift.registry.plan import Plan, Step, expand
 from xlift.registry.store import Store
 from xlift.runners import resume
-from xlift.runners.jobs import Env, Job
+from xlift.runners.jobs import Env, Job, Watched
 from xlift.runners.pool import Crew
 from xlift.runners.resume import Keeper
 from xlift.runners.run import run
@@ -214,3 +214,26 @@ def _at(folder: Path) -> int:
         return len((folder / "log.jsonl").read_text().splitlines())
     except OSError:
         return 0
+
+
+def test_a_watched_training_goes_on_bit_for_bit_and_is_looked_at_alike(tmp_path, ends):
+    plan = planned(
+        tmp_path, STUDY.replace("matrix:", "tuning: {trials: 2, pruner: asha, reports: 4, space: {lr: [1.0e-3]}}\nmatrix:")
+    )
+    training, judges = plan.builder.trials(next(iter(plan.builder.searches)))[0]
+    stores = []
+    for name, cut in (("whole", False), ("cut", True)):
+        env, looks = Env(tmp_path / name, Inputs(plan.study)), []
+        for stage in training.stage.lineage[:-1]:
+            assert run(Step(stage, training.model, {}), env)
+        watched = Watched(judges, 4, lambda look, score, looks=looks: looks.append((look, score)) or True)
+        if cut:
+            ends |= {"keep": {2, 5}, "end": {3, 6}}
+            for _ in range(2):
+                with pytest.raises(Killed):
+                    run(training, env, watched)
+        assert run(training, env, watched)
+        stores.append((Store(env.store), looks))
+    (a, seen), (b, again) = stores
+    assert weights(a, training) == weights(b, training) and losses(a, training) == losses(b, training)
+    assert len(seen) == 3 and set(again) == set(seen) and len(again) > len(seen)

@@ -299,7 +299,7 @@ def test_trials_that_workers_elsewhere_run_come_to_the_same(tmp_path, monkeypatc
                 return super().collect(go_on)
 
     def work(plan):
-        own = queue.Queue([], store, plan.sizes, orders=Orders(store, plan.study.id))
+        own = queue.Queue([], store, lambda _: 1.0, orders=Orders(store, plan.study.id))
         crew = Alone(jobs.Env(store.root, Inputs(plan.study)), 1)
         pool.execute(own, crew, lambda *_: None, lambda: False)
         done.append(own.outcome.done)
@@ -335,7 +335,7 @@ def test_a_training_that_its_tuner_prunes_ends_at_its_next_look(tmp_path, monkey
     orders = Orders(store, plan.study.id)
     for way in ("pruned", "gone"):
         orders.give(Order(what=ordered(training), judges=tuple(map(ordered, judges)), reports=4))
-        own, looks = queue.Queue([], store, plan.sizes, orders=orders), []
+        own, looks = queue.Queue([], store, lambda _: 1.0, orders=orders), []
         own._asking = True
         step = own.take()
         job = own.job(step)
