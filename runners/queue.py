@@ -42,6 +42,7 @@ class Queue:
         self.waiting = {step.stage.id: step for step in ordered}
         self.under_way: dict[str, Step] = {}  # here
         self.held: set[str] = set()  # elsewhere, when they were looked at last
+        self.vain: set[str] = set()  # what failed here since something did not
         self._known = dict(self.waiting)
         self._tries: Counter[str] = Counter()
         self._short: dict[str, int] = {}
@@ -80,6 +81,7 @@ class Queue:
         self._dry, self._pause = False, SOONEST
         if ending.state == "done":
             self.outcome.done.append(id)
+            self.vain.clear()
             return
         if ending.state == "pruned":
             if self.orders:
@@ -90,6 +92,8 @@ class Queue:
             self.held.add(id)
         elif ending.state != "left":
             self._tries[id] += 1
+            self.held.add(id)  # others may try it first, where it may do
+            self.vain.add(id)
             if ending.state == "damaged":  # a checkpoint that it rests on: it is made again
                 for stage in step.stage.lineage[:-1]:
                     if not self.store.usable(stage.id):

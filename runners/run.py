@@ -40,6 +40,10 @@ class Unscored(UserError):
     """Languages without a score, with the reason of each; the scores of the others are committed."""
 
 
+class NotAsPlanned(DataError):
+    """What lies on this machine is not what the stage was named by: no failure of the stage, which others may run."""
+
+
 class FailedBefore(UserError):
     """A stage that failed so often, on whatever host, that nobody tries it again."""
 
@@ -79,7 +83,7 @@ def _noted(step: Step, store: Store, lease: Lease) -> Iterator[None]:
         raise FailedBefore(before.told())
     try:
         yield
-    except (Lost, Pruned, Damaged):
+    except (Lost, Pruned, Damaged, NotAsPlanned):
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
@@ -167,7 +171,7 @@ def _development(judge: Step, env: Env) -> list[Example]:
     language = env.inputs.study.facts.source_language
     mark, examples = data.read(env.inputs, judge.stage.data, "test", language)
     if mark != judge.tests[language]:
-        raise DataError(f"the development data of {judge.stage.data.task} changed after the plan was made", "run it again")
+        raise NotAsPlanned(f"the development data of {judge.stage.data.task} changed after the plan was made", "run it again")
     return examples
 
 
@@ -183,7 +187,7 @@ def _examples(part: Data, env: Env) -> list[Example]:
     read = [(language, *data.read(env.inputs, part, "train", language)) for language in languages]
     found = digest([[language, mark] for language, mark, _ in read]) if part.languages else read[0][1]
     if found != part.digest:
-        raise DataError(f"the training data of {part.task} changed after the plan was made", "run the study again")
+        raise NotAsPlanned(f"the training data of {part.task} changed after the plan was made", "run the study again")
     return [example for _, _, examples in read for example in examples]
 
 
@@ -215,7 +219,7 @@ def _source(stage: Stage, env: Env) -> tuple[Path | str, str | None]:
     for candidate in env.inputs.study.facts.models.values():
         if candidate.folder and env.inputs.weights(candidate)[0] == stage.weights:
             return candidate.folder, None
-    raise DataError("the weights of this stage's model changed after the plan was made", "run the study again")
+    raise NotAsPlanned("the weights of this stage's model changed after the plan was made", "run the study again")
 
 
 def _evaluate(step: Step, env: Env, store: Store, lease: Lease) -> None:
@@ -224,7 +228,7 @@ def _evaluate(step: Step, env: Env, store: Store, lease: Lease) -> None:
     Raises:
         Unscored: after the last language, where some could not be scored, with the reason of each.
     """
-    stage, net, scoring, reasons = step.stage, None, None, {}
+    stage, net, scoring, reasons = step.stage, None, None, dict[str, Exception]()
     if stage.data.split:
         _in_source(step, env)
     for language in store.missing(stage.id, step.tests):
@@ -234,17 +238,18 @@ def _evaluate(step: Step, env: Env, store: Store, lease: Lease) -> None:
         try:
             found, examples = data.read(env.inputs, stage.data, "test", language)
             if found != wanted:
-                raise DataError("its test data changed after the plan was made", "run the study again")
+                raise NotAsPlanned("its test data changed after the plan was made", "run the study again")
             scores = evaluate.score(net, examples, stage.data, scoring, language, wanted, device=env.device, budget=env.budget)
         except (UserError, OSError) as error:
-            reasons[language] = str(error)
+            reasons[language] = error
             continue
         name = lease.named(part_name(language, wanted))
         (lease.folder / "scores").mkdir(exist_ok=True)
         write_atomically(lease.folder / name, "".join(score.model_dump_json() + "\n" for score in scores).encode())
         _commit(store, lease, [name], started)
     if reasons:
-        raise Unscored("; ".join(f"{language}: {reason}" for language, reason in reasons.items()))
+        here = all(isinstance(reason, NotAsPlanned) for reason in reasons.values())
+        raise (NotAsPlanned if here else Unscored)("; ".join(f"{language}: {reason}" for language, reason in reasons.items()))
 
 
 def _settled(stage: Stage, net: Net, env: Env) -> Scoring:
@@ -254,7 +259,9 @@ def _settled(stage: Stage, net: Net, env: Env) -> Scoring:
     language = env.inputs.study.facts.source_language
     found, examples = data.read(env.inputs, stage.data.dev, "test", language)
     if found != stage.data.dev.digest:
-        raise DataError(f"the development data of {stage.data.dev.task} changed after the plan was made", "run the study again")
+        raise NotAsPlanned(
+            f"the development data of {stage.data.dev.task} changed after the plan was made", "run the study again"
+        )
     return evaluate.settled(net, examples, stage.data.dev, stage.scoring, language, device=env.device, budget=env.budget)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from xlift.registry.findings import UserError
 from xlift.registry.inputs import Inputs
 from xlift.registry.orders import Orders
 from xlift.registry.plan import Step
@@ -28,6 +29,7 @@ from xlift.runners.queue import Queue
 from xlift.runners.session import Told, tell_failures
 
 LEFT = 75  # exit status: work is left, and another worker may go on with it (EX_TEMPFAIL of sysexits.h)
+VAIN = 3  # stages that fail in a worker's life before one is done, after which it leaves
 
 
 class WorkLeft(Exception):
@@ -56,33 +58,36 @@ def work(
     Raises:
         WorkLeft: its time is over, or it was asked to leave (SIGTERM, SIGUSR1): trainings under way are kept within GRACE
             seconds more, and go on wherever they are taken up.
-        CancelledBy: the study was cancelled.
+        CancelledBy: the study was cancelled, or Ctrl-C was pressed.
+        UserError: so many stages fail here that the machine is at fault, rather than they.
     """
     until, cancelled = time.monotonic() + (seconds or math.inf), Cancelled(store, study.id)
     for number in pool.LEAVE:
         signal.signal(number, lambda *_: sys.exit(128 + signal.SIGTERM))
     console = Console(stderr=True, force_jupyter=False)
+    todo = left(steps, store)
+    console.print(f"{study.id}: {len(steps)} stages, {len(todo)} are left", highlight=False)
+    queue = Queue(todo, store, partial(amount, study), mine=mine, orders=Orders(store, study.id))
+
+    def vain() -> bool:
+        return not queue.outcome.done and len(queue.vain) >= VAIN
+
     try:
-        todo = left(steps, store)
-        console.print(f"{study.id}: {len(steps)} stages, {len(todo)} are left", highlight=False)
-        queue = Queue(todo, store, partial(amount, study), mine=mine, orders=Orders(store, study.id))
         if queue:
             device, _ = device_and_workers(device, workers)
-            env = Env(
-                store.root,
-                Inputs(study, data.resolve() if data else None),
-                device,
-                max(1, cores() // workers),
-                minutes=minutes,
-                models=models,
-            )
+            inputs, threads = Inputs(study, data.resolve() if data else None), max(1, cores() // workers)
+            env = Env(store.root, inputs, device, threads, minutes=minutes, models=models)
             with Told(study, todo, store, console) as told, pool.Crew(env, devices(device, workers)) as crew:
-                pool.execute(queue, crew, told, lambda: time.monotonic() >= until or cancelled())
-        tell_failures(queue.outcome, store, console)
-        if cancelled():
-            raise CancelledBy(f"study '{study.id}' was cancelled")
-        if queue:
-            raise WorkLeft("its time is over")
+                pool.execute(queue, crew, told, lambda: time.monotonic() >= until or cancelled() or vain())
     except SystemExit:
         raise WorkLeft("it was asked to leave") from None
+    except KeyboardInterrupt:
+        raise CancelledBy("interrupted; what is finished is kept, and a training goes on wherever it is taken up") from None
+    tell_failures(queue.outcome, store, console)
+    if cancelled():
+        raise CancelledBy(f"study '{study.id}' was cancelled")
+    if vain():
+        raise UserError(f"the first {VAIN} stages all failed here", "look at this machine, and at xlift status")
+    if queue:
+        raise WorkLeft("its time is over")
     return queue.outcome

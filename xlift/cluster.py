@@ -43,7 +43,10 @@ def worker(
 
     seconds = _seconds(time) if time else None
     loaded, kept = load(study), studies.store_at(store)
-    steps = studies.steps_of(loaded, kept, data)
+    studies.named(loaded, data)
+    if data is not None and not data.is_dir():
+        stop(f"--data {data}: no such folder; give the folder that holds the tasks' files")
+    steps = studies.steps_of(loaded, kept, data, keep=True)
     mine = _of_class(of, loaded.id, kept) if of else lambda *_: True
     try:
         outcome = joined.work(
@@ -62,9 +65,11 @@ def _seconds(text: str) -> float:
     from xlift.registry.profile import seconds
 
     try:
-        return seconds(text)
+        if (found := seconds(text)) > 0:
+            return found
     except ValueError:
-        stop(f"--for {text}: write a number and s, m, h or d, such as 8h")
+        pass
+    stop(f"--for {text}: write a number and s, m, h or d, such as 8h")
 
 
 def _of_class(name: str, study: str, kept: "Store") -> "Callable[[Step, int], bool]":
@@ -103,6 +108,7 @@ def send(
     follow: bool,
 ) -> None:
     """Start workers of a study on a cluster, or print what would be started; the store has its plan and card then."""
+    from xlift.registry import submission
     from xlift.registry.findings import BadInput, relative
     from xlift.registry.standing import standing
     from xlift.runners.engines import engine as engine_of
@@ -123,6 +129,8 @@ def send(
     if findings and opened:
         raise BadInput(findings, opened.sources)
     _remembered(plan, kept, stands, todo if retry else ())
+    if (sent := submission.newest(kept, plan.study.id)) and (there := engine_of(sent.engine).states(sent.jobs)):
+        print(f"{len(there)} jobs of an earlier order are there still, and go on beside; xlift cancel ends them", file=sys.stderr)
     if not todo:
         print(f"{plan.study.id}: nothing is left to run")
         return
@@ -196,7 +204,10 @@ def _submitted(order: "Order", name: str, kept: "Store", steps: "Sequence[Step]"
         },
     )
     submission.save(kept, sent)  # workers read it as soon as they start
-    order.logs.mkdir(parents=True, exist_ok=True)
+    try:
+        order.logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        stop(f"the folder of logs {order.logs} cannot be made: {error.strerror or error}")
     jobs = engine(name).submit(order, engine(name).scripts(order))
     submission.save(kept, sent.model_copy(update={"jobs": tuple(jobs)}))
     return order, jobs

@@ -76,18 +76,19 @@ def plan_of(study: Study, data: Path | None, said: list[Finding] | None = None, 
     return plan
 
 
-def steps_of(study: Study, kept: "Store", data: Path | None) -> tuple["Step", ...]:
-    """The steps of a study that can run: from the plan that is in the store, or else planned here, and kept there."""
+def steps_of(study: Study, kept: "Store", data: Path | None, *, keep: bool = False) -> tuple["Step", ...]:
+    """The steps of a study that can run: from the plan that is in the store, or else planned here, and then kept if asked."""
     from xlift.registry import sheet
     from xlift.registry.plan import remember
 
     found = sheet.read(study, kept)
     if found is None:
-        plan = plan_of(study, data, models=True)
         named(study, data)
-        plan.pinned()
-        remember(plan, kept)
-        sheet.save(plan, kept)
+        plan = plan_of(study, data, models=keep)
+        if keep:
+            plan.pinned()
+            remember(plan, kept)
+            sheet.save(plan, kept)
         return tuple(step for step in plan.steps if not step.blocked)
     return found.steps()
 

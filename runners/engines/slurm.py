@@ -96,7 +96,7 @@ def _script(order: Order, section: Section, index: int, each: SlurmClass, count:
         "--open-mode": "append",
         "--output": f"{order.logs}/%A_%a.log",
     }
-    lines = [f"{name}={value}" for name, value in options.items() if value is not None]
+    lines = [f"{name}={_quoted(str(value))}" for name, value in options.items() if value is not None]
     prologue = [f"export {name}={shell([value])}" for name, value in section.env.items()]
     command = order.worker(index, seconds=limit - section.grace, python=section.python)
     return TEMPLATE.format(
@@ -107,6 +107,11 @@ def _script(order: Order, section: Section, index: int, each: SlurmClass, count:
         command=shell(command),
         again="|".join(map(str, AGAIN)),
     )
+
+
+def _quoted(value: str) -> str:
+    """A value as sbatch reads it in a line of options."""
+    return f'"{value}"' if " " in value else value
 
 
 def _time(limit: float) -> str:

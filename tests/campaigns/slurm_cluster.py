@@ -116,7 +116,7 @@ def xlift(*words: str, check: bool = True) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", nargs="?", type=Path, default=Path(__file__).parent / "cluster.yaml")
-    parser.add_argument("--limit", default="90s", help="of a job; with its longest stage in less, nothing is shown")
+    parser.add_argument("--limit", default="180s", help="of a job; with its longest stage in less, nothing is shown")
     parser.add_argument("--preemptions", type=int, default=2)
     options = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="xlift-slurm-"))

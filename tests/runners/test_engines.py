@@ -282,3 +282,65 @@ def test_a_profile_that_cannot_be_read_is_one_finding(tmp_path):
         with pytest.raises(BadInput) as raised:
             profile.read(tmp_path / "p.yaml")
         assert all(finding.place.file.endswith("p.yaml") for finding in raised.value.findings)
+
+
+@pytest.fixture
+def files(here):
+    """A study of files: its data are a folder."""
+    rows = [{"first": f"a {i}", "second": f"b {i % 3}", "label": "no" if i % 2 else "yes"} for i in range(16)]
+    for name in ("train.en", "test.en", "test.de"):
+        path = here / "data" / "ours" / f"{name}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps({**row, "second": f"{row['second']} {name}"}) + "\n" for row in rows))
+    (here / "study.yaml").write_text(FILES)
+    return here
+
+
+FILES = """\
+schema: xlift/1
+id: engines
+question: Are the data here?
+data: {source: local}
+models: [{id: one, make: {layers: 1, hidden: 16, heads: 2, vocabulary: 300}}, {id: two, make: {layers: 1, hidden: 32, heads: 2, vocabulary: 300}}]
+pretrain: {corpus: text, languages: [en], recipe: {steps: 2, batch: 4}}
+recipe: {steps: 2, batch: 4, max_length: 32}
+tasks:
+  ours: {kind: pair, labels: ["no", "yes"], fields: {first: first, second: second, label: label}, languages: [en, de]}
+  text: {kind: mlm, languages: [en]}
+matrix: {intermediate: [none], target: [ours], seed: {count: 3, from: 1}}
+"""
+
+
+def test_a_worker_whose_data_are_others_fails_no_stage_for_the_rest(files):
+    """What is wrong with a machine is no failure of a stage."""
+    (files / "data" / "text").mkdir()
+    (files / "data" / "text" / "train.en.jsonl").write_text("".join(json.dumps({"text": f"a b c {i}"}) + "\n" for i in range(30)))
+    assert "--data" in xlift("worker", "study.yaml", status=2)  # without, nothing is tried
+    assert "no such folder" in xlift("worker", "study.yaml", "--data", "gone", status=2)
+    assert "write a number" in xlift("worker", "study.yaml", "--data", "data", "--for", "-1h", status=2)
+    assert "no such class" in xlift("worker", "study.yaml", "--data", "data", "--class", "any", status=2)
+    from xlift.registry import sheet
+    from xlift.registry.plan import remember
+
+    study, store = load(files / "study.yaml"), Store(files / "store")
+    plan = expand(study, Inputs(study, files / "data"))
+    remember(plan, store)
+    sheet.save(plan, store)
+    other = files / "other"
+    subprocess.run(["cp", "-r", str(files / "data"), str(other)], check=True)
+    path = other / "text" / "train.en.jsonl"
+    path.write_text(path.read_text() + json.dumps({"text": "one more"}) + "\n")
+    said = xlift("worker", "study.yaml", "--data", "other", status=1)
+    assert "changed after the plan was made" in said and not any(store.failed(step.stage.id) for step in plan.steps)
+    xlift("worker", "study.yaml", "--data", "data")
+    now = status.now(study, plan.steps, store)
+    assert now.share == 1.0 and not now.of("failed")
+
+
+def test_looking_writes_nothing(here):
+    Store(here / "store").root.mkdir()
+    (here / "store" / "studies").mkdir()
+    before = sorted(here.rglob("*"))
+    assert "0% of the work is done" in xlift("status", "study.yaml")
+    assert "begin with 'ffff'" in xlift("logs", "study.yaml", "ffff", status=2)
+    assert sorted(here.rglob("*")) == before
