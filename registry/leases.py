@@ -35,8 +35,9 @@ class Lost(RuntimeError):
 class Lease:
     """The right to write into one run's folder; a context manager that releases it."""
 
-    def __init__(self, folder: Path, number: int):
+    def __init__(self, folder: Path, number: int, *, inherited: bool = False):
         self.folder, self.number = folder, number
+        self.inherited = inherited  # from an owner that ended without a word
         self._path = folder / f"claim.{number}"
         self._stop = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True, name=f"heartbeat {folder.name}")
@@ -89,7 +90,7 @@ def lease(folder: Path) -> Lease | None:
     number = latest(folder)
     if number and alive(folder):
         return None
-    return _take(folder, number + 1)
+    return _take(folder, number + 1, inherited=holder(folder) is not None)
 
 
 def alive(folder: Path, clock: Callable[[], float] | None = None) -> bool:
@@ -140,7 +141,7 @@ def latest(folder: Path) -> int:
     return max((int(name[6:]) for name in names if name.startswith("claim.") and name[6:].isdigit()), default=0)
 
 
-def _take(folder: Path, number: int) -> Lease | None:
+def _take(folder: Path, number: int, *, inherited: bool = False) -> Lease | None:
     owner = {"host": _host(), "pid": os.getpid(), "started": started(os.getpid()), "since": time.time()}
     temporary, path = folder / f".claim.{secrets.token_hex(6)}", folder / f"claim.{number}"
     try:
@@ -153,7 +154,7 @@ def _take(folder: Path, number: int) -> Lease | None:
     if latest(folder) != number:  # we slept: owners came and went, and the last of them deleted the number that we linked anew
         path.unlink(missing_ok=True)
         return None
-    return Lease(folder, number)
+    return Lease(folder, number, inherited=inherited)
 
 
 @cache

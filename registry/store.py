@@ -26,6 +26,7 @@ import re
 import shutil
 import socket
 import warnings
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -45,7 +46,7 @@ from xlift.registry.score import Score
 from xlift.registry.spec import Spec
 from xlift.registry.stage import Stage
 
-TRIES = 2  # of a run that fails, on all hosts together
+TRIES, LOST = 2, 5  # of a run that fails, on all hosts together; whose workers vanish
 State = Literal["pending", "running", "finished", "failed", "foreign"]
 
 
@@ -75,7 +76,7 @@ class Record(Kept):
 class Attempt(Spec):
     """A try of a run that failed, on whatever host."""
 
-    kind: Literal["failed", "memory", "diverged", "died", "device"]
+    kind: Literal["failed", "memory", "diverged", "died", "device", "lost"]
     reason: str
     host: str
     versions: dict[str, str]
@@ -97,9 +98,12 @@ class Failure(Kept):
         return [attempt for attempt in self.attempts[self.forgiven :] if attempt.tests == tests]
 
     def final(self, tests: str = "") -> bool:
-        """Whether nobody tries it again: what diverged would diverge again, and anything else is tried twice in all."""
-        counted = self.counted(tests)
-        return len(counted) >= TRIES or any(attempt.kind == "diverged" for attempt in counted)
+        """Whether nobody tries it again: what diverged would diverge again, and anything else is tried twice in all.
+
+        That all of a worker is lost is mostly not the run's doing: it may happen LOST times, as long as nothing was kept between.
+        """
+        kinds = Counter(attempt.kind for attempt in self.counted(tests))
+        return kinds["diverged"] > 0 or kinds["lost"] >= LOST or kinds.total() - kinds["lost"] >= TRIES
 
     def told(self) -> str:
         """The reason, and how often it was tried where."""

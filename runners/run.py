@@ -79,6 +79,9 @@ def run(step: Step, env: Env, watched: Watched | None = None) -> bool:
 @contextmanager
 def _noted(step: Step, store: Store, lease: Lease) -> Iterator[None]:
     """A failure within it is an attempt in the store, as far as there is room for it."""
+    if lease.inherited and not list(lease.folder.glob("resume.*")):
+        with contextlib.suppress(OSError):
+            store.fail(lease, "its worker vanished, with all that had started it", "", "lost", step.mark, versions())
     if (before := store.failed(step.stage.id)) and before.final(step.mark):
         raise FailedBefore(before.told())
     try:

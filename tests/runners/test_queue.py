@@ -326,3 +326,34 @@ def test_a_stored_plan_is_the_plan_and_one_of_another_manifest_is_not_read(plan,
     with pytest.raises(UserError, match="by another content"):
         for step in sheet.read(plan.study, store).steps():
             sheet.checked(step)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_stage_that_takes_all_of_its_workers_with_it_is_given_up_and_one_that_gets_on_is_not(plan, tmp_path, kept):
+    """As where the kernel ends a container for its memory: nobody is left to note an attempt, so who takes over does."""
+    from xlift.runners import run
+    from xlift.runners.jobs import Env
+
+    store, step, tries = Store(tmp_path), plan.steps[0], 0
+
+    def vanish(*_):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "_train", vanish)
+        for _ in range(12):
+            lease = store.lease(step.stage)
+            dead = {"host": "elsewhere", "pid": 1, "started": "1", "since": 0.0}
+            path = lease.folder / f"claim.{lease.number}"
+            path.write_text(json.dumps(dead))  # an owner that is gone
+            os.utime(path, (0, 0))
+            if kept:
+                (lease.folder / f"resume.{lease.number}").touch()
+            try:
+                run.run(step, Env(tmp_path, Inputs(plan.study)))
+            except KeyboardInterrupt:
+                tries += 1
+            except run.FailedBefore as error:
+                assert "vanished" in str(error) and not kept
+                break
+    assert tries == (12 if kept else 4)
