@@ -32,10 +32,12 @@ schema: xlift/1
 id: small
 question: What does a stage take beside its work?
 data: {{source: lab, world: {{test_items: 10, train_items: 20, sentences: 50}}}}
-models: [{{id: one, make: {{layers: 1, hidden: 16, heads: 2, vocabulary: 300}}}}]
+models:
+  - {{id: one, make: {{layers: 1, hidden: 16, heads: 2, vocabulary: 300}}}}
+  - {{id: two, make: {{layers: 1, hidden: 32, heads: 2, vocabulary: 300}}}}
 pretrain: {{recipe: {{steps: 1, batch: 4}}}}
 recipe: {{steps: 1, batch: 4, max_length: 48}}
-matrix: {{intermediate: [none, lab-span], target: [lab-pos], seed: {{count: {seeds}, from: 1}}}}
+matrix: {{intermediate: [none, lab-span], target: [lab-pos, lab-names], seed: {{count: {seeds}, from: 1}}}}
 """
 
 
@@ -73,7 +75,7 @@ def committed(store: Store, step) -> None:
 
 def planned(folder: Path, stages: int) -> Plan:
     path = folder / "study.yaml"
-    path.write_text(STUDY.format(seeds=max(1, stages // 5)))
+    path.write_text(STUDY.format(seeds=max(1, stages // 18)))
     study = load(path)
     return expand(study, Inputs(study))
 
