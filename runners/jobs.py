@@ -8,7 +8,7 @@ from xlift.registry.inputs import Inputs
 from xlift.registry.plan import Step
 
 MINUTES = 10.0  # between two times that a training is kept
-GRACE = 60  # seconds in which a training has to be kept, once its process is asked to leave
+GRACE = 60  # seconds in which a training has to be kept, once its process is asked to leave, unless said
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Env:
     threads: int = 1
     budget: int = 8192  # tokens in a micro-batch, padding included
     minutes: float = MINUTES  # between two times that a training is kept, to go on with
+    grace: int = GRACE
     models: Path | None = None  # the folder of fetched weights; what is not there is asked of the hub's cache, and of the hub
 
 

@@ -16,8 +16,10 @@ class NoDevice(UserError):
 
 
 def cores() -> int:
-    """The processor cores that this process may use: its affinity and its container's quota count, not the machine."""
+    """The processor cores that this process may use: its affinity, its container's quota and its job's share, not the machine."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = os.environ.get("SLURM_CPUS_PER_TASK", "")  # which Slurm does not bind everywhere
+    count = min(count, int(share)) if share.isdigit() and int(share) else count
     try:
         quota, period = QUOTA.read_text().split()
         return max(1, min(count, int(quota) // int(period)))

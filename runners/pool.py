@@ -17,7 +17,7 @@ from xlift.registry.kept import NotUnderstood
 from xlift.registry.leases import Lost
 from xlift.registry.plan import Step
 from xlift.registry.store import TRIES, Damaged, Store
-from xlift.runners.jobs import GRACE, Ending, Env, Job, Outcome, Pruned, Watched
+from xlift.runners.jobs import Ending, Env, Job, Outcome, Pruned, Watched
 from xlift.runners.machine import NoDevice, versions
 from xlift.runners.queue import Queue
 
@@ -78,7 +78,7 @@ class Crew:
         for worker in self.workers:
             worker.pipe.close() if worker.job is None else worker.process.terminate()
         for worker in self.workers:
-            worker.process.join(timeout=GRACE + 10)
+            worker.process.join(timeout=self.env.grace + 10)
             if worker.process.is_alive():
                 worker.process.kill()
 
@@ -146,7 +146,7 @@ class Crew:
             return
         self.workers.remove(worker)
         worker.pipe.close()
-        worker.process.join(timeout=GRACE)
+        worker.process.join(timeout=self.env.grace)
         self._dead[worker.device] += 1
         if self._dead[worker.device] >= TRIES:
             self.devices.remove(worker.device)

@@ -33,8 +33,8 @@ class Keeper:
 
     current: "Keeper | None" = None  # of this process
 
-    def __init__(self, lease: Lease, device: str, seconds: float):
-        self.lease, self.every = lease, seconds
+    def __init__(self, lease: Lease, device: str, seconds: float, grace: int = GRACE):
+        self.lease, self.every, self.grace = lease, seconds, grace
         self.where = {
             "form": FORM,
             "device": torch.device(device).type,
@@ -112,12 +112,12 @@ class Keeper:
 
 
 def leave(*_: object) -> None:
-    """What a worker does when it is asked to leave: at once, or when its training is kept, within GRACE seconds."""
+    """What a worker does when it is asked to leave: at once, or when its training is kept, within its grace."""
     if Keeper.current is None:
         sys.exit(128 + signal.SIGTERM)
     if not Keeper.current.asked:  # an engine asks all processes of a worker, and then each asks those below it
         Keeper.current.asked = True
-        signal.alarm(GRACE)
+        signal.alarm(Keeper.current.grace)
 
 
 def copied(value: Any) -> Any:

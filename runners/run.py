@@ -64,7 +64,7 @@ def run(step: Step, env: Env, watched: Watched | None = None) -> bool:
         if stage.kind == "evaluate":
             _evaluate(step, env, store, lease)
         elif not store.usable(stage.id):
-            with Keeper(lease, env.device, 60 * env.minutes) as keeper, _log(lease, keeper.step) as log:
+            with Keeper(lease, env.device, 60 * env.minutes, env.grace) as keeper, _log(lease, keeper.step) as log:
                 try:
                     net = _train(stage, env, log, store, watched, keeper)
                 except (Pruned, train.Diverged):

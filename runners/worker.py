@@ -22,7 +22,7 @@ from xlift.registry.store import Store
 from xlift.registry.study import Study
 from xlift.registry.submission import Cancelled
 from xlift.runners import pool
-from xlift.runners.jobs import MINUTES, Env, Outcome
+from xlift.runners.jobs import GRACE, MINUTES, Env, Outcome
 from xlift.runners.machine import cores, device_and_workers, devices
 from xlift.runners.progress import work as amount
 from xlift.runners.queue import Queue
@@ -50,13 +50,15 @@ def work(
     device: str,
     models: Path | None = None,
     minutes: float = MINUTES,
+    grace: int = GRACE,
+    threads: int | None = None,
     seconds: float | None = None,
     mine: Callable[[Step, int], bool] = lambda *_: True,
 ) -> Outcome:
     """Run what is left of a study's `steps`, until nothing is that runs here, or for so many `seconds`.
 
     Raises:
-        WorkLeft: its time is over, or it was asked to leave (SIGTERM, SIGUSR1): trainings under way are kept within GRACE
+        WorkLeft: its time is over, or it was asked to leave (SIGTERM, SIGUSR1): trainings under way are kept within `grace`
             seconds more, and go on wherever they are taken up.
         CancelledBy: the study was cancelled, or Ctrl-C was pressed.
         UserError: so many stages fail here that the machine is at fault, rather than they.
@@ -75,8 +77,8 @@ def work(
     try:
         if queue:
             device, _ = device_and_workers(device, workers)
-            inputs, threads = Inputs(study, data.resolve() if data else None), max(1, cores() // workers)
-            env = Env(store.root, inputs, device, threads, minutes=minutes, models=models)
+            inputs, own = Inputs(study, data.resolve() if data else None), threads or max(1, cores() // workers)
+            env = Env(store.root, inputs, device, own, minutes=minutes, grace=grace, models=models)
             with Told(study, todo, store, console) as told, pool.Crew(env, devices(device, workers)) as crew:
                 pool.execute(queue, crew, told, lambda: time.monotonic() >= until or cancelled() or vain())
     except SystemExit:

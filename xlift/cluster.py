@@ -35,6 +35,8 @@ def worker(
         str | None, typer.Option("--for", help="how long, such as 8h, 90m or 1d; until nothing is left if absent")
     ] = None,
     keep: Annotated[float, typer.Option(min=0, help="minutes after which a training is kept again, to go on with")] = 10.0,
+    grace: Annotated[int, typer.Option(min=1, help="seconds in which it is kept once it is asked to leave")] = 60,
+    threads: Annotated[int | None, typer.Option(min=1, help="of each process; its share of the cores if absent")] = None,
     of: Annotated[str | None, typer.Option("--class", help="stages of this class of resources alone")] = None,
 ) -> None:
     """Take part in a study's runs, beside others that see its store. It leaves with status 75 where work is left."""
@@ -50,7 +52,18 @@ def worker(
     mine = _of_class(of, loaded.id, kept) if of else lambda *_: True
     try:
         outcome = joined.work(
-            loaded, steps, kept, data, workers=workers, device=device, models=models, minutes=keep, seconds=seconds, mine=mine
+            loaded,
+            steps,
+            kept,
+            data,
+            workers=workers,
+            device=device,
+            models=models,
+            minutes=keep,
+            grace=grace,
+            threads=threads,
+            seconds=seconds,
+            mine=mine,
         )
     except joined.WorkLeft as reason:
         print(f"xlift: work is left: {reason}", file=sys.stderr)

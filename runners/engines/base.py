@@ -31,7 +31,15 @@ class Order:
         named = getattr(self.section, "logs", None)
         return Path(named) if named else self.folder
 
-    def worker(self, index: int, *, seconds: float | None = None, python: str | None = None) -> list[str]:
+    def worker(
+        self,
+        index: int,
+        *,
+        seconds: float | None = None,
+        grace: int | None = None,
+        threads: int | None = None,
+        python: str | None = None,
+    ) -> list[str]:
         """The command of a worker of a class."""
         return [
             python or sys.executable,
@@ -46,6 +54,8 @@ class Order:
             *(("--models", str(self.models)) if self.models else ()),
             *(("--class", self.classes[index].name) if len(self.classes) > 1 else ()),
             *(("--for", f"{seconds:.0f}s") if seconds else ()),
+            *(("--grace", str(grace)) if grace else ()),
+            *(("--threads", str(threads)) if threads else ()),
             "--keep",
             f"{self.minutes:g}",
             "--device",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from xlift.registry import leases
 from xlift.runners.engines.base import Order, Script, shell
+from xlift.runners.machine import cores
 
 
 class Local:
@@ -16,7 +17,10 @@ class Local:
 
     def scripts(self, order: Order) -> list[Script]:
         return [
-            Script(f"{each.name}-{number}", f"# {order.head(index)}\n{shell(order.worker(index))}\n")
+            Script(
+                f"{each.name}-{number}",
+                f"# {order.head(index)}\n{shell(order.worker(index, threads=max(1, cores() // order.count(index))))}\n",
+            )
             for index, each in enumerate(order.classes)
             for number in range(order.count(index))
         ]

@@ -98,7 +98,7 @@ def _script(order: Order, section: Section, index: int, each: SlurmClass, count:
     }
     lines = [f"{name}={_quoted(str(value))}" for name, value in options.items() if value is not None]
     prologue = [f"export {name}={shell([value])}" for name, value in section.env.items()]
-    command = order.worker(index, seconds=limit - section.grace, python=section.python)
+    command = order.worker(index, seconds=limit - section.grace, grace=section.grace, python=section.python)
     return TEMPLATE.format(
         head=order.head(index),
         options="\n".join(f"#SBATCH {line}" for line in [*lines, "--requeue", *each.options]),

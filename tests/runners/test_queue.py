@@ -357,3 +357,14 @@ def test_a_stage_that_takes_all_of_its_workers_with_it_is_given_up_and_one_that_
                 assert "vanished" in str(error) and not kept
                 break
     assert tries == (12 if kept else 4)
+
+
+def test_a_job_s_share_of_a_machine_is_all_that_a_worker_uses(monkeypatch):
+    """Slurm binds its tasks to cores only where it is set up to."""
+    from xlift.runners.machine import cores
+
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    whole = cores()
+    for share, expected in (("1", 1), ("1000", whole), ("", whole), ("0", whole), ("x", whole)):
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", share)
+        assert cores() == expected
