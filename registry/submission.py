@@ -1,7 +1,10 @@
 """What was sent to a cluster: which engine has which jobs, and which class of resources each stage is of."""
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
+
+from pydantic import Field
 
 from xlift.registry import kept
 from xlift.registry.builder import Step
@@ -21,6 +24,7 @@ class Submission(Kept):
     host: str
     jobs: tuple[str, ...]
     classes: tuple[str, ...] = ()
+    only: bool = Field(False, description="no other evaluations are run than those that have a class")
     of: dict[str, tuple[int, ...]] = {}
     alike: dict[str, tuple[int, ...]] = {}  # by model and kind, for stages that are not known when it is sent: those of trials
 
@@ -28,6 +32,10 @@ class Submission(Kept):
         """The class of a stage whose memory did not do so often; None where nothing like it was sent."""
         classes = self.of.get(step.stage.id) or self.alike.get(f"{step.model} {step.stage.kind}")
         return classes[min(short, len(classes) - 1)] if classes else None
+
+    def chosen(self, steps: Iterable[Step]) -> tuple[Step, ...]:
+        """Those of a plan's steps that were sent, and trainings, of which some may have to be made again."""
+        return tuple(step for step in steps if not self.only or step.stage.kind != "evaluate" or step.stage.id in self.of)
 
     def names(self) -> dict[str, str]:
         """The name of each stage's class."""
@@ -53,10 +61,15 @@ def save(store: Store, submission: Submission) -> None:
     kept.write(folder(store, submission.study) / str(submission.number) / "submission.json", submission)
 
 
+def read(store: Store, study: str, number: int) -> Submission | None:
+    """An order by its number. Raises `NotUnderstood`."""
+    return kept.read(Submission, folder(store, study) / str(number) / "submission.json")
+
+
 def newest(store: Store, study: str) -> Submission | None:
     """The last order of a study; None where there was none. Raises `NotUnderstood`."""
     for number in sorted(_numbers(store, study), reverse=True):
-        if found := kept.read(Submission, folder(store, study) / str(number) / "submission.json"):
+        if found := read(store, study, number):
             return found
     return None
 

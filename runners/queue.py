@@ -95,9 +95,10 @@ class Queue:
             self.held.add(id)  # others may try it first, where it may do
             self.vain.add(id)
             if ending.state == "damaged":  # a checkpoint that it rests on: it is made again
-                for stage in step.stage.lineage[:-1]:
-                    if not self.store.usable(stage.id):
-                        self.waiting[stage.id] = self._known.get(stage.id) or Step(stage, step.model, {})
+                for stage in reversed(step.stage.lineage[:-1]):
+                    if self.store.usable(stage.id):
+                        break
+                    self.waiting[stage.id] = self._known.get(stage.id) or Step(stage, step.model, {})
             if self._tries[id] >= TRIES:  # where the store is full nothing is noted
                 self._failed(step, ending.reason)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xlift.registry.profile import Opened
     from xlift.registry.standing import Standing
     from xlift.registry.store import Store
+    from xlift.registry.submission import Submission
     from xlift.runners.engines.base import Order
     from xlift.runners.status import Now
 
@@ -49,11 +50,15 @@ def worker(
     if data is not None and not data.is_dir():
         stop(f"--data {data}: no such folder; give the folder that holds the tasks' files")
     steps = studies.steps_of(loaded, kept, data, keep=True)
-    mine = _of_class(of, loaded.id, kept) if of else lambda *_: True
+    sent, index = _class(of, loaded.id, kept) if of else (None, 0)
+
+    def mine(step: "Step", short: int) -> bool:
+        return sent is None or sent.class_of(step, short) == index
+
     try:
         outcome = joined.work(
             loaded,
-            steps,
+            sent.chosen(steps) if sent else steps,
             kept,
             data,
             workers=workers,
@@ -85,16 +90,16 @@ def _seconds(text: str) -> float:
     stop(f"--for {text}: write a number and s, m, h or d, such as 8h")
 
 
-def _of_class(name: str, study: str, kept: "Store") -> "Callable[[Step, int], bool]":
-    """Whether a stage is of a class, by what was sent last."""
+def _class(text: str, study: str, kept: "Store") -> "tuple[Submission, int]":
+    """An order and one of its classes, by name@number; of the last order by its name alone."""
     from xlift.registry import submission
 
-    sent = submission.newest(kept, study)
+    name, _, number = text.partition("@")
+    sent = submission.read(kept, study, int(number)) if number.isdigit() else submission.newest(kept, study)
     if sent is None or name not in sent.classes:
         names = ", ".join(sent.classes) if sent else "none: nothing was sent with `xlift run --on`"
-        stop(f"--class {name}: study '{study}' has no such class (it has {names})")
-    index = sent.classes.index(name)
-    return lambda step, short: sent.class_of(step, short) == index
+        stop(f"--class {text}: study '{study}' has no such class (it has {names})")
+    return sent, sent.classes.index(name)
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,7 @@ def send(
     if not todo:
         print(f"{plan.study.id}: nothing is left to run")
         return
-    order, jobs = _submitted(order, where.engine, kept, todo)
+    order, jobs = _submitted(order, where.engine, kept, todo, only=only is not None)
     if follow:
         _follow(order)
     _classes(order)
@@ -194,7 +199,9 @@ def for_tuning(plan: "Plan", kept: "Store", where: Where) -> "tuple[int, Callabl
     return sum(order.count(index) for index in range(len(order.classes))), started
 
 
-def _submitted(order: "Order", name: str, kept: "Store", steps: "Sequence[Step]") -> "tuple[Order, list[str]]":
+def _submitted(
+    order: "Order", name: str, kept: "Store", steps: "Sequence[Step]", *, only: bool = False
+) -> "tuple[Order, list[str]]":
     """Hand an order over; as it was handed over, and its jobs."""
     from xlift.registry import submission
     from xlift.runners.engines import engine
@@ -209,6 +216,7 @@ def _submitted(order: "Order", name: str, kept: "Store", steps: "Sequence[Step]"
         host=socket.gethostname(),
         jobs=(),
         classes=order.placed.classes,
+        only=only,
         of=order.placed.of,
         alike={
             f"{step.model} {step.stage.kind}": order.placed.of[step.stage.id]

@@ -30,7 +30,7 @@ from xlift.registry.sheet import checked
 from xlift.registry.sheet import read as sheet_of
 from xlift.registry.standing import by_chain, left
 from xlift.registry.store import Store
-from xlift.registry.submission import Cancelled, newest
+from xlift.registry.submission import Cancelled, read
 from xlift.runners.engines import local
 from xlift.runners.engines.base import Order, Script
 from xlift.runners.jobs import Env, Job
@@ -51,6 +51,7 @@ class Ray:
         assert isinstance(order.section, Section)
         told = {
             "study": str(order.study),
+            "number": int(order.folder.name) if order.folder.name.isdigit() else 0,
             "store": str(order.store),
             "data": str(order.data) if order.data else None,
             "models": str(order.models) if order.models else None,
@@ -111,7 +112,7 @@ class Driver:
         self.told, self.ray = told, ray
         study = load(Path(told["study"]))
         self.store, self.study = Store(Path(told["store"])), study
-        found, sent = sheet_of(study, self.store), newest(self.store, study.id)
+        found, sent = sheet_of(study, self.store), read(self.store, study.id, told["number"])
         if found is None or sent is None:
             raise UserError(f"the store {self.store.root} has no plan of study '{study.id}' as it is now; send it again")
         self.sent: Submission = sent

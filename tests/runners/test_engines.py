@@ -203,7 +203,7 @@ def test_a_dry_run_prints_scripts_that_a_shell_reads_and_sends_nothing(here):
         "--array=0-1" in large and "--time=1-12:00:00" in large and "--gres=gpu:a100:1" in large and "#SBATCH --qos=long" in large
     )
     assert "module load cuda\nexport HF_HOME='/a b/c'\n" in large and "--container-image='/images/a b.sqsh'" in large
-    assert "--for 129540s" in large and "--class large" in large
+    assert "--for 129540s" in large and "--class large@NUMBER" in large
     for script in scripts:
         body = script.partition("\n\n")[0]
         subprocess.run(["bash", "-n"], input=body, text=True, check=True)
@@ -344,3 +344,34 @@ def test_looking_writes_nothing(here):
     assert "0% of the work is done" in xlift("status", "study.yaml")
     assert "begin with 'ffff'" in xlift("logs", "study.yaml", "ffff", status=2)
     assert sorted(here.rglob("*")) == before
+
+
+def test_workers_of_an_order_run_what_was_chosen_and_no_more(here):
+    """Also when another order was sent since, with other classes."""
+    (here / "study.yaml").write_text(
+        STUDY.replace("target: [lab-pos]", "target: [lab-pos, lab-names]").replace("steps: 200", "steps: 2")
+    )
+    plan, store = planned(here), Store(here / "store")
+    xlift("run", "study.yaml", "--on", "local", "--only", "target == 'lab-pos'", "--workers", "1", "--no-mlflow")
+    xlift(
+        "run",
+        "study.yaml",
+        "--on",
+        "slurm",
+        "--profile",
+        "profile.yaml",
+        "--no-mlflow",
+        "--only",
+        "target == 'none-such'",
+        status=2,
+    )
+    (here / "profile.yaml").write_text(PROFILE.replace("name: any", "name: other"))
+    until(here, lambda now: not now["jobs"])
+    done = {step.stage.data.task for step in plan.steps if step.stage.kind == "evaluate" and store.record(step.stage.id)}
+    trained = {step.stage.data.task for step in plan.steps if step.stage.kind == "train" and store.record(step.stage.id)}
+    assert done == {"lab-pos"} and trained == {"lab-pos", "lab-span"}
+    sent = submission.newest(store, "engines")
+    assert sent.number == 1 and sent.only
+    submission.save(store, sent.model_copy(update={"number": 2, "classes": ("other",)}))
+    assert "no such class" in xlift("worker", "study.yaml", "--class", "local", status=2)
+    xlift("worker", "study.yaml", "--class", "local@1")

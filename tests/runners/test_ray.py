@@ -40,7 +40,15 @@ def order(tmp_path):
     number, _ = submission.begin(store, study.id)
     sent = {"study": study.id, "number": number, "engine": "ray", "at": "", "host": "", "jobs": ()}
     submission.save(store, submission.Submission(**sent, classes=placed.classes, of=placed.of))
-    told = {"study": str(study.path), "store": str(store.root), "data": None, "models": None, "minutes": 10.0, "device": "cpu"}
+    told = {
+        "study": str(study.path),
+        "number": number,
+        "store": str(store.root),
+        "data": None,
+        "models": None,
+        "minutes": 10.0,
+        "device": "cpu",
+    }
     return plan, store, {**told, "retries": 3, "classes": [each.model_dump(mode="json") for each in CLASSES]}
 
 
