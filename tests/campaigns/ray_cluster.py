@@ -80,7 +80,9 @@ def holders(folder: Path) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", nargs="?", type=Path, default=Path(__file__).parent / "cluster.yaml")
-    study = parser.parse_args().study.resolve()
+    parser.add_argument("--local", type=Path, help="the store of a local run of it; it is run here where absent")
+    options = parser.parse_args()
+    study = options.study.resolve()
     folder = Path(tempfile.mkdtemp(prefix="xlift-ray-"))
     token = folder / "token"
     token.touch(mode=0o600)
@@ -95,13 +97,13 @@ def main() -> None:
     node(folder, head=False)
     node(folder, head=False)
     try:
-        cluster(study, folder)
+        cluster(study, folder, options.local)
     finally:
         sh(shutil.which("ray") or "ray", "stop", "--force", check=False)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def cluster(study: Path, folder: Path) -> None:
+def cluster(study: Path, folder: Path, local: Path | None) -> None:
     store, begun = folder / "store", time.monotonic()
     for name, slots in (("large.yaml", 9), ("profile.yaml", 1)):
         (folder / name).write_text(PROFILE.format(address=f"127.0.0.1:{PORT}", slots=slots))
@@ -136,8 +138,9 @@ def cluster(study: Path, folder: Path) -> None:
         if time.monotonic() - begun > 1800:
             raise SystemExit(f"{count} stages are left after half an hour")
     print(f"done in {time.monotonic() - begun:.0f} s: killed {killed}, driver {driver}, node removed {removed}", flush=True)
-    xlift("run", str(study), "--store", str(folder / "local"), "--no-mlflow", "--workers", "2")
-    same = scores(study, store) == scores(study, folder / "local")
+    local = local or folder / "local"
+    xlift("run", str(study), "--store", str(local), "--no-mlflow", "--workers", "2")
+    same = scores(study, store) == scores(study, local)
     print("scores equal those of a local run, as text:", same, f"({len(scores(study, store))} evaluations)")
     raise SystemExit(0 if same and killed and driver and removed else 1)
 

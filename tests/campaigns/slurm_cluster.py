@@ -116,13 +116,14 @@ def xlift(*words: str, check: bool = True) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", nargs="?", type=Path, default=Path(__file__).parent / "cluster.yaml")
+    parser.add_argument("--local", type=Path, help="the store of a local run of it; it is run here where absent")
     parser.add_argument("--limit", default="180s", help="of a job; with its longest stage in less, nothing is shown")
     parser.add_argument("--preemptions", type=int, default=2)
     options = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="xlift-slurm-"))
     up(root)
     try:
-        disturbed(options.study.resolve(), root, options.limit, options.preemptions)
+        disturbed(options.study.resolve(), root, options.local, options.limit, options.preemptions)
     finally:
         sh("scancel", "--user=root", check=False)
         time.sleep(3)
@@ -130,7 +131,7 @@ def main() -> None:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def disturbed(study: Path, root: Path, limit: str, preemptions: int) -> None:
+def disturbed(study: Path, root: Path, local: Path | None, limit: str, preemptions: int) -> None:
     store, profile, begun = root / "store", root / "profile.yaml", time.monotonic()
     send = ["run", str(study), "--store", str(store), "--on", "slurm", "--profile", str(profile), "--no-mlflow"]
     profile.write_text(PROFILE.format(limit=limit, more=", constraint: none-such"))
@@ -158,8 +159,9 @@ def disturbed(study: Path, root: Path, limit: str, preemptions: int) -> None:
     logs = "".join(path.read_text() for path in (store / "submissions").rglob("*.log"))
     told = f"{logs.count('it was asked to leave')} times asked to leave, {logs.count('its time is over')} times over"
     print(f"{before} stages in {time.monotonic() - begun:.0f} s, node died {killed}: {told}", flush=True)
-    xlift("run", str(study), "--store", str(root / "local"), "--no-mlflow", "--workers", "2")
-    same = scores(study, store) == scores(study, root / "local")
+    local = local or root / "local"
+    xlift("run", str(study), "--store", str(local), "--no-mlflow", "--workers", "2")
+    same = scores(study, store) == scores(study, local)
     print("scores equal those of a local run, as text:", same, f"({len(scores(study, store))} evaluations)", flush=True)
     cancelled(study, root, send)
     raise SystemExit(0 if same and killed and done == preemptions else 1)
