@@ -131,8 +131,9 @@ def send(
     from xlift.registry.standing import standing
     from xlift.runners.engines import engine as engine_of
 
+    engine = engine_of(where.engine)
     plan.pinned()
-    stands, engine = standing(plan, kept), engine_of(where.engine)
+    stands = standing(plan, kept)
     todo, opened = stands.todo(only), _opened(where)
     order, findings = _order(plan, kept, where, todo, opened)
     if dry:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ from xlift import cluster, studies
 from xlift.options import DataAt, Device, ModelsAt, StoreAt, Study, Tracked, Workers, stop, table_of, told_gaps
 
 MINUTES = 10.0
-On = Annotated[Literal["local", "slurm", "ray"] | None, typer.Option("--on", help="start workers there, and return")]
+On = Annotated[str | None, typer.Option("--on", help="local, slurm or ray: start workers there, and return")]
 
 Profiled = Annotated[
     Path | None, typer.Option("--profile", envvar="XLIFT_PROFILE", help="classes of resources, for --on slurm and --on ray")

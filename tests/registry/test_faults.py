@@ -142,3 +142,31 @@ def test_a_failure_older_than_what_was_committed_is_not_shown(store):
     (folder / "failure.json").write_bytes(old)  # as a slow copy of a folder would bring it back, with its old time
     os.utime(folder / "failure.json", (0, 0))
     assert store.failure(STAGE.id) is None
+
+
+def test_a_file_that_others_replace_on_a_network_s_file_system_is_read_anew(store, monkeypatch):
+    """NFS says ESTALE of a file that was replaced between two looks: a claim was superseded, and a record is there again."""
+    lease = store.lease(STAGE)
+    assert lease is not None
+    stale = OSError(errno.ESTALE, "stale file handle")
+
+    def replaced(path, mode):
+        raise stale
+
+    monkeypatch.setattr(leases, "open", replaced, raising=False)
+    assert leases.alive(lease.folder) and store.busy(STAGE.id) and leases.holder(lease.folder) is None
+    monkeypatch.undo()
+    with store.lease(STAGE) or lease:
+        store.fail(lease, "once", "trace")
+    read, times = Path.read_bytes, []
+
+    def once(path):
+        times.append(path.name)
+        if path.name == "failure.json" and times.count("failure.json") < 3:
+            raise stale
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", once)
+    assert store.failure(STAGE.id) == "once"
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (_ for _ in ()).throw(stale))
+    assert "cannot be read" in store.failure(STAGE.id)

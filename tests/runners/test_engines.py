@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from test_queue import computed
 
 from xlift.registry import profile, submission
 from xlift.registry.findings import BadInput
@@ -242,6 +243,7 @@ def test_an_engine_that_is_not_here_is_named_at_its_place(here, monkeypatch):
     monkeypatch.setenv("PATH", str(here / "bin"))
     said = xlift("run", "study.yaml", "--on", "slurm", "--profile", "profile.yaml", status=2)
     assert re.search(r"profile.yaml:\d+:\d+: E154 no sbatch, scancel", said)
+    assert "no engine 'slrum'; write 'slurm'" in xlift("run", "study.yaml", "--on", "slrum", status=2)
     assert "needs --profile" in xlift("run", "study.yaml", "--on", "slurm", status=2)
     assert "E130" in xlift("run", "study.yaml", "--on", "slurm", "--profile", "gone.yaml", status=2)
 
@@ -375,3 +377,15 @@ def test_workers_of_an_order_run_what_was_chosen_and_no_more(here):
     submission.save(store, sent.model_copy(update={"number": 2, "classes": ("other",)}))
     assert "no such class" in xlift("worker", "study.yaml", "--class", "local", status=2)
     xlift("worker", "study.yaml", "--class", "local@1")
+
+
+def test_memory_that_was_measured_corrects_what_was_computed(here):
+    plan, store = planned(here), Store(here / "store")
+    computed(plan.steps[0], store)
+    (store.folder(plan.steps[0].stage.id) / "log.jsonl").write_text(json.dumps({"time": 0, "step": 1, "memory_gb": 7.0}) + "\n")
+    step = next(step for step in plan.steps if step.stage.kind == "train")
+    assert computed(step, store)
+    (store.folder(step.stage.id) / "log.jsonl").write_text(json.dumps({"time": 0, "step": 1, "memory_gb": 9.5}) + "\n")
+    rows = xlift("run", "study.yaml", "--on", "local", "--dry-run")
+    alike = [other for other in plan.steps if (other.stage.kind, other.stage.recipe) == ("train", step.stage.recipe)]
+    assert len(alike) > 1 and re.search(r"^local +\d+ +\S+ +9\.50 ", rows, re.MULTILINE)

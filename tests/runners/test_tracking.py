@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from xlift.registry import leases, submission
 from xlift.registry.card import Trial
+from xlift.registry.findings import UserError
 from xlift.registry.inputs import Inputs
 from xlift.registry.manifest.load import load
 from xlift.registry.manifest.lock import Lock, Winner
@@ -517,3 +521,30 @@ def test_cells_with_the_study_s_own_recipe_stand_beside_those_that_are_tuned(tmp
         == pytest.approx(sum(tuned) / len(tuned))
         != pytest.approx(sum(own) / len(own))
     )
+
+
+def test_a_follower_is_alone_and_ends_when_nothing_is_left_to_run_or_it_is_cancelled(plan, store, monkeypatch):
+    from xlift.runners.tracking import live
+
+    monkeypatch.setattr(live, "FOLLOWED", 0.05)
+    said = []
+    thread = threading.Thread(target=lambda: said.append(tracking.followed(tracking.Mirror(plan, store))))
+    thread.start()
+    lease = store.root / "followers" / plan.study.id
+    while not leases.alive(lease):
+        time.sleep(0.02)
+    with pytest.raises(UserError, match="followed by another process already"):
+        tracking.followed(tracking.Mirror(plan, store))
+    assert thread.is_alive()
+    plant_all(store, plan)
+    thread.join(timeout=120)
+    assert not thread.is_alive() and said and runs(store)[CHILD].info.status == "FINISHED"
+    (store.folder(step_of(plan, CHILD, "evaluate").stage.id) / "record.json").unlink()
+    thread = threading.Thread(target=lambda: said.append(tracking.followed(tracking.Mirror(plan, store))))
+    thread.start()
+    while not leases.alive(lease):
+        time.sleep(0.02)
+    time.sleep(0.2)
+    submission.cancel(store, plan.study.id)
+    thread.join(timeout=120)
+    assert not thread.is_alive() and len(said) == 2
