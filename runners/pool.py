@@ -73,14 +73,16 @@ class Crew:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        for number in LEAVE:
+            signal.signal(number, signal.SIG_IGN)  # it leaves already, and waits for those that keep their trainings
         for worker in self.workers:
             worker.pipe.close() if worker.job is None else worker.process.terminate()
         for worker in self.workers:
             worker.process.join(timeout=self.env.grace + 10)
             if worker.process.is_alive():
                 worker.process.kill()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     @property
     def busy(self) -> list[Job]:

@@ -42,7 +42,7 @@ class Queue:
         self.waiting = {step.stage.id: step for step in ordered}
         self.under_way: dict[str, Step] = {}  # here
         self.held: set[str] = set()  # elsewhere, when they were looked at last
-        self.vain: set[str] = set()  # what failed here since something did not
+        self.vain: set[str] = set()  # what failed here, and not for its memory or its numbers
         self._known = dict(self.waiting)
         self._tries: Counter[str] = Counter()
         self._short: dict[str, int] = {}
@@ -81,7 +81,6 @@ class Queue:
         self._dry, self._pause = False, SOONEST
         if ending.state == "done":
             self.outcome.done.append(id)
-            self.vain.clear()
             return
         if ending.state == "pruned":
             if self.orders:
@@ -93,7 +92,8 @@ class Queue:
         elif ending.state != "left":
             self._tries[id] += 1
             self.held.add(id)  # others may try it first, where it may do
-            self.vain.add(id)
+            if ending.state in ("failed", "died", "device"):
+                self.vain.add(id)
             if ending.state == "damaged":  # a checkpoint that it rests on: it is made again
                 for stage in reversed(step.stage.lineage[:-1]):
                     if self.store.usable(stage.id):
@@ -174,7 +174,7 @@ class Queue:
             self.outcome.elsewhere.append(id)
         elif found == "foreign":
             self.outcome.foreign[id] = reason
-            self._dropped(step, f"another version wrote its {{}}: {reason}")
+            self._dropped(step, f"is another version's: {reason}")
         elif found == "failed":
             self._failed(step, reason)
         return found
@@ -192,9 +192,9 @@ class Queue:
 
     def _failed(self, step: Step, reason: str) -> None:
         self.outcome.failed[step.stage.id] = reason
-        self._dropped(step, "its {} failed")
+        self._dropped(step, "failed")
 
-    def _dropped(self, step: Step, why: str) -> None:
+    def _dropped(self, step: Step, became: str) -> None:
         """No step that rests on this one is run."""
         stage = step.stage
         self.waiting.pop(stage.id, None)
@@ -202,4 +202,4 @@ class Queue:
             if self._rests(other, stage.id):
                 del self.waiting[other.stage.id]
                 self.held.discard(other.stage.id)
-                self.outcome.skipped[other.stage.id] = why.format(f"{stage.kind} stage {stage.id} ({stage.data.task})")
+                self.outcome.skipped[other.stage.id] = f"its {stage.kind} stage {stage.id} ({stage.data.task}) {became}"

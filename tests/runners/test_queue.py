@@ -368,3 +368,29 @@ def test_a_job_s_share_of_a_machine_is_all_that_a_worker_uses(monkeypatch):
     for share, expected in (("1", 1), ("1000", whole), ("", whole), ("0", whole), ("x", whole)):
         monkeypatch.setenv("SLURM_CPUS_PER_TASK", share)
         assert cores() == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "vain"), [("failed", 3), ("died", 3), ("device", 3), ("memory", 0), ("diverged", 0), ("left", 0)]
+)
+def test_what_tells_of_a_machine_rather_than_of_its_stages_is_counted(plan, tmp_path, clock, kind, vain):
+    own = Queue(plan.steps, Store(tmp_path), alike)
+    for step in plan.steps[:3]:
+        own.under_way[step.stage.id] = own.waiting.pop(step.stage.id)
+        own.ended(Ending(Job(step), kind, "{why}"))
+    assert len(own.vain) == vain
+
+
+def test_what_rests_on_another_version_s_run_is_not_run_and_says_so(plan, tmp_path, clock):
+    store, first = Store(tmp_path), plan.steps[0]
+    computed(first, store)
+    path = store.folder(first.stage.id) / "record.json"
+    path.write_text(path.read_text().replace('"form": 1', '"form": 99'))
+    own = Queue(plan.steps, store, alike)
+    while own:
+        step = own.take()
+        assert computed(step, store)
+        own.ended(Ending(Job(step), "done"))
+    below = {step.stage.id for step in plan.steps if first.stage.id in [stage.id for stage in step.stage.lineage[:-1]]}
+    assert set(own.outcome.foreign) == {first.stage.id} and set(own.outcome.skipped) == below
+    assert all("form 99" in reason for reason in own.outcome.skipped.values())
