@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from xlift.registry.standing import Standing
     from xlift.registry.store import Store
     from xlift.registry.submission import Submission
-    from xlift.runners.engines.base import Order
+    from xlift.runners.engines.base import Engine, Order
     from xlift.runners.status import Now
 
 
@@ -127,7 +127,7 @@ def send(
 ) -> None:
     """Start workers of a study on a cluster, or print what would be started; the store has its plan and card then."""
     from xlift.registry import submission
-    from xlift.registry.findings import BadInput, relative
+    from xlift.registry.findings import relative
     from xlift.registry.standing import standing
     from xlift.runners.engines import engine as engine_of
 
@@ -143,10 +143,7 @@ def send(
         for finding in findings:
             print(finding.render(opened.sources.get(finding.place.file) if opened else None), file=sys.stderr)
         raise typer.Exit(2 if findings else 0)
-    if missing := engine.missing():
-        _refuse(missing, where, opened)
-    if findings and opened:
-        raise BadInput(findings, opened.sources)
+    _check(engine, where, opened, findings)
     _remembered(plan, kept, stands, todo if retry else ())
     if (sent := submission.newest(kept, plan.study.id)) and (there := engine_of(sent.engine).states(sent.jobs)):
         print(f"{len(there)} jobs of an earlier order are there still, and go on beside; xlift cancel ends them", file=sys.stderr)
@@ -176,7 +173,6 @@ def _remembered(plan: "Plan", kept: "Store", stands: "Standing", again: "Sequenc
 
 def for_tuning(plan: "Plan", kept: "Store", where: Where) -> "tuple[int, Callable[[], None]]":
     """How many workers tune a study on a cluster, and what starts them once there is something to do."""
-    from xlift.registry.findings import BadInput
     from xlift.registry.plan import Step
     from xlift.runners.engines import engine
 
@@ -188,10 +184,7 @@ def for_tuning(plan: "Plan", kept: "Store", where: Where) -> "tuple[int, Callabl
             below = [Step(stage, search.model, {}) for stage in training.stage.lineage[:-1]]
             steps |= {step.stage.id: step for step in (*below, training, *judges)}
     order, findings = _order(plan, kept, where, tuple(steps.values()), opened)
-    if missing := engine(where.engine).missing():
-        _refuse(missing, where, opened)
-    if findings and opened:
-        raise BadInput(findings, opened.sources)
+    _check(engine(where.engine), where, opened, findings)
 
     def started() -> None:
         made, jobs = _submitted(order, where.engine, kept, tuple(steps.values()))
@@ -301,10 +294,17 @@ def _classes(order: "Order") -> None:
     table_of(("class", "stages", "GPU hours", "memory GB", "workers"), rows)
 
 
-def _refuse(missing: str, where: Where, opened: "Opened | None") -> None:
-    if opened is None:
+def _check(engine: "Engine", where: Where, opened: "Opened | None", findings: "list[Finding]") -> None:
+    """BadInput where an engine is not here, or a profile does not fit."""
+    from xlift.registry.findings import BadInput
+
+    missing = engine.missing()
+    if missing and opened:
+        opened.stop("E154", (where.engine,), missing, "give the command where the engine is, or look with --dry-run")
+    if missing:
         stop(missing)
-    opened.stop("E154", (where.engine,), missing, "give the command where the engine is, or look with --dry-run")
+    if findings and opened:
+        raise BadInput(findings, opened.sources)
 
 
 def _follow(order: "Order") -> None:
