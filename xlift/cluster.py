@@ -3,6 +3,7 @@
 import json
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from xlift.registry.submission import Submission
     from xlift.runners.engines.base import Engine, Order
     from xlift.runners.status import Now
+
+SHOWN = 24  # stages that are named
 
 
 def worker(
@@ -344,13 +347,18 @@ def _told(now: "Now", jobs: dict[str, str], engine: str) -> None:
     left = f", {left_of(now.seconds_left)} at the pace of the last hour" if now.seconds_left else ""
     print(f"\n{100 * now.share:.0f}% of the work is done{left}")
     for title, lines in (
-        ("running", [f"{_name(each.step)}  {each.said}" for each in now.of("running")]),
-        ("failed", [f"{_name(each.step)}  {each.said}" for each in now.of("failed", "foreign")]),
+        ("running", _few([f"{_name(each.step)}  {each.said}" for each in now.of("running")])),
+        ("failed", _few([f"{_name(each.step)}  {each.said}" for each in now.of("failed", "foreign")])),
         ("waiting", [f"{count} for {what}" for what, count in now.waits().most_common(8)]),
-        (f"jobs of {engine}", [f"{job}  {state}" for job, state in jobs.items()]),
+        (f"jobs of {engine}", [f"{count} {state}" for state, count in Counter(jobs.values()).most_common()]),
     ):
         if lines:
             print(f"\n{title}\n" + "\n".join(f"  {line}" for line in lines))
+
+
+def _few(lines: list[str]) -> list[str]:
+    """As many lines as can be looked at."""
+    return [*lines[:SHOWN], f"… and {len(lines) - SHOWN} more; --json has them"] if len(lines) > SHOWN else lines
 
 
 def _name(step: "Step") -> str:
