@@ -99,7 +99,7 @@ class Queue:
                     if self.store.usable(stage.id):
                         break
                     self.waiting[stage.id] = self._known.get(stage.id) or Step(stage, step.model, {})
-            if self._tries[id] >= TRIES:  # where the store is full nothing is noted
+            if self._tries[id] >= TRIES and self._seen(step, Clock(self.store.root)) == "free":  # a full store noted nothing
                 self._failed(step, ending.reason)
 
     def job(self, step: Step) -> Job:

@@ -54,10 +54,11 @@ def run(
     device: str = "auto",
     mlflow: bool = True,
     release: bool = False,
+    retry_failed: bool = False,
 ) -> dict[str, int]:
     """Run what is missing of a study; again: runs nothing. Counts of stages: done, failed, skipped (an ancestor failed).
 
-    With `release` checkpoints are deleted that nothing left to run needs.
+    With `release` checkpoints are deleted that nothing left to run needs; with `retry_failed` what failed is tried again.
     """
     from xlift import studies
     from xlift.registry.manifest.load import running
@@ -66,7 +67,16 @@ def run(
 
     made = studies.plan_of(running(_loaded(study)), _path(data), models=True)
     device, count = machine.device_and_workers(device, workers)
-    outcome = session.run(made, Store(Path(store)), _path(data), workers=count, device=device, mlflow=mlflow, release=release)
+    outcome = session.run(
+        made,
+        Store(Path(store)),
+        _path(data),
+        workers=count,
+        device=device,
+        mlflow=mlflow,
+        release=release,
+        retry=retry_failed,
+    )
     return {"done": len(outcome.done), "failed": len(outcome.failed), "skipped": len(outcome.skipped)}
 
 

@@ -394,3 +394,47 @@ def test_what_rests_on_another_version_s_run_is_not_run_and_says_so(plan, tmp_pa
     below = {step.stage.id for step in plan.steps if first.stage.id in [stage.id for stage in step.stage.lineage[:-1]]}
     assert set(own.outcome.foreign) == {first.stage.id} and set(own.outcome.skipped) == below
     assert all("form 99" in reason for reason in own.outcome.skipped.values())
+
+
+def test_a_run_says_what_is_not_tried_again_and_tries_it_when_it_is_told_to(plan, tmp_path, monkeypatch, capsys):
+    from xlift.runners import pool, session
+
+    store, bad, tries = Store(tmp_path), next(step.stage.id for step in plan.steps if step.stage.data.task == "lab-span"), []
+
+    class Failing(pool.Crew):
+        def give(self, job):
+            self.job = job
+
+        def collect(self, go_on=lambda *_: True, idle=0.0):
+            job = self.__dict__.pop("job", None)
+            if job is None:
+                return []
+            if job.step.stage.id == bad and len(tries) < 3:
+                tries.append(bad)
+                with store.lease(job.step.stage) as lease:
+                    store.fail(lease, "ValueError: no", "trace", "failed")
+                return [Ending(job, "failed", "ValueError: no")]
+            assert computed(job.step, store)
+            return [Ending(job, "done")]
+
+        @property
+        def busy(self):
+            return [self.job] if "job" in self.__dict__ else []
+
+    monkeypatch.setattr(session.pool, "Crew", Failing)
+    monkeypatch.setattr(queue, "SOONEST", 0.01)
+    how = {"workers": 1, "device": "cpu", "mlflow": False}
+    first = session.run(plan, store, None, **how)
+    said = capsys.readouterr().err
+    assert (
+        tries == [bad] * 2
+        and set(first.failed) == {bad}
+        and first.skipped
+        and "--retry-failed" in said
+        and "tried 2 times" in said
+    )
+    again = session.run(plan, store, None, **how)
+    assert tries == [bad] * 2 and set(again.failed) == {bad} and not again.done
+    told = session.run(plan, store, None, **how, retry=True)
+    assert tries == [bad] * 3 and not told.failed and set(told.done) == {bad, *first.skipped}
+    assert not standing(plan, store).todo() and store.failed(bad) is None

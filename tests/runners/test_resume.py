@@ -199,6 +199,8 @@ def test_a_worker_that_is_signalled_goes_on_where_it_was(tmp_path, number):
         while not endings:
             endings = crew.collect()
         assert endings[0].state == ("died" if number == signal.SIGKILL else "left") and list(folder.glob("resume.*"))
+        failure = Store(cut.store).failed(step.stage.id)  # to be asked to leave is no failure
+        assert [a.kind for a in failure.attempts] == ["died"] if number == signal.SIGKILL else failure is None
         crew.give(Job(step))
         endings = []
         while not endings:
