@@ -102,13 +102,18 @@ def save(plan: Plan, store: Store) -> None:
         raise UserError(f"the store {store.root} cannot be written: {error.strerror or error}") from None
 
 
-def read(study: Study, store: Store) -> Sheet | None:
-    """The sheet of a study; None where there is none, or one of another manifest, or another version's."""
+def read(study: Study, store: Store) -> tuple[Step, ...] | None:
+    """The steps of a stored plan; None where there is none, or one of another manifest, or another version's, or damaged."""
     try:
         sheet = kept.read(Sheet, _path(store, study.id))
     except kept.NotUnderstood:
         return None
-    return sheet if sheet and sheet.manifest == manifest_of(study) else None
+    if sheet is None or sheet.manifest != manifest_of(study) or {line.model for line in sheet.lines} - set(study.facts.models):
+        return None
+    try:
+        return sheet.steps()
+    except (KeyError, IndexError):  # lists that are too short, a parent that is not there
+        return None
 
 
 def checked(step: Step) -> Step:

@@ -90,7 +90,7 @@ def steps_of(study: Study, kept: "Store", data: Path | None, *, keep: bool = Fal
             remember(plan, kept)
             sheet.save(plan, kept)
         return tuple(step for step in plan.steps if not step.blocked)
-    return found.steps()
+    return found
 
 
 def _print(finding: Finding, study: Study | TableStudy) -> None:

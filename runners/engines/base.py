@@ -37,7 +37,7 @@ class Order:
         *,
         seconds: float | None = None,
         grace: int | None = None,
-        threads: int | None = None,
+        workers: int | None = None,
         python: str | None = None,
     ) -> list[str]:
         """The command of a worker of a class."""
@@ -56,7 +56,7 @@ class Order:
             f"{self.classes[index].name}@{self.folder.name}",
             *(("--for", f"{seconds:.0f}s") if seconds else ()),
             *(("--grace", str(grace)) if grace else ()),
-            *(("--threads", str(threads)) if threads else ()),
+            *(("--workers", str(workers)) if workers else ()),
             "--keep",
             f"{self.minutes:g}",
             "--device",

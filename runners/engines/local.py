@@ -8,7 +8,6 @@ from pathlib import Path
 
 from xlift.registry import leases
 from xlift.runners.engines.base import Order, Script, shell
-from xlift.runners.machine import cores
 
 
 class Local:
@@ -16,14 +15,8 @@ class Local:
         return None
 
     def scripts(self, order: Order) -> list[Script]:
-        return [
-            Script(
-                f"{each.name}-{number}",
-                f"# {order.head(index)}\n{shell(order.worker(index, threads=max(1, cores() // order.count(index))))}\n",
-            )
-            for index, each in enumerate(order.classes)
-            for number in range(order.count(index))
-        ]
+        count = order.count(0)  # one process for all of them, which hands out this machine's devices
+        return [Script("workers", f"# {order.head(0)}\n{shell(order.worker(0, workers=count))}\n")] if count else []
 
     def submit(self, order: Order, scripts: list[Script]) -> list[str]:
         jobs = []

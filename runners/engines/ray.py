@@ -117,7 +117,7 @@ class Driver:
             raise UserError(f"the store {self.store.root} has no plan of study '{study.id}' as it is now; send it again")
         self.sent: Submission = sent
         self.classes = [RayClass.model_validate(each) for each in told["classes"]]
-        todo = [step for step in left(found.steps(), self.store) if step.stage.id in sent.of]
+        todo = [step for step in left(found, self.store) if step.stage.id in sent.of]
         self.steps = {step.stage.id: step for step in by_chain(todo, partial(work, study))}
         self.env = Env(
             self.store.root,

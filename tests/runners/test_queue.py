@@ -316,15 +316,25 @@ def test_a_stored_plan_is_the_plan_and_one_of_another_manifest_is_not_read(plan,
     store = Store(tmp_path)
     sheet.save(plan, store)
     found = sheet.read(plan.study, store)
-    assert found.steps() == plan.steps and [step.stage.id for step in found.steps()] == [step.stage.id for step in plan.steps]
-    assert all(sheet.checked(step) is step for step in found.steps())
+    assert found == plan.steps and [step.stage.id for step in found] == [step.stage.id for step in plan.steps]
+    assert all(sheet.checked(step) is step for step in found)
     changed = tmp_path / "changed.yaml"
     changed.write_text(STUDY.replace("count: 3", "count: 2"))
     assert sheet.read(load(changed), store) is None
     path = tmp_path / "plans" / "many.json"
-    path.write_text(path.read_text().replace('"seed": 1', '"seed": 7').replace('"seed":1', '"seed":7'))
+    whole = path.read_text()
+    for old, new in (
+        ('"weights": 0', '"weights": 99'),
+        ('"model": "one"', '"model": "none"'),
+        ('"form": 1', '"form": 99'),
+        ("{", ""),
+    ):
+        assert old in whole
+        path.write_text(whole.replace(old, new, 1))
+        assert sheet.read(plan.study, store) is None, old
+    path.write_text(whole.replace('"seed": 1', '"seed": 7'))
     with pytest.raises(UserError, match="by another content"):
-        for step in sheet.read(plan.study, store).steps():
+        for step in sheet.read(plan.study, store):
             sheet.checked(step)
 
 
