@@ -25,6 +25,12 @@ class Standing:
     failures: dict[str, str]  # the reasons of last tries
     damaged: tuple[Step, ...] = ()  # evaluations of which parts are not what was committed
 
+    def mend(self, store: Store) -> None:
+        """Take what is damaged out of its records, so that it is made again."""
+        for step in self.damaged:
+            lost = self.missing[step.stage.id]
+            store.disown(step.stage, {part_name(language, step.tests[language]) for language in lost})
+
     def todo(self, only: frozenset[str] | None = None) -> tuple[Step, ...]:
         """What must run, parents first: unfinished evaluations (or those `only`), and the unfinished stages that they rest on."""
         needed = set[str]()

@@ -196,12 +196,12 @@ class Store:
         """Whether a living process works on the run."""
         return leases.alive(self.folder(stage_id), clock)
 
-    def disown(self, stage: Stage, languages: Container[str]) -> None:
-        """Take damaged parts out of the record of an evaluation, so that whoever looks at it next finds them missing."""
+    def disown(self, stage: Stage, parts: Container[str]) -> None:
+        """Take damaged parts (`part_name`) out of a record, so that whoever looks at it next finds them missing."""
         with self.lease(stage) or nullcontext() as lease:
             record = self.record(stage.id) if lease else None
             if lease and record:
-                left = {n: mark for n, mark in record.files.items() if n.removeprefix("scores/").split(".")[0] not in languages}
+                left = {name: mark for name, mark in record.files.items() if unnumbered(name) not in parts}
                 kept.write(lease.folder / "record.json", record.model_copy(update={"files": left}))
 
     def scores(self, stage_id: str) -> list[Score]:

@@ -63,8 +63,7 @@ def run(
     if not remember(plan, store):
         console.print("  the store's card of this study stays as it was: more of it could run then", highlight=False)
     sheet.save(plan, store)
-    for step in stands.damaged:
-        store.disown(step.stage, stands.missing[step.stage.id])
+    stands.mend(store)
     if retry:
         for step in todo:
             store.forgive(step.stage)

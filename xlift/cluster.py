@@ -168,8 +168,7 @@ def _remembered(plan: "Plan", kept: "Store", stands: "Standing", again: "Sequenc
 
     remember(plan, kept)
     sheet.save(plan, kept)
-    for step in stands.damaged:
-        kept.disown(step.stage, stands.missing[step.stage.id])
+    stands.mend(kept)
     for step in again:
         kept.forgive(step.stage)
 

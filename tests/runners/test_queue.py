@@ -448,3 +448,24 @@ def test_a_run_says_what_is_not_tried_again_and_tries_it_when_it_is_told_to(plan
     told = session.run(plan, store, None, **how, retry=True)
     assert tries == [bad] * 3 and not told.failed and set(told.done) == {bad, *first.skipped}
     assert not standing(plan, store).todo() and store.failed(bad) is None
+
+
+def test_a_part_that_is_damaged_is_made_again_by_workers_too_and_others_stay(plan, tmp_path):
+    """Workers trust records, so whoever begins a run takes out of them what is not what was committed."""
+    from dataclasses import replace
+
+    store = Store(tmp_path)
+    for step in plan.steps:
+        computed(step, store)
+    step = next(step for step in plan.steps if step.stage.kind == "evaluate")
+    other = replace(step, tests=dict.fromkeys(step.tests, "cd" * 32))  # of another study, on other test data
+    assert computed(other, store)
+    language = next(iter(step.tests))
+    (path,) = store.folder(step.stage.id).glob(part_name(language, step.tests[language]).replace(".jsonl", ".*.jsonl"))
+    path.write_text("not what it was")
+    assert not left(plan.steps, store)
+    stands = standing(plan, store)
+    assert [each.stage.id for each in stands.damaged] == [step.stage.id] == [each.stage.id for each in stands.todo()]
+    stands.mend(store)
+    assert [each.stage.id for each in left(plan.steps, store)] == [step.stage.id]
+    assert store.missing(step.stage.id, step.tests) == (language,) and not store.missing(step.stage.id, other.tests)
