@@ -149,7 +149,8 @@ def disturbed(study: Path, root: Path, local: Path | None, limit: str, preemptio
             print(f"{time.monotonic() - begun:4.0f} s: preempted {running[0].split()[0]} on {where}; {count} left", flush=True)
         elif done == preemptions and not killed and len(running) > 1:
             os.kill(int((root / "slurmd.toy2.pid").read_text()), signal.SIGKILL)
-            sh("pkill", "-9", "-f", "slurmstepd.*", check=False)
+            for job in sh("squeue", "--noheader", "--nodelist=toy2", "--format=%A").split():  # its steps, and not its sister's
+                sh("pkill", "-9", "-f", rf"slurmstepd: \[{job}\.", check=False)
             killed = True
             print(f"{time.monotonic() - begun:4.0f} s: a node died; {count} left", flush=True)
             time.sleep(5)
