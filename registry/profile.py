@@ -20,8 +20,7 @@ from xlift.registry.plan import Step
 from xlift.registry.spec import Spec
 from xlift.registry.stage import Positive
 
-FORM = "xlift-cluster/1"
-HINT = "see runners/README.md, on clusters"
+HINT = "see README.md, Many machines"
 NUMBERS = ("memory", "params_total", "params_non_embedding")
 KINDS = frozenset({"pretrain", "train", "evaluate"})
 BYTES = {"fp32": 68, "bf16": 34}  # of a token's activations, a layer and a unit of width (Korthikanti et al. 2022, section 4.1)

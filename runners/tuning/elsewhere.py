@@ -24,6 +24,7 @@ class Elsewhere:
         self.devices = ["elsewhere"] * size
         self.orders = Orders(self.store, env.inputs.study.id)
         self._jobs: dict[str, tuple[Job, int, int]] = {}  # job, how far its log was read, and looks that were told
+        self._twice: list[Job] = []  # of stages that are ordered already
         self._leases = contextlib.ExitStack()
         self._name = secrets.token_hex(4)
 
@@ -42,24 +43,26 @@ class Elsewhere:
 
     @property
     def busy(self) -> list[Job]:
-        return [job for job, _, _ in self._jobs.values()]
+        return [*(job for job, _, _ in self._jobs.values()), *self._twice]
 
     @property
     def free(self) -> int:
-        return len(self.devices) - len(self._jobs)
+        return len(self.devices) - len(self.busy)
 
     def give(self, job: Job) -> None:
-        """Order a job. Two trials may share a stage: the second waits for the order of the first."""
+        """Order a job. Two trials may share a stage: the second is held, as by another process."""
         stage = job.step.stage.id
-        if stage not in self._jobs:
-            order = Order(what=ordered(job.step), judges=tuple(map(ordered, job.judges)), reports=job.reports)
-            self.orders.give(order)
+        if stage in self._jobs:
+            self._twice.append(job)
+            return
+        self.orders.give(Order(what=ordered(job.step), judges=tuple(map(ordered, job.judges)), reports=job.reports))
         self._jobs[stage] = (job, 0, 0)
 
     def collect(self, go_on: Callable[[Job, int, float], bool] = lambda *_: True, idle: float = PAUSE) -> list[Ending]:
         """What became of orders, looked at once; `go_on` answers for watched trainings."""
         time.sleep(PAUSE)
-        clock, found = Clock(self.store.root), []
+        clock, found = Clock(self.store.root), [Ending(job, "held") for job in self._twice]
+        self._twice.clear()
         for stage, (job, _, _) in list(self._jobs.items()):
             if job.reports:
                 self._watch(stage, go_on)
@@ -75,6 +78,8 @@ class Elsewhere:
                 found.append(Ending(job, "failed", reason))
         for ending in found:
             stage = ending.job.step.stage.id
+            if ending.state == "held":
+                continue
             del self._jobs[stage]
             self.orders.drop(stage)
         return found
