@@ -98,7 +98,6 @@ class Opened:
     """A checked profile, and where everything stands."""
 
     profile: Profile
-    path: Path
     root: Node
     sources: dict[str, str]
 
@@ -146,7 +145,7 @@ def read(path: Path) -> Opened:
     except ValidationError as errors:
         findings += [_finding(slip["loc"], slip["type"], slip["msg"], root) for slip in errors.errors(include_url=False)]
         raise BadInput(findings, sources) from None
-    opened = Opened(profile, path, root, sources)
+    opened = Opened(profile, root, sources)
     findings += [finding for engine in ("slurm", "ray") for finding in _of_classes(opened, engine)]
     if any(finding.stops for finding in findings):
         raise BadInput(findings, sources)
