@@ -1,8 +1,8 @@
 """A study on machines that are not here: by the order in which workers take stages, and what their devices hold.
 
 Whoever is free takes the first stage in the queue's order (`standing.by_chain`) whose ancestors are finished and which its device
-holds; faster devices ask first. A stage takes what it took where the store knows it, and else its
-operations at the device's speed, after its weights were loaded.
+holds; faster devices ask first. On this machine a stage takes what it took, or what one alike took, in the store or in a
+rehearsal (`xlift plan --probe`); on others its operations at the device's speed, after its weights were loaded.
 """
 
 import heapq
@@ -70,14 +70,16 @@ def machines(text: str) -> tuple[Machines, ...]:
 
 
 def seconds(
-    plan: Plan, operations: Mapping[str, float], measured: Mapping[str, float], reached: Mapping[str, float]
+    plan: Plan, operations: Mapping[str, float], measured: Mapping[str, float], rehearsed: Mapping[str, float]
 ) -> "Durations":
-    """How long stages take: `measured`, or as stages alike were; else by `operations`, at the speed that each model `reached`."""
+    """How long stages take here: as `measured`, or as stages alike were; else as one alike was `rehearsed` (seconds by stage)."""
     alike: dict[tuple[object, ...], list[float]] = {}
-    for step in plan.steps:
-        if step.stage.id in measured:
-            alike.setdefault(_likeness(step), []).append(measured[step.stage.id])
-    return Durations(plan, operations, measured, {key: sum(own) / len(own) for key, own in alike.items()}, reached)
+    for found in (measured, rehearsed):
+        known = {*alike}
+        for step in plan.steps:
+            if step.stage.id in found and likeness(step) not in known:
+                alike.setdefault(likeness(step), []).append(found[step.stage.id])
+    return Durations(plan, operations, measured, {key: sum(own) / len(own) for key, own in alike.items()})
 
 
 @dataclass(frozen=True)
@@ -88,22 +90,31 @@ class Durations:
     operations: Mapping[str, float]
     measured: Mapping[str, float]
     alike: Mapping[tuple[object, ...], float]
-    reached: Mapping[str, float]
+
+    def here(self, step: Step) -> float | None:
+        """On this machine, whose workers live across stages; None where no stage alike was ever timed."""
+        return self.measured.get(step.stage.id) or self.alike.get(likeness(step))
 
     def __call__(self, step: Step, on: Machines) -> float:
-        known = self.measured.get(step.stage.id) or self.alike.get(_likeness(step))
-        if known is not None and on.speed is None:
-            return known
-        speed = on.speed or self.reached.get(step.model)
-        if speed is None:
+        if on.speed:
+            weights = 4 * self.plan.study.facts.models[step.model].parameters.total
+            return START + weights / READ + self.operations[step.stage.id] / on.speed
+        known = self.here(step)
+        if known is None:
             raise UserError(f"nothing is known of how fast {step.model} is here", "give --probe, or a store in which it ran")
-        if on.speed is None:  # workers live across stages
-            return self.operations[step.stage.id] / speed
-        weights = 4 * self.plan.study.facts.models[step.model].parameters.total
-        return START + weights / READ + self.operations[step.stage.id] / speed
+        return known
+
+    def reached(self) -> dict[str, float]:
+        """Operations a second of each model over the stages that were timed, with all that they do beside them."""
+        timed: dict[str, list[tuple[float, float]]] = {}
+        for step in self.plan.steps:
+            if taken := self.here(step):
+                timed.setdefault(step.model, []).append((self.operations[step.stage.id], taken))
+        return {model: sum(count for count, _ in own) / sum(taken for _, taken in own) for model, own in timed.items()}
 
 
-def _likeness(step: Step) -> tuple[object, ...]:
+def likeness(step: Step) -> tuple[object, ...]:
+    """What stages have in common that take equally long."""
     return step.model, step.stage.kind, step.stage.data.task, step.stage.recipe, len(step.tests)
 
 

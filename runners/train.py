@@ -70,7 +70,7 @@ def fit(
     shares, epoch = batch_shares(
         [objective.data.kind for objective in objectives], [stream.items for stream in streams], mixing or Mixing()
     )
-    steps = recipe.steps or max(1, round(recipe.epochs * epoch / recipe.batch))
+    steps = steps_of(recipe, epoch)
     modules = [net.encoder, *(objective.head for objective in objectives)]
     for module in modules:
         module.to(device).train()
@@ -173,6 +173,11 @@ def batch_shares(kinds: Sequence[str], items: Sequence[int], mixing: Mixing) -> 
         return weights / weights.sum(), counted.sum()
     shares = np.where(text, mixing.text * weights / weights[text].sum(), (1 - mixing.text) * weights / weights[~text].sum())
     return shares, counted[~text].sum() / (1 - mixing.text)
+
+
+def steps_of(recipe: Recipe, epoch: float) -> int:
+    """Optimizer steps of a training whose epoch has so many examples."""
+    return recipe.steps or max(1, round(recipe.epochs * epoch / recipe.batch))
 
 
 class _BatchStream:

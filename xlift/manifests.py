@@ -13,6 +13,7 @@ from xlift.options import AsJson, DataAt, Device, ModelsAt, StoreAt, Study, stop
 if TYPE_CHECKING:
     from xlift.registry.cost import Cost
     from xlift.registry.plan import Plan
+    from xlift.registry.simulate import Durations
     from xlift.registry.store import Store
 
 
@@ -88,7 +89,8 @@ def plan(
     stages: Annotated[bool, typer.Option("--stages", help="a line a stage; a line a group of them where absent")] = False,
     flops: Annotated[float, typer.Option(min=1, help="operations a second that a GPU reaches, for GPU hours")] = 4e14,
     probe: Annotated[
-        bool, typer.Option("--probe", help="measure that here, by some steps of every model whose weights are here")
+        bool,
+        typer.Option("--probe", help="measure that here, by stages of the study cut short, of models whose weights are here"),
     ] = False,
     simulate: Annotated[
         str | None, typer.Option(help="how long it takes on such machines, such as 64xH100,16xA100, or 2xhere")
@@ -105,11 +107,12 @@ def plan(
     if studies.unnamed(planned.study, data):
         print("xlift: the ids of a local study rest on its data: without --data DIR no state is known", file=sys.stderr)
     stands = standing(planned, kept)
-    reached = _reached(planned, store, device, models) if probe else {}
+    rehearsed = _rehearsed(planned, store, device, models, simulate) if probe else {}
     if simulate:
-        _simulated(planned, kept, simulate, reached, as_json)
+        _simulated(planned, kept, simulate, rehearsed, as_json)
         return
     rows = stands.describe()
+    reached = _durations(planned, {}, rehearsed).reached() if rehearsed else {}
     costs = cost.costs(planned, stands, planned.builder.inputs, flops, reached) if planned.builder else []
     if as_json:
         summary = {"study": planned.study.id, "cells": len(planned.cells), "excluded": planned.excluded, "gaps": planned.gaps()}
@@ -133,18 +136,22 @@ def plan(
     raise typer.Exit(told_gaps(planned))
 
 
-def _simulated(plan: "Plan", kept: "Store", text: str, reached: dict[str, float], as_json: bool) -> None:
+def _durations(plan: "Plan", measured: dict[str, float], rehearsed: dict[str, float]) -> "Durations":
+    from xlift.registry import cost, simulate
+
+    hours = cost.hours(plan, plan.steps, plan.builder.inputs, flops=1.0)
+    return simulate.seconds(plan, {id: 3600 * each for id, each in hours.items()}, measured, rehearsed)
+
+
+def _simulated(plan: "Plan", kept: "Store", text: str, rehearsed: dict[str, float], as_json: bool) -> None:
     """A study on paper: makespan, device hours, idle share, and what bounds it."""
     from dataclasses import asdict
 
-    from xlift.registry import cost, simulate
+    from xlift.registry import simulate
 
     on = simulate.machines(text)
-    hours = cost.hours(plan, plan.steps, plan.builder.inputs, flops=1.0)
-    operations = {id: 3600 * each for id, each in hours.items()}
     measured = {step.stage.id: record.seconds for step in plan.steps if (record := kept.record(step.stage.id))}
-    durations = simulate.seconds(plan, operations, measured, reached)
-    found = simulate.simulate(plan, plan.steps, on, durations)
+    found = simulate.simulate(plan, plan.steps, on, _durations(plan, measured, rehearsed))
     if as_json:
         print(json.dumps({"study": plan.study.id, "machines": text, **asdict(found), "bottleneck": found.bottleneck}, indent=1))
         return
@@ -161,14 +168,17 @@ def _simulated(plan: "Plan", kept: "Store", text: str, reached: dict[str, float]
         print(f"  {least / unit:,.1f} {name}: {bound}")
 
 
-def _reached(plan: "Plan", store: Path, device: str, models: Path | None) -> dict[str, float]:
-    """Operations a second that each model reaches here; on stderr, why others were not tried."""
+def _rehearsed(plan: "Plan", store: Path, device: str, models: Path | None, on: str | None) -> dict[str, float]:
+    """Seconds of stages that were rehearsed here, with a worker's share of the cores; on stderr, why others were not."""
+    from xlift.registry import simulate
     from xlift.runners import probe
     from xlift.runners.jobs import Env
-    from xlift.runners.machine import device_and_workers
+    from xlift.runners.machine import cores, device_and_workers
 
-    env = Env(store, plan.builder.inputs, device_and_workers(device, 1)[0], models=models)
-    found, reasons = probe.speeds(plan, env)
+    workers = sum(each.count for each in simulate.machines(on) if each.kind == simulate.HERE) if on else 0
+    device, usual = device_and_workers(device, workers or None)
+    env = Env(store, plan.builder.inputs, device, max(1, cores() // usual), models=models)
+    found, reasons = probe.durations(plan, env)
     for name, why in reasons.items():
         print(f"xlift: {name} was not tried: {why}", file=sys.stderr)
     return found
@@ -204,7 +214,7 @@ def _costs(costs: "list[Cost]", flops: float, reached: list[str]) -> None:
     table_of(tuple(head), rows)
     print(
         "\nRoughly: tokens by the bytes of files or, where they are not here, by known sizes; GPU hours at "
-        + ("what some steps reached here, else at " if reached else "")
+        + ("what stages cut short reached here, else at " if reached else "")
         + f"{flops:.2g} operations a second;\nmemory of weights, gradients and moments, without activations; --release keeps two "
         "checkpoints a worker."
     )

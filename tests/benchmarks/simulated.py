@@ -1,4 +1,4 @@
-"""A study on paper beside the same study, run here: the makespan by measured durations, and by those of a probe.
+"""A study on paper beside the same study, run here: the makespan by measured durations, and by those of a rehearsal.
 
 python tests/benchmarks/simulated.py [STUDY] [--workers 2] [--data DIR]
 """
@@ -30,7 +30,9 @@ def main() -> None:
     plan, on = expand(study, inputs), simulate.machines(f"{options.workers}xhere")
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        reached, _ = probe.speeds(plan, Env(store.root, inputs, threads=max(1, cores() // options.workers)))
+        begun = time.time()
+        rehearsed, _ = probe.durations(plan, Env(store.root, inputs, threads=max(1, cores() // options.workers)))
+        print(f"rehearsed {len(rehearsed)} of {len(plan.steps)} stages in {time.time() - begun:.1f} s")
         begun = time.time()
         session.run(plan, store, options.data, workers=options.workers, device="cpu", mlflow=False)
         ended = [os.stat(store.folder(step.stage.id) / "record.json").st_mtime for step in plan.steps]
@@ -42,7 +44,7 @@ def main() -> None:
     operations = {id: 3600 * hours for id, hours in cost.hours(plan, plan.steps, inputs, flops=1.0).items()}
     for name, durations in (
         ("measured durations", simulate.seconds(plan, operations, measured, {})),
-        ("a probe's speeds", simulate.seconds(plan, operations, {}, reached)),
+        ("a rehearsal", simulate.seconds(plan, operations, {}, rehearsed)),
     ):
         found = simulate.simulate(plan, plan.steps, on, durations)
         print(
