@@ -22,7 +22,7 @@ import torch
 from xlift.registry.leases import Lease, Lost, numbered
 from xlift.runners.jobs import GRACE
 
-FORM = 1
+FORM = 2
 NAME = "resume"
 
 State = dict[str, Any]
@@ -41,9 +41,10 @@ class Keeper:
             **{name: version(name) for name in ("torch", "transformers")},
         }
         self.asked = False
-        self.found = self._read()
-        self.step: int = self.found["step"] if self.found else 0  # that it goes on after
-        self.before: float = self.found["seconds"] if self.found else 0.0  # that it took until then
+        found = self._read()
+        self.step: int = found["step"] if found else 0  # that it goes on after
+        self.before: float = found["seconds"] if found else 0.0  # that it took until then
+        self.found: State | None = found["state"] if found else None
         self._began = self._last = time.monotonic()
         self._writing: threading.Thread | None = None
 
@@ -67,7 +68,7 @@ class Keeper:
             return
         self.lease.check()
         seconds = self.before + time.monotonic() - self._began
-        kept = {**self.where, "step": step, "seconds": seconds, **copied(state())}
+        kept = {**self.where, "step": step, "seconds": seconds, "state": copied(state())}
         if self._writing:
             self._writing.join()
         self._writing = threading.Thread(target=self._write, args=(kept,), daemon=True, name=f"keep {self.lease.folder.name}")

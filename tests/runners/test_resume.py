@@ -83,8 +83,21 @@ def ends(monkeypatch):
     return plan
 
 
+@pytest.fixture
+def begun(monkeypatch):
+    """The steps that trainings go on after, one a training that is begun."""
+    enter, found = Keeper.__enter__, list[int]()
+
+    def entered(self):
+        found.append(self.step)
+        return enter(self)
+
+    monkeypatch.setattr(Keeper, "__enter__", entered)
+    return found
+
+
 @pytest.mark.parametrize("sort", SORTS)
-def test_a_training_that_ends_at_any_step_goes_on_bit_for_bit(tmp_path, ends, sort):
+def test_a_training_that_ends_at_any_step_goes_on_bit_for_bit(tmp_path, ends, begun, sort):
     plan, rng = planned(tmp_path, SORTS[sort]), np.random.default_rng(0)
     whole, cut = (Env(tmp_path / name, Inputs(plan.study)) for name in ("whole", "cut"))
     kinds = set()
@@ -92,11 +105,13 @@ def test_a_training_that_ends_at_any_step_goes_on_bit_for_bit(tmp_path, ends, so
         assert run(step, whole)
         kept, first = sorted(rng.choice(np.arange(1, 6), 2, replace=False).tolist())
         ends |= {"keep": {kept, 6}, "end": {first, 7}}
+        begun.clear()
         for _ in range(2):  # the second time one that has gone on already
             with pytest.raises(Killed):
                 run(step, cut)
         assert list(Store(cut.store).folder(step.stage.id).glob("resume.*")) and not Store(cut.store).usable(step.stage.id)
         assert run(step, cut)
+        assert begun == [0, kept if kept <= first else 0, 6]
         a, b = Store(whole.store), Store(cut.store)
         assert weights(a, step) == weights(b, step), step.stage.data.task
         assert losses(a, step) == losses(b, step)
@@ -119,8 +134,8 @@ def test_what_is_kept_is_read_as_plain_values_and_is_no_result(tmp_path, ends):
     assert store.state(step.stage.id) != "finished" and store.record(step.stage.id) is None
 
 
-@pytest.mark.parametrize("harm", ["torn", "empty", "another torch", "another form", "a pickle that runs code"])
-def test_what_cannot_be_gone_on_with_is_begun_anew(tmp_path, ends, harm):
+@pytest.mark.parametrize("harm", ["", "torn", "empty", "another torch", "another form", "a pickle that runs code"])
+def test_what_cannot_be_gone_on_with_is_begun_anew(tmp_path, ends, begun, harm):
     plan = planned(tmp_path)
     (step, *_) = trainings(plan)
     whole, cut = (Env(tmp_path / name, Inputs(plan.study)) for name in ("whole", "cut"))
@@ -133,24 +148,11 @@ def test_what_cannot_be_gone_on_with_is_begun_anew(tmp_path, ends, harm):
         path.write_bytes(path.read_bytes()[: 1000 if harm == "torn" else 0])
     elif harm == "a pickle that runs code":
         torch.save({**torch.load(path, weights_only=True), "step": Path(tmp_path / "owned")}, path)
-    else:
+    elif harm:
         torch.save(torch.load(path, weights_only=True) | ({"torch": "1.0"} if harm == "another torch" else {"form": 99}), path)
     ends |= {"keep": set(), "end": set()}
-    begun: list[int] = []
-    _seen(begun)
-    assert run(step, cut) and begun == [0]
+    assert run(step, cut) and begun[1:] == [0, 0 if harm else 3]
     assert weights(Store(whole.store), step) == weights(Store(cut.store), step)
-
-
-def _seen(begun: list[int]) -> None:
-    enter = Keeper.__enter__
-
-    def entered(self):
-        begun.append(self.step)
-        Keeper.__enter__ = enter
-        return enter(self)
-
-    Keeper.__enter__ = entered
 
 
 def test_of_a_training_that_diverges_or_is_pruned_nothing_stays(tmp_path, ends):
@@ -201,11 +203,15 @@ def test_a_worker_that_is_signalled_goes_on_where_it_was(tmp_path, number):
         assert endings[0].state == ("died" if number == signal.SIGKILL else "left") and list(folder.glob("resume.*"))
         failure = Store(cut.store).failed(step.stage.id)  # to be asked to leave is no failure
         assert [a.kind for a in failure.attempts] == ["died"] if number == signal.SIGKILL else failure is None
+        (path,), ended = folder.glob("resume.*"), 1000 * time.time()
+        kept = torch.load(path, weights_only=True)["step"]
         crew.give(Job(step))
         endings = []
         while not endings:
             endings = crew.collect()
         assert endings[0].state == "done"
+    old = [line["step"] for line in Store(cut.store).log(step.stage.id)[0] if line["time"] < ended]
+    assert 20 < kept == max(old) or kept - max(old) < 4  # what was done before is not done again; a line may be of several steps
     steps = [line[0] for line in losses(Store(cut.store), step)]
     assert steps == sorted(set(steps)) and steps[-1] == 400
     assert weights(Store(whole.store), step) == weights(Store(cut.store), step)
@@ -218,7 +224,7 @@ def _at(folder: Path) -> int:
         return 0
 
 
-def test_a_watched_training_goes_on_bit_for_bit_and_is_looked_at_alike(tmp_path, ends):
+def test_a_watched_training_goes_on_bit_for_bit_and_is_looked_at_alike(tmp_path, ends, begun):
     plan = planned(
         tmp_path, STUDY.replace("matrix:", "tuning: {trials: 2, pruner: asha, reports: 4, space: {lr: [1.0e-3]}}\nmatrix:")
     )
@@ -238,4 +244,4 @@ def test_a_watched_training_goes_on_bit_for_bit_and_is_looked_at_alike(tmp_path,
         stores.append((Store(env.store), looks))
     (a, seen), (b, again) = stores
     assert weights(a, training) == weights(b, training) and losses(a, training) == losses(b, training)
-    assert len(seen) == 3 and set(again) == set(seen) and len(again) > len(seen)
+    assert begun[-3:] == [0, 2, 5] and len(seen) == 3 and set(again) == set(seen) and len(again) > len(seen)
