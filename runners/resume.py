@@ -13,12 +13,14 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, Self
 
 import torch
 
+from xlift.registry.kept import NotRead
 from xlift.registry.leases import Lease, Lost, numbered
 from xlift.runners.jobs import GRACE
 
@@ -103,12 +105,16 @@ class Keeper:
         temporary.unlink(missing_ok=True)
 
     def _read(self) -> State | None:
-        """What the newest owner kept of this training; None where nothing is, or nothing that goes on alike here."""
-        for path in sorted(self.lease.folder.glob(f"{NAME}.*"), key=numbered, reverse=True):
+        """What the newest owner kept of this training; None where nothing is or, with a warning, nothing that goes on here."""
+        paths = sorted(self.lease.folder.glob(f"{NAME}.*"), key=numbered, reverse=True)
+        for path in paths:
             with contextlib.suppress(Exception):  # damaged, in whatever way: it is a help, and no result
                 found = torch.load(path, map_location="cpu", weights_only=True)
                 if {name: found[name] for name in self.where} == self.where:
                     return found
+        if paths:
+            what = "is damaged, or of another torch, transformers or kind of device: the training begins anew"
+            warnings.warn(f"{paths[0]} {what}", NotRead, stacklevel=3)
         return None
 
 
