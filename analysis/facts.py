@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib import resources
 from math import log10
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import duckdb
 import pandas as pd
@@ -29,7 +29,7 @@ from xlift.registry.pairing import is_baseline, left_out, pair, treatment, untre
 from xlift.registry.score import Score
 from xlift.registry.spec import canonical
 
-Facts = duckdb.DuckDBPyConnection
+Facts: TypeAlias = duckdb.DuckDBPyConnection
 VIEWS = ("stages", "scores", "planned", "gains", "missing")
 
 STAGES = pa.schema(
@@ -129,19 +129,42 @@ def connect(store: Reading | None, cards: Sequence[StudyCard]) -> duckdb.DuckDBP
     names = [card.study for card in cards]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"two cards for one study: {', '.join(twice)}")
-    tables = {card.table: _table(store, card.table) for card in cards if card.table}
+    tables = {card.table: table(store, card.table) for card in cards if card.table}
     wanted = dict.fromkeys(cell.stage for card in cards if not card.table for cell in card.cells if cell.stage)
-    connection = duckdb.connect(":memory:")
-    _fill(connection, "stage_rows", STAGES, (row for card in cards for row in _stage_rows(store, card, tables)))
-    _fill(connection, "cell_rows", CELLS, (row for card in cards for row in _cell_rows(card)))
+    connection = memory()
+    fill(connection, "stage_rows", STAGES, (row for card in cards for row in stage_rows(store, card, tables)))
+    fill(connection, "cell_rows", CELLS, (row for card in cards for row in cell_rows(card)))
     kept = [table for table in tables.values() if isinstance(table, pa.Table)]
-    _fill(connection, "score_rows", SCORES, (row for stage in wanted for row in _score_rows(store, stage)), kept)
-    _fill(connection, "language_rows", LANGUAGE_ROWS, _language_rows())
-    for view in VIEWS:
+    fill(connection, "score_rows", SCORES, (row for stage in wanted for row in score_rows(store, stage)), kept)
+    fill(connection, "language_rows", LANGUAGE_ROWS, language_rows())
+    return locked(viewed(connection, VIEWS))
+
+
+def viewed(connection: Facts, views: Iterable[str]) -> Facts:
+    """With views over the base tables."""
+    for view in views:
         connection.execute(f"CREATE VIEW {view} AS {sql(view)}")
+    return connection
+
+
+def locked(connection: Facts) -> Facts:
+    """Without access to files and Python's variables, which nothing can give back."""
     for lock in ("enable_external_access = false", "python_enable_replacements = false", "lock_configuration = true"):
         connection.execute(f"SET {lock}")
     return connection
+
+
+def memory() -> Facts:
+    """An empty database."""
+    return duckdb.connect(":memory:")
+
+
+def named(statement: str) -> set[str]:
+    """The tables and views that a statement names, in lower case; UserError where it is none."""
+    try:
+        return {name.lower() for name in memory().get_table_names(statement)}
+    except duckdb.Error as error:
+        raise UserError(f"the query does not work: {error}") from error
 
 
 def sql(name: str) -> str:
@@ -229,19 +252,21 @@ def _centre(card: StudyCard) -> float:
     return sum(sizes.values()) / len(sizes) if sizes else 0.0
 
 
-def _fill(
+def fill(
     connection: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, rows: Iterable[tuple], more: Sequence[pa.Table] = ()
 ) -> None:
     """A table of `rows` and of the schema's columns of `more`."""
-    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
-    made = pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
-    table = pa.concat_tables([made, *(other.select(schema.names) for other in more)])
-    connection.register("incoming", table)
+    connection.register("incoming", pa.concat_tables([arrow(schema, rows), *(other.select(schema.names) for other in more)]))
     connection.execute(f"CREATE TABLE {name} AS SELECT * FROM incoming")
     connection.unregister("incoming")
 
 
-def _table(store: Reading, digest: str) -> pa.Table | str:
+def arrow(schema: pa.Schema, rows: Iterable[tuple]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
+    return pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
+
+
+def table(store: Reading, digest: str) -> pa.Table | str:
     """The rows of a table, or why they cannot be read."""
     try:
         path = store.table(digest)
@@ -256,7 +281,7 @@ def _say(reason: object) -> None:
     warnings.warn(str(reason), NotRead, stacklevel=1)
 
 
-def _stage_rows(store: Reading, card: StudyCard, tables: Mapping[str, pa.Table | str]) -> Iterator[tuple]:
+def stage_rows(store: Reading, card: StudyCard, tables: Mapping[str, pa.Table | str]) -> Iterator[tuple]:
     for stage in card.stages:
         if card.table:
             failed = tables[card.table] if isinstance(tables[card.table], str) else None
@@ -287,13 +312,16 @@ def _stage_rows(store: Reading, card: StudyCard, tables: Mapping[str, pa.Table |
         )
 
 
-def _score_rows(store: Reading, stage: str) -> Iterator[tuple]:
-    seen: set[tuple[str, str]] = set()
+def score_rows(store: Reading, stage: str) -> Iterator[tuple]:
     try:
-        scores = store.scores(stage)
+        yield from rows_of(stage, store.scores(stage))
     except NotUnderstood as error:
         _say(error)
-        return
+
+
+def rows_of(stage: str, scores: Iterable[Score]) -> Iterator[tuple]:
+    """A row a score."""
+    seen: set[tuple[str, str]] = set()
     for score in scores:
         assert not (score.primary and (score.language, score.data) in seen), f"{stage}: two primary metrics in {score.language}"
         seen |= {(score.language, score.data)} if score.primary else set()
@@ -311,7 +339,7 @@ def _score_rows(store: Reading, stage: str) -> Iterator[tuple]:
         )
 
 
-def _language_rows() -> Iterator[tuple]:
+def language_rows() -> Iterator[tuple]:
     """What is known of languages, real ones and the lab's, whose distance to English nobody measured."""
     for language in LANGUAGES.values():
         yield language.code, language.family, language.script, language.distance
@@ -319,7 +347,7 @@ def _language_rows() -> Iterator[tuple]:
         yield made.code, made.family, made.script, None
 
 
-def _cell_rows(card: StudyCard) -> Iterator[tuple]:
+def cell_rows(card: StudyCard) -> Iterator[tuple]:
     """Each cell once a language, with the text that its two halves share and the part it plays in the pair."""
     rule = card.analysis.gain
     known = {*Cell.model_fields, "language"}

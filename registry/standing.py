@@ -64,8 +64,11 @@ class Standing:
         ]
 
 
-def standing(plan: Plan, store: Store) -> Standing:
-    """How every stage of a plan stands now: files of scores are read once, and compared with their checksums."""
+def standing(plan: Plan, store: Store, *, read: bool = False) -> Standing:
+    """How every stage of a plan stands now, by its record and by the sizes of the files that this names.
+
+    With `read` these are compared with their checksums, so that what is damaged can be made again.
+    """
     states, missing, usable = dict[str, State](), dict[str, tuple[str, ...]](), set[str]()
     foreign, failures, damaged = dict[str, str](), dict[str, str](), list[Step]()
     for step in plan.steps:
@@ -79,7 +82,7 @@ def standing(plan: Plan, store: Store) -> Standing:
             failures[id] = failure.reason
         whole = record is not None
         if step.stage.kind == "evaluate":
-            missing[id] = store.missing_of(record, id, step.tests)
+            missing[id] = store.missing_of(record, id, step.tests, read=read)
             whole = not missing[id]
             if record and set(missing[id]) - set(unnamed(step, record)):
                 damaged.append(step)

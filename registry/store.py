@@ -12,6 +12,7 @@ registrations/<id>.json      what a study committed itself to (`registry.registr
 tuning/<search>/trial-<n>.json   a trial of a search (`registry.card.Trial`), written once; beside them the optimiser's journal
 studies/<id>.json            a study's cells and stages (`registry.card.StudyCard`), derived from its manifest
 tables/<digest>.parquet      the rows of a table of scores that were computed elsewhere, whole, under the digest of their content
+facts/                       what `analysis` gathered of finished runs; made again where it is deleted
 
 <n> is the number of the lease under which a file was written: an owner that was taken over while it slept, and goes on,
 never touches what its successor committed. Every .json but stage.json carries a form number (`registry.kept`): what another
@@ -177,10 +178,10 @@ class Store:
         """The languages of `parts` (language -> digest of its test data) that have no whole score from that data."""
         return self.missing_of(self.record(stage_id), stage_id, parts)
 
-    def missing_of(self, record: Record | None, stage_id: str, parts: dict[str, str]) -> tuple[str, ...]:
-        """`missing`, of a record that was read already."""
-        folder = self.folder(stage_id)
-        whole = {unnumbered(name) for name in (record.parts() if record else ()) if _holds(folder / name, record.files[name])}
+    def missing_of(self, record: Record | None, stage_id: str, parts: dict[str, str], *, read: bool = True) -> tuple[str, ...]:
+        """`missing`, of a record that was read already; without `read` by the sizes of files alone, not by their checksums."""
+        folder, names = str(self.folder(stage_id)), record.parts() if record else ()
+        whole = {unnumbered(name) for name in names if _holds(f"{folder}/{name}", record.files[name], read=read)}
         return tuple(language for language, data in parts.items() if part_name(language, data) not in whole)
 
     def written(self, stage_id: str, what: str) -> int | None:
@@ -207,7 +208,16 @@ class Store:
     def scores(self, stage_id: str) -> list[Score]:
         """The rows of every part that the record names and whose checksum holds."""
         record = self.record(stage_id)
-        return [score for name in (record.parts() if record else ()) for score in self._part(stage_id, name, record)]
+        return [score for part in self._parts(record, stage_id) for score in part or ()] if record else []
+
+    def whole(self, stage_id: str) -> list[Score] | None:
+        """The rows of every part, if the run is finished and all are there as they were committed; else None."""
+        try:
+            record = self.record(stage_id)
+            parts = list(self._parts(record, stage_id)) if record else [None]
+        except NotUnderstood:
+            return None
+        return None if None in parts else [score for part in parts for score in part or ()]
 
     def checkpoint(self, stage_id: str) -> Path:
         """The folder of a finished run's checkpoint, its checksums verified. Raises `Damaged`."""
@@ -406,26 +416,32 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)
 
-    def _part(self, stage_id: str, name: str, record: Record) -> Iterator[Score]:
-        path = self.folder(stage_id) / name
-        if not _holds(path, record.files[name]):
-            return
-        try:
-            yield from map(Score.model_validate_json, path.read_bytes().splitlines())
-        except ValidationError as error:
-            raise NotUnderstood(f"{path} is not understood ({error.errors()[0]['msg'].lower()})") from None
+    def _parts(self, record: Record, stage_id: str) -> Iterator[list[Score] | None]:
+        """The rows of each part of a record, None where it is not what was committed."""
+        folder = str(self.folder(stage_id))
+        for name in record.parts():
+            try:
+                with open(f"{folder}/{name}", "rb") as file:
+                    data = file.read()
+                whole = FileMark(size=len(data), sha256=hashlib.sha256(data).hexdigest()) == record.files[name]
+                yield [Score.model_validate_json(line) for line in data.splitlines()] if whole else None
+            except FileNotFoundError:
+                yield None
+            except ValidationError as error:
+                slip = error.errors()[0]["msg"].lower()
+                raise NotUnderstood(f"{folder}/{name} is not understood ({slip})") from None
 
 
-def _mark(path: Path, *, sync: bool = False) -> FileMark:
+def _mark(path: Path | str, *, sync: bool = False) -> FileMark:
     with open(path, "rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
         if sync:
             os.fsync(file.fileno())
-    return FileMark(size=path.stat().st_size, sha256=checksum)
+        return FileMark(size=os.fstat(file.fileno()).st_size, sha256=checksum)
 
 
-def _holds(path: Path, mark: FileMark) -> bool:
+def _holds(path: Path | str, mark: FileMark, *, read: bool = True) -> bool:
     try:
-        return path.stat().st_size == mark.size and _mark(path).sha256 == mark.sha256
+        return os.stat(path).st_size == mark.size and (not read or _mark(path).sha256 == mark.sha256)
     except FileNotFoundError:
         return False

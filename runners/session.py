@@ -52,7 +52,7 @@ def run(
     """
     plan.pinned()
     console = Console(stderr=True, force_jupyter=False)  # a notebook gets plain lines too
-    stands = standing(plan, store)
+    stands = standing(plan, store, read=True)
     todo = stands.todo(only)
     blocked = {reason for step in plan.steps if (reason := stands.blocked(step))}
     console.print(

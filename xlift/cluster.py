@@ -136,7 +136,7 @@ def send(
 
     engine = engine_of(where.engine)
     plan.pinned()
-    stands = standing(plan, kept)
+    stands = standing(plan, kept, read=True)
     todo, opened = stands.todo(only), _opened(where)
     order, findings = _order(plan, kept, where, todo, opened)
     if dry:

@@ -17,11 +17,10 @@ def sql(
     form: Annotated[str, typer.Option("--format", help="table, csv or json")] = "table",
 ) -> None:
     """Ask DuckDB about the runs."""
-    from xlift.analysis import facts
+    from xlift.analysis import gathered
     from xlift.analysis.report import table
 
-    kept = studies.existing(store)
-    print(table.rendered(facts.query(facts.connect(kept, kept.cards()), query), form))
+    print(table.rendered(gathered.ask(studies.existing(store), query), form))
 
 
 def gains(

@@ -21,6 +21,7 @@ ROOM = 60  # letters of a name in a figure
 LETTERS, LINE = 12, 0.21  # of a legend in an inch; inches that one of its lines takes
 PANEL, LABEL = 190.0, 10.0  # height of a panel of the answer's figure and of a line's name in it, in points of the page
 CLOSE = 0.1  # of an axis of sizes: ticks nearer than this are turned
+DENSE, DPI = 1500, 160  # marks of a panel beyond which they are a picture within the figure; its dots an inch
 PALE = 0.3  # of a tile's colour, where the interval holds zero
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "*")
 NAMES = {"params_non_embedding": "parameters without embeddings", "params_total": "parameters, embeddings included"}
@@ -219,17 +220,20 @@ def diagnostics(parts: Sequence[tuple[str, pd.DataFrame]], *, stacked: bool = Fa
         axes = figure.subplots(2 * len(parts) if stacked else len(parts), 1 if stacked else 2, squeeze=False).ravel()
         for number, (group, table) in enumerate(parts):
             left, right = axes[2 * number : 2 * number + 2]
-            colour, residual = COLOURS[number], points(table["residual"])
-            left.plot(points(table["fitted"]), residual, MARKERS[number], color=colour, markersize=3.5, alpha=0.6)
+            residual, dense = points(table["residual"]), len(table) > DENSE
+            look = {
+                "color": COLOURS[number],
+                "markersize": 2 if dense else 3.5,
+                "alpha": 0.25 if dense else 0.6,
+                "rasterized": dense,
+            }
+            left.plot(points(table["fitted"]), residual, MARKERS[number], **look)
             left.axhline(0, color=INK, linewidth=0.9)
-            left.set_xlabel("fitted gain (points)")
-            left.set_ylabel("residual (points)")
-            left.set_title(f"{group} targets")
+            left.set(xlabel="fitted gain (points)", ylabel="residual (points)", title=f"{group} targets")
             (theory, sample), (slope, intercept, _) = stats.probplot(residual)
-            right.plot(theory, sample, MARKERS[number], color=colour, markersize=3.5, alpha=0.6)
+            right.plot(theory, sample, MARKERS[number], **look)
             right.plot(theory, intercept + slope * theory, color=INK, linewidth=1)
-            right.set_xlabel("normal quantile")
-            right.set_ylabel("residual (points)")
+            right.set(xlabel="normal quantile", ylabel="residual (points)")
     return figure
 
 
@@ -348,7 +352,7 @@ def svg(figure: Figure) -> str:
         if engine := figure.get_layout_engine():  # once, and by itself: a figure that is saved draws twice to find its layout
             engine.execute(figure)
             figure.set_layout_engine("none")
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        figure.savefig(buffer, format="svg", dpi=DPI, metadata={"Date": None})
     return buffer.getvalue()
 
 

@@ -1,6 +1,6 @@
 """What the queue takes beside the stages themselves.
 
-    python tests/benchmarks/queue.py [--stages 1000] [--finished 8000]
+    python tests/benchmarks/queueing.py [--stages 1000] [--finished 8000]
 
 Three figures: CPU ms a stage outside its work, of a local run and of a worker (looking, claiming, committing, telling; what a stage
 computes is left out); CPU seconds and file operations of one `xlift worker` on a finished study, counted by strace where it is there;
