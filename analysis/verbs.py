@@ -77,7 +77,7 @@ def fitted(formula: str, data: gathering.Data, options: FitOptions) -> Answer:
         df="satterthwaite" if options.unit else options.df,  # type: ignore[arg-type]
         residual_by=options.residual_by,
         aliased=options.aliased,
-        **columns,
+        **columns,  # type: ignore[arg-type]
     )
     effects, cautions = found.effects, list(found.warnings)
     if options.unit:

@@ -50,6 +50,7 @@ def fit(
     residual_by: str | None = None,
     missing: str = "raise",
     aliased: str = "raise",
+    near: "Fit | None" = None,
 ) -> "Fit":
     """Fit by REML (or ML) and test with Kenward-Roger (or Satterthwaite) degrees of freedom.
 
@@ -58,6 +59,7 @@ def fit(
     residual_by  column with one residual variance a value  missing    "raise", or "drop" rows and say so
     aliased      "raise" where fixed effects depend on each other, or "drop" those that depend on the ones before them: what
                  the data tell is then given as ever, and what they do not tell is missing (NaN)
+    near         the same model's fit of most of the same rows, from which the search starts
     UserError for bad input, in words; NotConverged where the criterion has no minimum that can be found.
     """
     if df not in METHODS:
@@ -74,7 +76,8 @@ def fit(
     _identifiable(design, int(gathered.cells.count.sum()), known=bool(variances))
     cross = cross_products(design, gathered.cells, known=bool(variances))
     _not_spanned(cross)
-    state = minimise(Likelihood(cross, reml=reml, known=bool(variances)))
+    start = near.state.point if near and str(near.formula) == str(parsed) else None
+    state = minimise(Likelihood(cross, reml=reml, known=bool(variances)), start)
     shared = gathering.shared(parsed, data)
     return Fit(parsed, state, METHODS[df](state), Grid.of(design, gathered), columns, gathered.dropped, shared)
 

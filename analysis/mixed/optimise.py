@@ -27,14 +27,20 @@ class NotConverged(RuntimeError):
     """No minimum was found; nothing is reported then."""
 
 
-def minimise(model: Likelihood) -> State:
+def minimise(model: Likelihood, near: np.ndarray | None = None) -> State:
     """The state at the minimum; NotConverged where none is found.
 
-    A step of Fisher scoring leads close to it, Newton to its end; where that ends in no minimum, descents from far apart.
+    A step of Fisher scoring leads close to it, or a point that is `near` it, such as the minimum on most of the same rows; Newton
+    to its end. Where that ends in no minimum, descents from far apart.
     """
     if model.r + model.G == 1:
         return model.at(np.zeros(0))
     scale = scales(model)
+    if near is not None and len(near) == len(scale):
+        try:
+            return _settled(model.at(near), scale, _polish)
+        except (NotConverged, np.linalg.LinAlgError):
+            pass
     if model.G == 1:
         try:
             return _settled(_scored(model.at(scale * _ones(model)), scale), scale, _polish)

@@ -177,11 +177,17 @@ def fitted(rows: pd.DataFrame, analysis: Analysis, *, estimates_only: bool = Fal
 
 
 def fitted_group(
-    name: str, rows: pd.DataFrame, analysis: Analysis, *, beside: Sequence[str] = (), estimates_only: bool = False
+    name: str,
+    rows: pd.DataFrame,
+    analysis: Analysis,
+    *,
+    beside: Sequence[str] = (),
+    estimates_only: bool = False,
+    near: GroupFit | None = None,
 ) -> GroupFit:
     """The primary model of one group's gains, some factors beside its own.
 
-    `estimates_only` keeps a slope on too few models, without a test of it.
+    `estimates_only` keeps a slope on too few models, without a test of it. `near` is the fit of most of the same gains.
     """
     rows = factored(rows)
     model = primary(name, rows, analysis, beside=beside, estimates_only=estimates_only, told_apart=not estimates_only)
@@ -190,7 +196,8 @@ def fitted_group(
         variances, model = "sampling", replace(model, formula=f"{model.formula} + (1 | {ROW})")
         rows = rows.assign(**{ROW: [str(at) for at in range(len(rows))], variances: rows["gain_se"] ** 2})
     try:
-        found, failed = fit(model.formula, rows, aliased="drop", variances=variances), None
+        start = near.fit if near else None
+        found, failed = fit(model.formula, rows, aliased="drop", variances=variances, near=start), None
     except (NotConverged, UserError) as error:
         found, failed = None, f"the primary model cannot be fitted: {error}"
     return GroupFit(model, rows, found, failed, analysis, variances, tuple(beside))

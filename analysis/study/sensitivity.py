@@ -48,7 +48,7 @@ def _cases(group: GroupFit, analysis: Analysis) -> Iterator[tuple[str, str, Grou
 
 
 def _again(group: GroupFit, rows: pd.DataFrame, analysis: Analysis) -> GroupFit:
-    return fitted_group(group.name, rows.reset_index(drop=True), analysis, estimates_only=True)
+    return fitted_group(group.name, rows.reset_index(drop=True), analysis, estimates_only=True, near=group)
 
 
 def _row(group: GroupFit, kind: str, case: str) -> dict:

@@ -127,6 +127,11 @@ class Setting:
         return {}
 
     @cached_property
+    def behind(self) -> dict[str | None, dict[Key, pd.DataFrame]]:
+        """By a condition: what is `seen` behind the slopes of what it holds for, whatever is asked of these."""
+        return {}
+
+    @cached_property
     def together(self) -> tuple[tuple[str, ...], ...]:
         """The factors that move a slope together, a tuple each."""
         return tuple(dict.fromkeys(tuple(name for name, _ in key) for key in self.bases))
@@ -195,21 +200,23 @@ def slope_at(key: Key, setting: Setting) -> np.ndarray:
 
 def told_coefficients(setting: Setting) -> np.ndarray:
     """(columns,) whether each coefficient is a combination of what is told: slopes, gains at lp = 0, gains of models."""
-    design = setting.grid.design
-    rows = []
+    design, every = setting.grid.design, _combinations(GAIN, setting)
+    rows, grids = [], list[pd.DataFrame]()
     for key in setting.run:
         part = _Part(GAIN, setting)
-        part.left, part.combinations = {}, _at_key(_combinations(GAIN, setting), key)
+        part.left, part.combinations = {}, _at_key(every, key)
         if not setting.sized or setting.carried(key):
             grid = part.grid()
-            rows += [design.rows(grid), design.rows(grid.assign(lp=1.0))] if setting.sized else [design.rows(grid)]
+            grids += [grid, grid.assign(lp=1.0)] if setting.sized else [grid]
         else:
             part.carried = False
             rows.append(design.rows(part._at(key, None)).mean(0, keepdims=True))
+    if grids:
+        rows.append(design.rows(pd.concat(grids, ignore_index=True)))
     span = np.vstack(rows) / design.coding.lengths
-    every = np.eye(len(design.coding.names))
-    left = every - np.linalg.lstsq(span.T, every, rcond=None)[0].T @ span
-    return design.told(every) & (np.linalg.norm(left, axis=1) <= TOLD_BY)
+    each = np.eye(len(design.coding.names))
+    left = each - np.linalg.lstsq(span.T, each, rcond=None)[0].T @ span
+    return design.told(each) & (np.linalg.norm(left, axis=1) <= TOLD_BY)
 
 
 def frame(mean: Mean, setting: Setting) -> pd.DataFrame:
@@ -285,9 +292,10 @@ class _Part:
         """What is `seen` behind one slope's combinations, or all of them."""
         if key is None:
             return pd.concat([self.own(each) for each in self.keys])
-        if key not in self._own:
-            self._own[key] = self._behind(key)
-        return self._own[key]
+        known = self.setting.behind.setdefault(self.mean.condition, {}) if self.carried else self._own
+        if key not in known:
+            known[key] = self._behind(key)
+        return known[key]
 
     def _behind(self, key: Key) -> pd.DataFrame:
         rows = self.setting.at(key)

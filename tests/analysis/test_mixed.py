@@ -48,6 +48,19 @@ def test_all_forty_awkward_registries_end_at_the_optimum(correlated):
     assert all(np.isfinite(fit.effects.drop(columns="term")).all(axis=None) for fit in fits.values())
 
 
+@pytest.mark.parametrize("seed", [*registries.AWKWARD][::8])
+def test_a_search_from_a_fit_of_most_rows_ends_where_any_other_does(seed):
+    """Also from the boundary, and where what is left out is what a variance rested on."""
+    rows = registries.awkward(seed)
+    formula = "gain ~ lp * inter + (1 + lp | lang) + (1 | target) + (1 | model) + (1 | mi)"
+    whole = mixed.fit(formula, rows)
+    for column in ("lang", "target", "model", "inter"):
+        left = rows[rows[column] != rows[column].iloc[0]]
+        near, far = mixed.fit(formula, left, near=whole), mixed.fit(formula, left)
+        assert near.state.criterion <= far.state.criterion + 1e-8
+        assert near.params.to_numpy() == pytest.approx(far.params.to_numpy(), rel=1e-4, abs=1e-5)
+
+
 def test_cells_from_parquet_or_a_query_are_the_same_fit_as_rows(registry, tmp_path):
     registry.to_parquet(tmp_path / "rows.parquet")
     rows, cells = mixed.fit(FULL, registry), mixed.fit(FULL, tmp_path / "rows.parquet")
