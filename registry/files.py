@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import os
 import secrets
+import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from xlift.registry.findings import UserError
 
 CHUNK = 1 << 20  # bytes
+SMALL = 64 << 20  # bytes of a text that people write
 
 
 class DataError(UserError):
@@ -61,6 +63,19 @@ def whole(file: Path, tries: int = 3) -> bytes:
         if error.errno != errno.ESTALE or tries <= 1:
             raise
     return whole(file, tries - 1)
+
+
+def small(file: Path, limit: int = SMALL) -> bytes:
+    """All bytes of a text that somebody brings; OSError where it is no regular file, which may have no end, or is too large."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # a pipe that nobody writes to would wait
+    with os.fdopen(descriptor, "rb") as stream:
+        kind = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(kind):
+            raise IsADirectoryError(errno.EISDIR, "is a directory") if stat.S_ISDIR(kind) else OSError(errno.EINVAL, "is no file")
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"is larger than {limit >> 20} MB")
+    return data
 
 
 def raw_digest(file: Path) -> str:

@@ -99,7 +99,8 @@ def first_line(error: BaseException) -> str:
 def similar(name: str, known: Iterable[str], *, verb: str = "write") -> str:
     """What would do instead of an unknown name: the nearest known one, or all of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    alike = [other for other in names if other.lower() == name.lower()]
+    near = alike or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if near:
         return f"{verb} '{near[0]}'"
     shown = ", ".join(names[:24]) + (", …" if len(names) > 24 else "")

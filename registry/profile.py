@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from xlift.registry.files import small
 from xlift.registry.findings import BadInput, Finding, Place, relative, similar
 from xlift.registry.known.memory import training_gb
 from xlift.registry.manifest import conditions, document
@@ -134,7 +135,7 @@ def read(path: Path) -> Opened:
     """A profile, its conditions checked. BadInput, with every finding and its place."""
     file = relative(path)
     try:
-        data = path.read_bytes()
+        data = small(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise BadInput([Finding("E130", Place(file), f"{file}: {reason.lower()}", "give --profile FILE")]) from None

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from xlift.registry.files import small
 from xlift.registry.findings import UserError
 
 WEIGHTS = "model.safetensors"
@@ -93,7 +94,7 @@ def parts(folder: Path) -> dict[Path, dict[str, dict[str, Any]]]:
 
 def _index(path: Path) -> dict[str, str]:
     try:
-        found = json.loads(path.read_bytes())["weight_map"]
+        found = json.loads(small(path))["weight_map"]
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise WeightsError(f"{path.name} cannot be read ({error})", "copy it again") from error
     if not isinstance(found, dict) or not all(isinstance(name, str) and Path(name).name == name for name in found.values()):

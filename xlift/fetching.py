@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xlift import studies
+from xlift.registry.files import small
 from xlift.registry.findings import UserError, relative, similar
 from xlift.registry.known.hub import Part, Published, Repository
 from xlift.registry.known.models import MODELS, count
@@ -100,7 +101,7 @@ def _of_its_size(section: ModelSection, folder: Path) -> None:
     known = MODELS.get(str(section.hub))
     if known is None or section.folder:
         return
-    config = json.loads((folder / CONFIG).read_bytes())
+    config = json.loads(small(folder / CONFIG))
     real, told = (count(each, encoder_only=section.form is None, tied=True) for each in (config, known.config))
     if real != told:
         what = f"{section.hub} has {real.total:,} parameters by its configuration, and {told.total:,} were known of"

@@ -108,7 +108,7 @@ def plan(
         print("xlift: the ids of a local study rest on its data: without --data DIR no state is known", file=sys.stderr)
     stands = standing(planned, kept)
     rehearsed = _rehearsed(planned, store, device, models, simulate) if probe else {}
-    if simulate:
+    if simulate is not None:
         _simulated(planned, kept, simulate, rehearsed, as_json)
         return
     rows = stands.describe()

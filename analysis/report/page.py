@@ -28,6 +28,7 @@ from xlift.registry.card import StudyCard
 from xlift.registry.findings import UserError
 from xlift.registry.registration import Registration
 
+LONG = 60  # rows of a table, beyond which it is folded
 FEW = 12  # rows of what is missing, up to which it is shown at once
 
 
@@ -80,6 +81,7 @@ class Report:
             report=self,
             card=self.card,
             kind=kind,
+            long=LONG,
             drawn=drawn,
             stacked=stacked,
             queries={view: facts.sql(view) for view in facts.VIEWS},

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from xlift.registry.files import small
 from xlift.registry.findings import BadInput, Finding, Place, UserError, relative, similar
 from xlift.registry.manifest import document, schema
 from xlift.registry.manifest.complaints import Complaints, Form
@@ -113,7 +114,7 @@ class _Reader:
         file = relative(path)
         place = via or Place(file)
         try:
-            data, real = path.read_bytes(), path.resolve()
+            data, real = small(path), path.resolve()
         except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError
             reason = (getattr(error, "strerror", None) or str(error)).lower()
             self._without("E130", place, f"{file}: {reason}", "give the path of a manifest")

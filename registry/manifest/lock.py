@@ -13,7 +13,8 @@ from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
 
 from xlift.registry.card import Scalar
-from xlift.registry.findings import BadInput, Finding, relative
+from xlift.registry.files import small
+from xlift.registry.findings import BadInput, Finding, Place, relative
 from xlift.registry.manifest import document
 from xlift.registry.spec import Spec
 from xlift.registry.stage import Positive
@@ -68,11 +69,13 @@ def lock_path(manifest: Path) -> Path:
 def read_lock(manifest: Path, study: str) -> Lock | None:
     """The lock beside a manifest; None where there is none. BadInput, with places, where it is not one of this study."""
     path = lock_path(manifest)
+    file = relative(path)
     try:
-        data = path.read_bytes()
+        data = small(path)
     except FileNotFoundError:
         return None
-    file = relative(path)
+    except OSError as error:
+        raise BadInput([Finding("E130", Place(file), f"{file} {(error.strerror or str(error)).lower()}", "delete it")]) from None
     node, findings = document.read(data, file)
     sources = {file: data.decode("utf-8-sig")}
     again = "correct it, or delete it and run `xlift tune`, which finds it again from the store"

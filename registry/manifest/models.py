@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xlift.registry import weights
+from xlift.registry.files import small
 from xlift.registry.findings import similar
 from xlift.registry.known.architectures import ARCHITECTURES, Architecture
 from xlift.registry.known.models import MODELS, Parameters, count
@@ -194,7 +195,7 @@ def _configuration(at: Complaints, section: ModelSection, folder: Path | None, p
         return configuration(section.make)
     if folder and (folder / "config.json").exists():
         try:
-            found = json.loads((folder / "config.json").read_bytes()) or {}
+            found = json.loads(small(folder / "config.json")) or {}
             if not isinstance(found, dict):
                 raise ValueError(f"it holds a {type(found).__name__}, and no object")
             for name in (name for name in CHANGING if found.get(name)):

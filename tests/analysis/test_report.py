@@ -207,6 +207,21 @@ def test_equal_figures_give_equal_text(planting):
     assert first == second
 
 
+def test_dense_marks_are_a_picture_within_the_figure_and_long_tables_are_folded(planting, monkeypatch):
+    table = pd.DataFrame({"fitted": [0.001 * k for k in range(4000)], "residual": [0.001 * (k % 97) for k in range(4000)]})
+    few, many = (plots.svg(plots.diagnostics([("fine-tuned", table[:count])])) for count in (1000, 4000))
+    assert "<image" not in few and many.count('href="data:image/png;base64,') == 2 and len(many) < len(few)
+    monkeypatch.setattr(plots, "DENSE", 10)
+    monkeypatch.setattr("xlift.analysis.report.page.LONG", 5)
+    card, _, connection = planting(scattered)
+    text = report(card, connection).html()
+    assert not re.search(r"https?:|//\w|<script|<link|\ssrc=", re.sub(r"base64,[A-Za-z0-9+/=\s]*", "", text))
+    assert re.search(r"<summary>[^<]* \(\d+ rows\)</summary>", text) and not re.search(r"\([1-5] rows\)</summary>", text)
+    balance = Balance()
+    balance.feed(text)
+    assert balance.open == [] and len(balance.ids) == len(set(balance.ids))
+
+
 @pytest.mark.parametrize("models", [1, 2, 7])
 def test_figures_are_drawn_for_any_number_of_models(planting, models):
     answers, rows = drawn(planting, models)
