@@ -1,19 +1,21 @@
 """What finished runs say, gathered into Parquet files beside them, so that an answer does not read every run again.
 
-Never the truth: `facts/` below a store may be deleted at any time, and is made again. What counts is what `facts/index.json`
-names and whose checksums hold; of that, the rows of runs whose record is the file that it was when it was gathered. Whoever asks
-reads the few runs beside those itself, and gathers them, under a lease, where they are many; nobody waits for anybody.
+Never the truth: `facts/` below a store may be deleted at any time, and is made again. What counts is what `index.json` in the
+folder of the code that made it names, and whose checksums hold; of that, the rows of runs whose record is the file that it was
+when it was gathered. Whoever asks reads the few runs beside those itself, and gathers them, under a lease, where they are many;
+nobody waits for anybody.
 
-runs.<n>.parquet     a row a finished run: its record as a file, and the number n under which it was gathered
-scores.<n>.parquet   their scores, as `facts` has them in `score_rows`, with n
-cells.<n>.parquet    of one study: `cell_rows`, as its card says it
-gains.<n>.parquet    of one study: the view `gains`, of runs that were gathered by then
+runs.<…>.parquet     a row a finished run: its record as a file, and the number n under which it was gathered
+scores.<…>.parquet   their scores, as `facts` has them in `score_rows`, with n
+cells.<…>.parquet    of one study: `cell_rows`, as its card says it
+gains.<…>.parquet    of one study: the view `gains`, of runs that were gathered by then
 """
 
 import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
@@ -25,6 +27,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from xlift.analysis import facts
 from xlift.analysis.facts import Facts
@@ -41,7 +44,9 @@ MANY = 256  # runs that are worth gathering
 CHUNK = 4096  # runs in memory at a time
 SETTLED = 2 * 10**9  # nanoseconds after which a file that changes has another time
 PARTS = 8  # of the gains of one study, at most
+MONTH = 30 * 24 * 3600.0  # for which what other code gathered stays
 HOUR = 3600.0  # for which files that count no more stay, for those who read them
+LARGEST = 2**63 - 1  # of a column
 Stamp = tuple[int, int, int]  # of a file: when it was written, in nanoseconds, its size, its inode
 
 RUNS = pa.schema([("id", pa.string()), *((name, pa.int64()) for name in ("written", "size", "inode", "n"))])
@@ -53,7 +58,7 @@ STATES = {"stages", "missing", "stage_rows"}  # which need the state of every st
 class Part(Spec):
     """A file that counts."""
 
-    name: str
+    name: str = Field(pattern=r"^(runs|scores|cells|gains)\.[0-9a-f]{16}\.parquet$")
     sha256: str
     rows: int
 
@@ -71,7 +76,6 @@ class Studied(Spec):
 class Index(Kept):
     """What counts."""
 
-    made_by: str
     number: int = 0
     runs: tuple[Part, ...] = ()
     scores: tuple[Part, ...] = ()
@@ -112,27 +116,24 @@ def _stamps(folder: Path, name: Callable[[str], str]) -> Iterator[tuple[str, Sta
             found = os.stat(f"{folder}/{name(entry)}")
         except (FileNotFoundError, NotADirectoryError):
             continue
-        yield entry, (found.st_mtime_ns, found.st_size, found.st_ino)
+        yield entry, (found.st_mtime_ns, found.st_size, found.st_ino & LARGEST)
 
 
 class Gathered:
     """What is gathered of a store, and what of it holds."""
 
     def __init__(self, store: Store):
-        self.store, self.folder = store, store.root / "facts"
+        self.store, self.folder = store, store.root / "facts" / made_by()[:12]
         self.index, self.writable = self._read()
         self._look()
 
     def _read(self) -> tuple[Index, bool]:
         """What counts, if every file of it is there; whether this version may write."""
-        nothing = Index(made_by=made_by())
         try:
             index = kept.read(Index, self.folder / "index.json", say=False)
         except NotUnderstood:
-            return nothing, False
-        if index is None or index.made_by != made_by() or not all(self._holds(part) for part in index.parts):
-            return nothing, True
-        return index, True
+            return Index(), False
+        return (index if index and all(map(self._holds, index.parts)) else Index()), True
 
     def _holds(self, part: Part) -> bool:
         try:
@@ -245,7 +246,7 @@ class Gathered:
                 self.index, self.writable = self._read()  # as the one before left it
                 self._look()
                 if len(self.stale) > max(MANY, len(self.known) // 2):
-                    self._save(lease, Index(made_by=made_by(), number=self.index.number))
+                    self._save(lease, Index(number=self.index.number))
                     self._look()
                 unseen = iter(list(self.unseen.items()))
                 while chunk := list(islice(unseen, CHUNK)):
@@ -321,6 +322,9 @@ class Gathered:
         for path in self.folder.glob("*.parquet"):
             if path.name not in counts and time.time() - path.stat().st_mtime > HOUR:
                 path.unlink(missing_ok=True)
+        for other in self.folder.parent.iterdir():
+            if other != self.folder and time.time() - other.stat().st_mtime > MONTH:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def _settled(stamp: Stamp) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import warnings
 from itertools import pairwise
@@ -24,6 +25,12 @@ GAINS = "SELECT * FROM gains ORDER BY ALL"
 STATEMENTS = [
     *(f"SELECT * FROM {view} ORDER BY ALL" for view in facts.VIEWS),
     "SELECT target, count(*) AS gains FROM gains WHERE language = 'sw' GROUP BY target ORDER BY ALL",
+    "SELECT count(*) AS n FROM query_table('stages')",
+    "SELECT count(*) AS n FROM query('SELECT * FROM missing')",
+    'SELECT count(*) AS n FROM memory.main."STAGES"',
+    "WITH stages AS (SELECT 1 AS one) SELECT * FROM stages",
+    "SELECT (SELECT count(*) FROM stages WHERE state = 'finished') AS n",
+    "PIVOT stages ON kind IN ('train', 'evaluate') USING count(*) GROUP BY study ORDER BY study",
     "SELECT count(*) AS n FROM gains AS g JOIN missing AS m ON m.study = g.study",
 ]
 
@@ -98,7 +105,7 @@ class History:
         path.write_text(json.dumps(json.loads(path.read_text()) | {"form": 99}))
 
     def torn(self) -> None:
-        paths = sorted((self.store.root / "facts").glob("*.parquet"))
+        paths = sorted((self.store.root / "facts").glob("*/*.parquet"))
         if paths:
             path = paths[self.rng.integers(len(paths))]
             data = bytearray(path.read_bytes())
@@ -171,24 +178,36 @@ def test_of_a_few_new_runs_only_these_are_read_and_many_are_gathered(tmp_path, m
 
 def test_who_may_not_write_or_is_not_the_first_answers_alike(tmp_path, monkeypatch):
     store, _ = whole(tmp_path)
-    with leases.lease(store.root / "facts"):
+    folder = gathered.Gathered(store).folder
+    with leases.lease(folder):
         same(store)
-        assert not list((store.root / "facts").glob("*.parquet"))
+        assert not list(folder.glob("*.parquet"))
     monkeypatch.setattr(gathered.Gathered, "_part", lambda *_: (_ for _ in ()).throw(OSError("no room")))
     same(store)
     monkeypatch.undo()
-    (store.root / "facts" / "index.json").write_text('{"form": 99}')  # another version's
-    monkeypatch.setattr(gathered, "MANY", 5)
-    same(store)
-    assert (store.root / "facts" / "index.json").read_text() == '{"form": 99}'
+    for index in ('{"form": 99}', '{"form": 1, "runs": [{"name": "../../runs.parquet", "sha256": "", "rows": 1}]}'):
+        path = gathered.Gathered(store).folder / "index.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(index)
+        monkeypatch.setattr(gathered, "MANY", 5)
+        same(store)
+        assert path.read_text() == index
 
 
 def test_what_other_code_gathered_counts_for_nothing(tmp_path, monkeypatch):
     store, _ = whole(tmp_path)
     gathered.ask(store, GAINS)
-    monkeypatch.setattr(gathered, "made_by", lambda: "other")
-    assert len(gathered.Gathered(store).unseen) == len(list(store.root.glob("runs/*")))
+    before = gathered.Gathered(store).folder
+    with monkeypatch.context() as other:
+        other.setattr(gathered, "made_by", lambda: "other")
+        assert len(gathered.Gathered(store).unseen) == len(list(store.root.glob("runs/*")))
+        same(store)
+    assert not gathered.Gathered(store).unseen and before.is_dir()  # each has its own
+    os.utime(before.parent / "other", (0, 0))
+    for path in store.root.glob("runs/*/record.json"):
+        path.write_bytes(path.read_bytes() + b" ")
     same(store)
+    assert [path.name for path in before.parent.iterdir()] == [before.name]
 
 
 def test_a_query_reads_no_file_and_runs_no_other_statement(tmp_path):
@@ -213,9 +232,9 @@ def test_what_counts_no_more_is_deleted_when_nobody_reads_it(tmp_path, monkeypat
     store, _ = whole(tmp_path)
     gathered.ask(store, GAINS)
     monkeypatch.setattr(gathered, "HOUR", -1.0)
-    (store.root / "facts" / "runs.left-by-a-kill.parquet").write_bytes(b"x")
+    (gathered.Gathered(store).folder / "runs.left-by-a-kill.parquet").write_bytes(b"x")
     for stage in sorted(path.name for path in store.root.glob("runs/*"))[:9]:
         (store.folder(stage) / "record.json").write_bytes((store.folder(stage) / "record.json").read_bytes() + b" ")
     gathered.ask(store, GAINS)
     counts = {part.name for part in gathered.Gathered(store).index.parts}
-    assert {path.name for path in (store.root / "facts").glob("*.parquet")} == counts
+    assert {path.name for path in gathered.Gathered(store).folder.glob("*.parquet")} == counts

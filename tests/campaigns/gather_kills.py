@@ -78,7 +78,7 @@ def main() -> None:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
                 kills += 1
-                left |= {path.name.split(".")[0] for path in (store.root / "facts").glob("*.parquet")}
+                left |= {path.name.split(".")[0] for path in (store.root / "facts").glob("*/*.parquet")}
             process.wait()
             if round_ % 5 == 0:
                 several = [asking(store) for _ in range(4)]
