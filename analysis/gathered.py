@@ -283,13 +283,16 @@ class Gathered:
                 del self.unseen[id]
 
     def _merge(self, lease: Lease) -> None:
-        """Join the last files while the last is not much smaller than the one before, so that there are few."""
-        while len(parts := self.index.runs) > 1 and 2 * parts[-1].rows >= parts[-2].rows:
+        """Join the last files into one, as many as are together not much smaller than the one before them: so there are few."""
+        parts, count = self.index.runs, 1
+        while count < len(parts) and 2 * sum(part.rows for part in parts[-count:]) >= parts[-count - 1].rows:
+            count += 1
+        if count > 1:
             joined = {}
             for kind in ("runs", "scores"):
-                *before, one, other = getattr(self.index, kind)
-                rows = f"SELECT * FROM read_parquet({_texts([self._path(one), self._path(other)])})"
-                joined[kind] = (*before, self._part(kind, _copied(facts.memory(), rows)))
+                every = getattr(self.index, kind)
+                rows = f"SELECT * FROM read_parquet({_texts(map(self._path, every[-count:]))})"
+                joined[kind] = (*every[:-count], self._part(kind, _copied(facts.memory(), rows)))
             self._save(lease, self.index.model_copy(update=joined))
 
     def _study(self, lease: Lease, study: str) -> None:
