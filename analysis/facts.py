@@ -168,6 +168,11 @@ def named(statement: str) -> set[str]:
     return {*VIEWS} if not names or "query" in statement.lower() else names  # query('SELECT …') names them within a text
 
 
+def text(value: str) -> str:
+    """A text as it is written in SQL."""
+    return "'" + value.replace("'", "''") + "'"
+
+
 def sql(name: str) -> str:
     """The text of a named query in `analysis/sql`."""
     return resources.files("xlift.analysis").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
@@ -194,7 +199,7 @@ class Relation:
     @classmethod
     def parquet(cls, path: Path) -> "Relation":
         connection = duckdb.connect(":memory:", config={"threads": 1, "memory_limit": "1GB"})
-        return cls(connection, f"read_parquet('{str(path).replace(chr(39), chr(39) * 2)}')")
+        return cls(connection, f"read_parquet({text(str(path))})")
 
     @classmethod
     def of(cls, connection: duckdb.DuckDBPyConnection, statement: str) -> "Relation":

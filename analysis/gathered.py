@@ -17,7 +17,6 @@ import os
 import secrets
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from functools import cache
 from importlib.metadata import version
@@ -33,7 +32,7 @@ from xlift.analysis import facts
 from xlift.analysis.facts import Facts
 from xlift.analysis.tabled import SCORES
 from xlift.registry import card, kept, leases, pairing
-from xlift.registry.card import StudyCard
+from xlift.registry.files import raw_digest
 from xlift.registry.kept import Kept, NotUnderstood
 from xlift.registry.known import languages
 from xlift.registry.leases import Lease
@@ -102,6 +101,10 @@ def ask(store: Store, statement: str) -> pd.DataFrame:
     gathered = Gathered(store)
     if len(gathered.unseen) >= MANY or gathered.outdated:
         gathered.gather()
+    if any(
+        each.study not in gathered.beside for each in store.cards(gathered.beside)
+    ):  # files under other names than their cards'
+        return facts.query(facts.connect(store, store.cards()), statement)
     return facts.query(gathered.connect(names), statement)
 
 
@@ -137,7 +140,7 @@ class Gathered:
 
     def _holds(self, part: Part) -> bool:
         try:
-            return _sha256(self.folder / part.name) == part.sha256
+            return raw_digest(self.folder / part.name) == part.sha256
         except OSError:
             return False
 
@@ -156,22 +159,17 @@ class Gathered:
                 else:
                     self.stale.append((id, n))
         self.unseen = {id: disk[id] for id in sorted(disk.keys() - self.known.keys())}
-        self.outdated = [name for name, stamp in self.cards.items() if self._of(name) is None and _settled(stamp)]
+        self.outdated = [name for name in self.beside if _settled(self.cards[name])]
 
     def _of(self, study: str) -> Studied | None:
         """What is gathered of a study whose card is still the same."""
         own = self.index.studies.get(study)
         return own if own and own.card == self.cards.get(study) else None
 
-    def _cards(self, names: Iterable[str]) -> list[StudyCard]:
-        """The cards of studies; with a warning, without those that another version wrote."""
-        found = []
-        for name in sorted(names):
-            try:
-                found.append(self.store.card(name))
-            except NotUnderstood as error:
-                warnings.warn(str(error), kept.NotRead, stacklevel=2)
-        return [card for card in found if card]
+    @property
+    def beside(self) -> Set[str]:
+        """The studies of which nothing is gathered, or whose card changed since."""
+        return {name for name in self.cards if self._of(name) is None}
 
     def _since(self, through: int) -> tuple[set[str], set[str]]:
         """Runs whose rows of before changed or are gone since a number; and runs whose rows are newer, or not gathered."""
@@ -183,7 +181,7 @@ class Gathered:
     def connect(self, asked: Set[str]) -> Facts:
         """Facts of all studies; of what takes long, only what is `asked` for by the names of tables and views."""
         connection = facts.memory()
-        cards = self._cards(self.cards) if asked & STATES else []
+        cards = self.store.cards(self.cards) if asked & STATES else []
         tables = {each.table: facts.table(self.store, each.table) for each in cards if each.table}
         rows = (row for each in cards for row in facts.stage_rows(self.store, each, tables))
         facts.fill(connection, "stage_rows", facts.STAGES, rows)
@@ -198,7 +196,7 @@ class Gathered:
         """`cell_rows`, `score_rows` and `language_rows`, of what is gathered and of runs `beside` it."""
         facts.fill(connection, "language_rows", facts.LANGUAGE_ROWS, facts.language_rows())
         gathered = {name: own for name in self.cards if (own := self._of(name))}
-        cards = self._cards(self.cards.keys() - gathered.keys())
+        cards = self.store.cards(self.beside)
         facts.fill(connection, "cell_beside", facts.CELLS, (row for each in cards for row in facts.cell_rows(each)))
         digests = [digest for digest in (*(own.table for own in gathered.values()), *(each.table for each in cards)) if digest]
         tables = [table for digest in digests if isinstance(table := facts.table(self.store, digest), pa.Table)]
@@ -265,7 +263,7 @@ class Gathered:
     def _part(self, kind: str, write: Callable[[str], int]) -> Part:
         path = self.folder / f"{kind}.{secrets.token_hex(8)}.parquet"
         rows = write(str(path))
-        return Part(name=path.name, sha256=_sha256(path), rows=rows)
+        return Part(name=path.name, sha256=raw_digest(path), rows=rows)
 
     def _runs(self, lease: Lease, unseen: Iterable[tuple[str, Stamp]]) -> None:
         """Gather those runs that are whole and settled."""
@@ -299,7 +297,8 @@ class Gathered:
         """Gather the cells of a study, and its gains; those of a table are read where they are."""
         own, card = self._of(study), None
         if own is None:
-            if not _settled(self.cards[study]) or not (card := next(iter(self._cards([study])), None)):
+            card = next((each for each in self.store.cards([study]) if each.study == study and _settled(self.cards[study])), None)
+            if card is None:
                 return
             cells = self._part("cells", _rows(facts.CELLS, facts.cell_rows(card)))
             own = Studied(card=self.cards[study], cells=cells, table=card.table)
@@ -335,14 +334,9 @@ def _settled(stamp: Stamp) -> bool:
     return time.time_ns() - stamp[0] > SETTLED
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _texts(values: Iterable[str]) -> str:
     """A list of texts in SQL."""
-    return "[" + ", ".join("'" + value.replace("'", "''") + "'" for value in values) + "]"
+    return f"[{', '.join(map(facts.text, values))}]"
 
 
 def _union(connection: Facts, name: str, table: str, more: Sequence[str]) -> None:
@@ -364,8 +358,7 @@ def _copied(connection: Facts, rows: str) -> Callable[[str], int]:
     """What writes the rows of a query into a file, and counts them."""
 
     def write(path: str) -> int:
-        text = path.replace("'", "''")
-        return connection.execute(f"COPY ({rows}) TO '{text}' (FORMAT parquet, COMPRESSION zstd)").fetchone()[0]
+        return connection.execute(f"COPY ({rows}) TO {facts.text(path)} (FORMAT parquet, COMPRESSION zstd)").fetchone()[0]
 
     return write
 
@@ -378,7 +371,7 @@ def _paired(connection: Facts, study: str, runs: Iterable[str] | None) -> str:
     name = f"near_{connection.execute('SELECT count(*) FROM duckdb_schemas()').fetchone()[0]}"
     connection.execute(f"CREATE SCHEMA {name}")
     connection.execute(f"USE {name}")
-    own = f"(SELECT * FROM main.cell_rows WHERE study = {_texts([study])[1:-1]})"
+    own = f"(SELECT * FROM main.cell_rows WHERE study = {facts.text(study)})"
     if runs is None:
         near = half = "true"
     else:

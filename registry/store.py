@@ -396,12 +396,13 @@ class Store:
             raise UserError(f"{path} is damaged: what study '{study}' committed itself to is not known; bring a copy of it back")
         return found
 
-    def cards(self) -> list[StudyCard]:
-        """The studies that ran on this store, by name; with a warning, without those that another version wrote."""
+    def cards(self, names: Container[str] | None = None) -> list[StudyCard]:
+        """The studies that ran on this store, or those of `names`; with a warning, without those that another version wrote."""
         found = []
         for path in sorted((self.root / "studies").glob("*.json")):
             try:
-                found.append(kept.read(StudyCard, path))
+                if names is None or path.stem in names:
+                    found.append(self.card(path.stem))
             except NotUnderstood as error:
                 warnings.warn(str(error), kept.NotRead, stacklevel=2)
         return [card for card in found if card]

@@ -175,7 +175,7 @@ def _rehearsed(plan: "Plan", store: Path, device: str, models: Path | None, on: 
     from xlift.runners.jobs import Env
     from xlift.runners.machine import cores, device_and_workers
 
-    workers = sum(each.count for each in simulate.machines(on) if each.kind == simulate.HERE) if on else 0
+    workers = sum(each.count for each in simulate.machines(on) if each.kind == simulate.HERE) if on is not None else 0
     device, usual = device_and_workers(device, workers or None)
     env = Env(store, plan.builder.inputs, device, max(1, cores() // usual), models=models)
     found, reasons = probe.durations(plan, env)

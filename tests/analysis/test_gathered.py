@@ -194,6 +194,19 @@ def test_who_may_not_write_or_is_not_the_first_answers_alike(tmp_path, monkeypat
         assert path.read_text() == index
 
 
+def test_a_card_in_a_file_of_another_name_is_read_as_ever_and_two_of_one_study_are_refused(tmp_path):
+    store, card = whole(tmp_path)
+    first = gathered.ask(store, GAINS)
+    path = store.root / "studies" / f"{card.study}.json"
+    path.rename(path.with_name("renamed.json"))
+    same(store)
+    assert_frame_equal(gathered.ask(store, GAINS), first)
+    shutil.copy(path.with_name("renamed.json"), path)
+    for statement in STATEMENTS[:2]:
+        with pytest.raises(UserError, match="two cards for one study"):
+            gathered.ask(store, statement)
+
+
 def test_what_other_code_gathered_counts_for_nothing(tmp_path, monkeypatch):
     store, _ = whole(tmp_path)
     gathered.ask(store, GAINS)
